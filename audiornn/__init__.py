@@ -1,0 +1,18 @@
+"""AudioRNN: recurrent networks that predict raw PCM audio sample by sample, and generate new audio with them."""
+
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["__version__", "load"]
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from audiornn.models import load
+
+
+def __getattr__(name: str) -> Any:
+    # `audiornn.load` needs TensorFlow, which takes seconds to import: not before it is asked for.
+    if name == "load":
+        from audiornn.models import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,85 @@
+"""How well a model predicts: bits per sample, accuracy, top-5 accuracy."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from audiornn import shards
+from audiornn.backend import tf
+from audiornn.models.base import AudioModel
+
+WINDOW_CODES = 1 << 15  # codes a batch where no batch size is given
+
+
+def default_batch(window: int) -> int:
+    """Windows a batch for evaluation, so that a batch holds about 32,000 codes."""
+    return max(1, WINDOW_CODES // window)
+
+
+def target_mask(targets: Any, span: int) -> Any:
+    """Bool [batch, span]: which of a window's last `span` codes are targets, from their numbers, int [batch]."""
+    return tf.range(span)[None] < targets[:, None]
+
+
+def predict(model: AudioModel, codes: Any, targets: Any, context: int, training: bool = False) -> tuple:
+    """Logits and what they should predict.
+
+    Parameters
+    ----------
+    codes
+        Windows uint8 [batch, context + span].
+    targets
+        int32 [batch], how many of the last `span` codes are targets.
+
+    Returns
+    -------
+    Logits float32 [batch, span, 256], labels int32 [batch, span], mask bool [batch, span].
+    """
+    span = codes.shape[1] - context
+    real = tf.range(codes.shape[1] - 1)[None] < (context + targets - 1)[:, None]
+    logits = model(codes[:, :-1], training=training, valid=real, last=span)
+    return logits, tf.cast(codes[:, context:], tf.int32), target_mask(targets, span)
+
+
+def scorer(model: AudioModel, context: int) -> Callable[[Any, Any], Any]:
+    """A compiled function of `(codes, targets)` that sums over a batch: nats, hits, hits among five, targets."""
+
+    @tf.function(reduce_retracing=True)
+    def score_batch(codes: Any, targets: Any) -> Any:
+        logits, labels, mask = predict(model, codes, targets, context)
+        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        likeliest = tf.math.top_k(logits, 5).indices == labels[..., None]
+        weight = tf.cast(mask, tf.float32)
+        return tf.stack(
+            [
+                tf.reduce_sum(nats * weight),
+                tf.reduce_sum(tf.cast(likeliest[..., 0], tf.float32) * weight),
+                tf.reduce_sum(tf.cast(tf.reduce_any(likeliest, -1), tf.float32) * weight),
+                tf.reduce_sum(weight),
+            ]
+        )
+
+    return score_batch
+
+
+def score(data: "tf.data.Dataset", score_batch: Callable[[Any, Any], Any]) -> dict[str, float]:
+    """`bits_per_sample`, `accuracy`, `top5_accuracy` (shares in 0 to 1) and number of `targets` over a data set."""
+    sums = [0.0] * 4
+    for codes, targets in data:
+        sums = [a + float(b) for a, b in zip(sums, score_batch(codes, targets), strict=True)]
+    nats, hits, top5, count = sums
+    return {
+        "bits_per_sample": nats / count / math.log(2),
+        "accuracy": hits / count,
+        "top5_accuracy": top5 / count,
+        "targets": int(count),
+    }
+
+
+def evaluate(model: AudioModel, folder: str | Path, batch: int | None = None) -> dict[str, dict[str, float]]:
+    """Score a model on the validation and test part of a folder of shards; the state starts anew in each window."""
+    manifest = shards.read_manifest(folder)
+    batch = batch or default_batch(manifest["context"] + manifest["span"])
+    score_batch = scorer(model, manifest["context"])
+    return {part: score(shards.read(folder, part, batch), score_batch) for part in ("validation", "test")}

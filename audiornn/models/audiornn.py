@@ -1,0 +1,91 @@
+"""The original AudioRNN: two GRUs over a normalised, non-linear view of the amplitude.
+
+    amplitude ─► Dense(relu) ─► BN ─┬─► GRU ─► BN ─┬─► GRU ─► BN ─► Dense ─► logits
+        └───────────────────────────┴──────────────┘   (the amplitude is concatenated before each GRU)
+
+The amplitude is the code as a scalar in [0, 1]. Batch normalisation runs over batch and time.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from audiornn.backend import keras, tf
+from audiornn.codec import CODES
+from audiornn.models.base import AudioModel, State
+from audiornn.models.recurrent import GRU, BatchNormalization
+
+
+class AudioRNN(AudioModel):
+    """The original network.
+
+    Parameters
+    ----------
+    dense
+        Units of the first, dense layer.
+    units
+        Units of each GRU.
+    layers
+        How many GRUs.
+    """
+
+    def __init__(self, dense: int = 256, units: int = 256, layers: int = 2) -> None:
+        super().__init__(name="audiornn")
+        self.sizes = {"dense": dense, "units": units, "layers": layers}
+        self.dense = keras.layers.Dense(dense, activation="relu", name="dense")
+        self.grus = [GRU(units, name=f"gru_{i}") for i in range(layers)]
+        self.norms = [BatchNormalization(name=f"norm_{i}") for i in range(layers + 1)]
+        self.head = keras.layers.Dense(CODES, name="logits")
+        self.dense.build([None, 1])
+        # With biases of zero every unit would be linear over [0, 1], all of them the same feature. Their kinks are spread
+        # over the amplitudes instead.
+        slope = np.random.default_rng(0).choice([-1.0, 1.0], dense)
+        self.dense.set_weights([slope[None], -slope * (np.arange(dense) + 0.5) / dense])
+        for gru, norm, width in zip(self.grus, self.norms, [dense] + [units] * (layers - 1), strict=False):
+            norm.build(width)
+            gru.build(width + 1)
+        self.norms[-1].build(units)
+        self.head.build([None, units])
+        self.built = True
+
+    @property
+    def output_bias(self) -> Any:
+        return self.head.bias
+
+    def initial_state(self, batch: Any) -> State:
+        return [tf.zeros([batch, gru.units]) for gru in self.grus]
+
+    def run(self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None) -> tuple:
+        codes = tf.cast(tf.transpose(codes), tf.int32)  # time-major from here on
+        amplitude = tf.cast(codes, tf.float32)[..., None] / (CODES - 1)
+        weight = None if valid is None else tf.cast(tf.transpose(valid), tf.float32)
+
+        # Up to the first GRU all depends on the code alone: its 256 values are computed once and looked up.
+        counts = tf.math.bincount(codes, weights=weight, minlength=CODES, dtype=tf.float32)
+        projected = tf.gather(self._table(training, counts), codes)
+        after = []
+        for i, (gru, norm) in enumerate(zip(self.grus, self.norms[1:], strict=True)):
+            if i:
+                projected = gru.project(tf.concat([x, amplitude], -1))
+            x = gru.scan(projected, state[i])
+            after.append(x[-1])
+            if last and gru is self.grus[-1]:  # the burn-in is over: from here on only the targets count
+                x, weight = x[-last:], None if weight is None else weight[-last:]
+            x = norm(x, training=training, weight=weight)
+        return tf.transpose(self.head(x), [1, 0, 2]), after
+
+    def _table(self, training: bool, counts: Any) -> Any:
+        """Input products [256, 3 * units] of the first GRU by code."""
+        amplitude = tf.range(CODES, dtype=tf.float32)[:, None] / (CODES - 1)
+        x = self.norms[0](self.dense(amplitude), training=training, weight=counts)
+        return self.grus[0].project(tf.concat([x, amplitude], -1))
+
+    def step(self, codes: Any, state: State) -> tuple:
+        amplitude = tf.cast(codes, tf.float32)[:, None] / (CODES - 1)
+        x = self.norms[0](self.dense(amplitude))
+        after = []
+        for gru, norm, before in zip(self.grus, self.norms[1:], state, strict=True):
+            h = gru.step(gru.project(tf.concat([x, amplitude], -1)), before)
+            after.append(h)
+            x = norm(h)
+        return self.head(x), after

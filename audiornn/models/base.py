@@ -1,0 +1,77 @@
+"""The contract that every model keeps."""
+
+from typing import Any
+
+from audiornn.backend import keras, tf
+
+State = Any  # a nest of tensors, whose first axis is the batch
+
+
+class AudioModel(keras.Model):
+    """A network that predicts the distribution of the next code, usable two ways.
+
+    In parallel, over whole sequences, for training and evaluation; one sample at a time, with a state that is
+    carried, for generation. Both give the same logits to within float32 round-off (1e-4).
+
+    Attributes
+    ----------
+    sizes
+        The arguments that build the model again.
+    settings
+        What else `audiornn.load` found beside the weights: the codec's settings (`sample_rate` in Hz, `preemphasis`)
+        and the window layout that the model was trained on.
+    """
+
+    sizes: dict[str, int]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.settings: dict[str, Any] = {}
+
+    def run(self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None) -> tuple:
+        """Logits and the state after the last code: what `call` and `consume` are made of.
+
+        Parameters
+        ----------
+        codes
+            Integers [batch, time], 0 to 255.
+        state
+            As `initial_state` gives it.
+        training
+            Whether batch normalisation takes its statistics from this batch.
+        valid
+            Bool [batch, time]: which codes are real; those that fill up a batch must stand behind the real ones.
+        last
+            Compute logits for this many last positions alone (default: for all).
+
+        Returns
+        -------
+        Logits float32 [batch, last or time, 256], and the state.
+        """
+        raise NotImplementedError(type(self).__name__)
+
+    def initial_state(self, batch: int) -> State:
+        """The state before the first code, for `batch` streams."""
+        raise NotImplementedError(type(self).__name__)
+
+    def step(self, codes: Any, state: State) -> tuple:
+        """One sample: codes int [batch] and the state before them -> logits float32 [batch, 256], state after them."""
+        raise NotImplementedError(type(self).__name__)
+
+    @property
+    def output_bias(self) -> Any:
+        """The variable [256] that is added to the logits last; training sets it to the log of the code frequencies."""
+        raise NotImplementedError(type(self).__name__)
+
+    def call(self, codes: Any, training: bool = False, valid: Any = None, last: int | None = None) -> Any:
+        """Logits float32 [batch, last or time, 256] of codes int [batch, time]; `[:, t]` predicts `codes[:, t + 1]`."""
+        return self.run(codes, self.initial_state(tf.shape(codes)[0]), training, valid, last)[0]
+
+    def consume(self, codes: Any, state: State) -> tuple:
+        """Logits [batch, 256] after the last of codes int [batch, time], and the state: a prompt in one pass."""
+        logits, state = self.run(codes, state, last=1)
+        return logits[:, -1], state
+
+    def build_weights(self) -> None:
+        """Create all weights, by running a short sequence through the model."""
+        self(tf.zeros([1, 2], tf.uint8))

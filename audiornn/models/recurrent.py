@@ -1,0 +1,174 @@
+"""Layers for recurrent networks over whole sequences and over single samples, time-major: [time, batch, units].
+
+Keras' own GRU multiplies the input by its kernel at every step of its loop, and differentiates the loop operation by
+operation. Here the products with the input are one matrix product over all steps, what is left of the loop is compiled
+by XLA, and its gradient is written out (back-propagation through time, Werbos 1990), so that the gradients of the
+kernels are one product each, too.
+"""
+
+from typing import Any
+
+from audiornn.backend import keras, tf
+
+# XLA fuses what lies between the matrix products of a step. On a GPU it needs tools that not every machine has.
+COMPILE = not tf.config.list_physical_devices("GPU")
+
+
+@tf.function(jit_compile=COMPILE, reduce_retracing=False)
+def _forward(inputs: Any, before: Any, kernel: Any, bias: Any) -> tuple:
+    """States [time, batch, units], and what the gradient needs: gates z and r, candidate, its recurrent part."""
+    units = kernel.shape[0]
+    steps = tf.shape(inputs)[0]
+    states = tf.TensorArray(tf.float32, steps, element_shape=before.shape)
+    saved = tf.TensorArray(tf.float32, steps, element_shape=[before.shape[0], 4 * units])
+
+    def body(t: Any, h: Any, states: Any, saved: Any) -> tuple:
+        x, m = inputs[t], tf.matmul(h, kernel)
+        zr = tf.sigmoid(x[:, : 2 * units] + m[:, : 2 * units])
+        z, r = zr[:, :units], zr[:, units:]
+        recurrent = m[:, 2 * units :] + bias
+        candidate = tf.tanh(x[:, 2 * units :] + r * recurrent)
+        h = candidate + z * (h - candidate)
+        return t + 1, h, states.write(t, h), saved.write(t, tf.concat([zr, candidate, recurrent], 1))
+
+    _, _, states, saved = tf.while_loop(
+        lambda t, *_: t < steps, body, (0, before, states, saved), parallel_iterations=1
+    )
+    return states.stack(), saved.stack()
+
+
+@tf.function(jit_compile=COMPILE, reduce_retracing=False)
+def _backward(upstream: Any, previous: Any, saved: Any, kernel: Any) -> tuple:
+    """Gradients of the first state and, by step, of z, r, the candidate's recurrent part, and the candidate."""
+    units = kernel.shape[0]
+    steps = tf.shape(upstream)[0]
+    gradients = tf.TensorArray(tf.float32, steps, element_shape=[previous.shape[1], 4 * units])
+
+    def body(t: Any, later: Any, gradients: Any) -> tuple:
+        z, r, candidate, recurrent = tf.split(saved[t], 4, axis=1)
+        d = later + upstream[t]
+        d_z = d * (previous[t] - candidate) * z * (1 - z)
+        d_candidate = d * (1 - z) * (1 - candidate * candidate)
+        d_r = d_candidate * recurrent * r * (1 - r)
+        d_product = tf.concat([d_z, d_r, d_candidate * r], 1)
+        earlier = d * z + tf.matmul(d_product, kernel, transpose_b=True)
+        return t - 1, earlier, gradients.write(t, tf.concat([d_product, d_candidate], 1))
+
+    _, d_before, gradients = tf.while_loop(
+        lambda t, *_: t >= 0, body, (steps - 1, tf.zeros_like(previous[0]), gradients), parallel_iterations=1
+    )
+    return d_before, gradients.stack()
+
+
+@tf.custom_gradient
+def scan(inputs: Any, before: Any, kernel: Any, bias: Any) -> tuple:
+    """GRU states over a sequence.
+
+    Parameters
+    ----------
+    inputs
+        Float [time, batch, 3 * units]: input products and biases of update gate z, reset gate r and candidate.
+    before
+        Float [batch, units], the state before the first step.
+    kernel
+        Float [units, 3 * units], recurrent weights in the same order.
+    bias
+        Float [units], added to the candidate's recurrent product.
+
+    Returns
+    -------
+    Float [time, batch, units].
+    """
+    # No tape may look into the loop: its gradient is the one below.
+    states, saved = _forward(*(tf.stop_gradient(tensor) for tensor in (inputs, before, kernel, bias)))
+
+    def gradient(upstream: Any) -> tuple:
+        units = kernel.shape[0]
+        previous = tf.concat([before[None], states[:-1]], 0)
+        d_before, d = _backward(upstream, previous, saved, kernel)
+        d_product = tf.reshape(d[..., : 3 * units], [-1, 3 * units])
+        d_kernel = tf.matmul(tf.reshape(previous, [-1, units]), d_product, transpose_a=True)
+        d_inputs = tf.concat([d[..., : 2 * units], d[..., 3 * units :]], -1)
+        return d_inputs, d_before, d_kernel, tf.reduce_sum(d_product[:, 2 * units :], 0)
+
+    return states, gradient
+
+
+class GRU(keras.layers.Layer):
+    """Gated recurrent unit with the reset gate behind the recurrent product (Cho et al. 2014, as in cuDNN).
+
+        z = sigmoid(x W_z + h U_z + b_z),  r = sigmoid(x W_r + h U_r + b_r)
+        c = tanh(x W_c + b_c + r * (h U_c + b_u)),  h' = z * h + (1 - z) * c
+
+    The products with the input are taken outside, by `project`: where the input takes few values, as a first layer's
+    codes do, they are rows of a small table.
+    """
+
+    def __init__(self, units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, width: int) -> None:
+        """Create the weights for an input of `width` values."""
+        n = 3 * self.units
+        self.kernel = self.add_weight(shape=[width, n], initializer="glorot_uniform", name="kernel")
+        self.recurrent_kernel = self.add_weight(shape=[self.units, n], initializer="orthogonal", name="recurrent")
+        self.bias = self.add_weight(shape=[n], initializer="zeros", name="bias")
+        self.recurrent_bias = self.add_weight(shape=[self.units], initializer="zeros", name="recurrent_bias")
+        self.built = True
+
+    def project(self, x: Any) -> Any:
+        """Float [..., width] -> [..., 3 * units]."""
+        return tf.tensordot(x, tf.convert_to_tensor(self.kernel), 1) + self.bias
+
+    def scan(self, projected: Any, before: Any) -> Any:
+        """States [time, batch, units] from projected inputs [time, batch, 3 * units]."""
+        kernel, bias = tf.convert_to_tensor(self.recurrent_kernel), tf.convert_to_tensor(self.recurrent_bias)
+        return scan(projected, before, kernel, bias)
+
+    def step(self, projected: Any, before: Any) -> Any:
+        """The next state [batch, units] from one step's projected input [batch, 3 * units]."""
+        x_z, x_r, x_c = tf.split(projected, 3, axis=-1)
+        h_z, h_r, h_c = tf.split(tf.matmul(before, tf.convert_to_tensor(self.recurrent_kernel)), 3, axis=-1)
+        z = tf.sigmoid(x_z + h_z)
+        candidate = tf.tanh(x_c + tf.sigmoid(x_r + h_r) * (h_c + self.recurrent_bias))
+        return candidate + z * (before - candidate)
+
+
+class BatchNormalization(keras.layers.Layer):
+    """Batch normalisation over all but the last axis (Ioffe & Szegedy 2015), with weighted statistics.
+
+    Keras' layer knows masks but no weights. Weights let a layer over a table of all codes have the statistics that it
+    would have over the codes themselves.
+    """
+
+    def __init__(self, momentum: float = 0.95, epsilon: float = 1e-3, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.momentum, self.epsilon = momentum, epsilon
+
+    def build(self, width: int) -> None:
+        """Create the weights for an input of `width` values."""
+        self.gamma = self.add_weight(shape=[width], initializer="ones", name="gamma")
+        self.beta = self.add_weight(shape=[width], initializer="zeros", name="beta")
+        self.moving_mean = self.add_weight(shape=[width], initializer="zeros", trainable=False, name="moving_mean")
+        self.moving_variance = self.add_weight(
+            shape=[width], initializer="ones", trainable=False, name="moving_variance"
+        )
+        self.built = True
+
+    def call(self, x: Any, training: bool = False, weight: Any = None) -> Any:
+        """Normalise float [..., width]; `weight` float [...] says how much each entry counts (default: all alike)."""
+        if training:
+            if weight is None:
+                mean, variance = tf.nn.moments(x, list(range(len(x.shape) - 1)))
+            else:
+                share = (weight / tf.reduce_sum(weight))[..., None]
+                axes = list(range(len(x.shape) - 1))
+                mean = tf.reduce_sum(x * share, axes)
+                variance = tf.reduce_sum(tf.square(x - mean) * share, axes)
+            for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + now * (1 - self.momentum))
+        else:
+            mean, variance = self.moving_mean, self.moving_variance
+        scale = tf.convert_to_tensor(self.gamma) * tf.math.rsqrt(variance + self.epsilon)
+        return x * scale + (self.beta - mean * scale)

@@ -1,0 +1,188 @@
+"""params.yaml as typed, validated objects. Sections equal stage names."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from audiornn.errors import AudioRNNError
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+S = TypeVar("S", bound="Section")
+
+
+class Section(BaseModel):
+    """What all sections have in common: no unknown keys, no silent conversions, immutable once read."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+
+class Corpus(Section):
+    path: Annotated[str, Field(min_length=1)] | None = None
+    synth: Literal["speech", "music"] = "speech"
+    minutes: Annotated[float, Field(gt=0, le=600)] = 1.0
+    seed: Seed = 0
+
+
+class Resample(Section):
+    sample_rate: Annotated[int, Field(ge=1000, le=384_000)] = 8000
+    highpass_hz: Annotated[float, Field(ge=0)] = 20.0
+
+    @model_validator(mode="after")
+    def _below_nyquist(self) -> "Resample":
+        if self.highpass_hz >= self.sample_rate / 2:
+            raise ValueError(
+                f"highpass_hz is {self.highpass_hz:g}, but must lie below half of sample_rate, {self.sample_rate / 2:g}"
+            )
+        return self
+
+
+class Encode(Section):
+    preemphasis: Annotated[float, Field(ge=0, lt=1)] = 0.95
+
+
+class Shard(Section):
+    context: Count = 256
+    span: Count | None = None
+    shift: Count | None = None
+    validation: Share = 0.1
+    test: Share = 0.1
+    megabytes: Annotated[float, Field(gt=0)] = 32.0
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _leave_training_data(self) -> "Shard":
+        if self.validation + self.test >= 1:
+            total = self.validation + self.test
+            raise ValueError(
+                f"validation and test are {self.validation:g} and {self.test:g}, together {total:g}, "
+                "but must leave a part for training: a sum below 1"
+            )
+        return self
+
+    @property
+    def targets(self) -> int:
+        """Targets a window: `span`, by default four times the context and at least 512."""
+        return self.span or max(4 * self.context, 512)
+
+    @property
+    def step(self) -> int:
+        """Distance between the starts of neighbouring windows: `shift`, by default the span."""
+        return self.shift or self.targets
+
+
+class ModelParams(Section):
+    name: Literal["audiornn"] = "audiornn"
+    dense: Count = 256
+    units: Count = 256
+    layers: Count = 2
+
+
+class Train(Section):
+    model: ModelParams = ModelParams()
+    objective: Literal["sequence", "window"] = "sequence"
+    epochs: Count = 12
+    batch: Count | None = None
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.002
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_steps: Annotated[int, Field(ge=0)] = 20
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    patience: Count = 5
+    divergence_bits: Annotated[float, Field(gt=0)] = 1.0
+    seed: Seed = 0
+
+
+class Evaluate(Section):
+    batch: Count | None = None
+
+
+Temperature = Annotated[float, Field(ge=0, le=10)]
+
+
+class Generate(Section):
+    seconds: Annotated[float, Field(gt=0)] = 4.0
+    count: Count = 1
+    temperature: tuple[Temperature, ...] = (1.0,)
+    prompt: Annotated[str, Field(min_length=1)] | None = "test"
+    prompt_seconds: Annotated[float, Field(gt=0)] = 0.5
+    seed: Seed = 0
+
+    @field_validator("temperature", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        values = value if isinstance(value, list | tuple) else [value]
+        if not values or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+            raise ValueError("should be a number from 0 to 10, or a list of such numbers")
+        if not all(0 <= v <= 10 for v in values):
+            raise ValueError("should be from 0 (always the likeliest code) to 10")
+        return tuple(float(v) for v in values)
+
+
+class Params(Section):
+    corpus: Corpus = Corpus()
+    resample: Resample = Resample()
+    encode: Encode = Encode()
+    shard: Shard = Shard()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    generate: Generate = Generate()
+
+
+def load(path: str | Path = "params.yaml") -> Params:
+    """Read and validate a parameter file.
+
+    Raises
+    ------
+    AudioRNNError
+        If it is missing, is not YAML, or holds an unknown key, a value of the wrong type or range, or values that
+        exclude each other. One line a problem: the key, its value, what would be right, for a typo the nearest key.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AudioRNNError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise AudioRNNError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise AudioRNNError(f"{path}: holds {content!r}, but must hold sections: {', '.join(Params.model_fields)}")
+    # A section whose keys are all commented out reads as null: it has its defaults.
+    return validate(Params, {k: {} if v is None and k in Params.model_fields else v for k, v in content.items()}, path)
+
+
+def validate(kind: type[S], content: Any, where: str | Path) -> S:
+    """Validate a mapping as `kind`; errors name `where` it came from."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        lines = [_explain(kind, dict(problem)) for problem in error.errors()]
+        raise AudioRNNError("\n".join(f"{where}: {line}" for line in dict.fromkeys(lines))) from None
+
+
+def _explain(kind: type[Section], problem: dict[str, Any]) -> str:
+    """One line that a person can act on, from one of pydantic's problems."""
+    place = [str(part) for part in problem["loc"]]
+    key = ".".join(place)
+    value = problem["input"]
+    if problem["type"] == "extra_forbidden":
+        known = list(_fields(kind, place[:-1]))
+        near = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
+        prefix = "".join(f"{part}." for part in place[:-1])
+        hint = f"did you mean {prefix}{near[0]}?" if near else f"known keys are {', '.join(known)}"
+        return f"unknown key {key} (value {value!r}); {hint}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = message.replace("Input should", "must").removeprefix("should ")
+    if isinstance(value, Section | dict) and problem["type"] == "value_error":
+        return f"{key}: {message}"  # a combination: the message names the keys and their values
+    return f"{key} is {value!r}, but {message if message.startswith('must') else 'must ' + message}"
+
+
+def _fields(kind: type[Section], place: list[str]) -> dict[str, Any]:
+    for part in place:
+        kind = kind.model_fields[part].annotation  # type: ignore[assignment]
+    return kind.model_fields

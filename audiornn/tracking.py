@@ -1,0 +1,168 @@
+"""MLflow: one pipeline run is one MLflow run. The only module that imports mlflow."""
+
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from audiornn.files import read_json
+
+RUN_FILE = "mlflow.json"  # beside the weights: which run they come from
+EXPERIMENT = "audiornn"
+DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+
+
+def store(workspace: str | Path) -> str:
+    """The tracking URI: MLFLOW_TRACKING_URI or, without it, a SQLite database in the workspace.
+
+    Relative paths of `sqlite:///` and plain paths are taken from the workspace, not from the current folder: DVC runs
+    queued experiments in temporary copies.
+    """
+    root = Path(workspace).resolve()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE}"
+    prefix = "sqlite:///"
+    if uri.startswith(prefix):
+        return prefix + str(root / uri.removeprefix(prefix))  # an absolute path stays as it is
+    return uri if "://" in uri or ":" in uri.split("/")[0] else str(root / uri)
+
+
+def _client(workspace: str | Path) -> Any:
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it reports the creation of every table
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    import mlflow
+
+    uri = store(workspace)
+    mlflow.set_tracking_uri(uri)
+    return mlflow.MlflowClient(uri)
+
+
+def _experiment(client: Any, workspace: str | Path) -> str:
+    from mlflow.exceptions import MlflowException
+
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        # Only a server knows where its artifacts belong; beside a local database MLflow would take the current folder.
+        local = store(workspace).startswith("sqlite:")
+        place = (Path(workspace).resolve() / ARTIFACTS).as_uri() if local else None
+        try:
+            return client.create_experiment(name, artifact_location=place)
+        except MlflowException:  # another process was faster
+            found = client.get_experiment_by_name(name)
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return found.experiment_id
+
+
+class Log:
+    """Writes into one MLflow run."""
+
+    def __init__(self, client: Any, run_id: str) -> None:
+        self._client = client
+        self.run_id = run_id
+
+    def params(self, params: Mapping[str, Any]) -> None:
+        """Log nested parameters under dotted names, as they stand in params.yaml."""
+        from mlflow.entities import Param
+
+        flat = [Param(key, str(value)) for key, value in _flatten(params)]
+        for start in range(0, len(flat), 100):  # MLflow's limit a call
+            self._client.log_batch(self.run_id, params=flat[start : start + 100])
+
+    def metrics(self, metrics: Mapping[str, float | None], step: int = 0) -> None:
+        """Log numbers; entries without a value are passed over."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        batch = [Metric(key, float(value), now, step) for key, value in metrics.items() if value is not None]
+        self._client.log_batch(self.run_id, metrics=batch)
+
+    def tags(self, tags: Mapping[str, Any]) -> None:
+        for key, value in tags.items():
+            self._client.set_tag(self.run_id, key, str(value))
+
+    def artifact(self, path: str | Path, place: str) -> None:
+        """Log a file, or all files of a folder, under the artifact folder `place`."""
+        log = self._client.log_artifacts if Path(path).is_dir() else self._client.log_artifact
+        log(self.run_id, str(path), place)
+
+
+def _flatten(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _code_version() -> dict[str, str]:
+    commit = _git("rev-parse", "HEAD")
+    if not commit:
+        return {}
+    return {"mlflow.source.git.commit": commit, "git.dirty": str(bool(_git("status", "--porcelain", "-uno"))).lower()}
+
+
+@contextmanager
+def pipeline_run(workspace: str | Path, params: Mapping[str, Any], tags: Mapping[str, str], name: str) -> Iterator[Log]:
+    """Start the MLflow run of a pipeline run; it is marked failed if the block fails.
+
+    Parameters
+    ----------
+    workspace
+        Where the default store is.
+    params
+        All of params.yaml.
+    tags
+        More tags; the git commit is there by itself.
+    name
+        Of the run; a DVC experiment's own name comes before it.
+    """
+    client = _client(workspace)
+    experiment = os.environ.get("DVC_EXP_NAME")
+    tags = {**tags, **_code_version(), **({"dvc.experiment": experiment} if experiment else {})}
+    tags |= {"mlflow.source.name": "dvc repro", "mlflow.user": os.environ.get("USER", "")}
+    run = client.create_run(_experiment(client, workspace), run_name=experiment or name, tags=tags)
+    log = Log(client, run.info.run_id)
+    log.params(params)
+    try:
+        yield log
+    except KeyboardInterrupt:
+        client.set_terminated(log.run_id, "KILLED")
+        raise
+    except BaseException as error:
+        log.tags({"error": error})
+        client.set_terminated(log.run_id, "FAILED")
+        raise
+    client.set_terminated(log.run_id)
+
+
+def reopen(workspace: str | Path, model_folder: str | Path) -> Log:
+    """Write on into the run that the weights in `model_folder` come from.
+
+    Where the store does not know that run (the model was trained elsewhere, or the store is new), a new run is begun
+    that names the original in its tag `trained_in_run`.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = _client(workspace)
+    run_id = read_json(Path(model_folder) / RUN_FILE)["run_id"]
+    try:
+        client.get_run(run_id)
+    except MlflowException:
+        tags = {"trained_in_run": run_id, **_code_version()}
+        run = client.create_run(_experiment(client, workspace), run_name="model from elsewhere", tags=tags)
+        client.set_terminated(run.info.run_id)
+        run_id = run.info.run_id
+    return Log(client, run_id)

@@ -1,0 +1,46 @@
+"""What every stage script does: read params.yaml, report errors in one line, find files of the real workspace."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from audiornn import params
+from audiornn.errors import AudioRNNError
+
+# Queued DVC experiments run in a temporary copy that holds only what Git or DVC tracks. DVC_ROOT names the workspace
+# that they were queued from: untracked recordings, and the MLflow store, are there.
+WORKSPACE = Path(os.environ.get("DVC_ROOT") or Path.cwd())
+BEGIN = time.perf_counter()
+
+
+def run(stage: Callable[[params.Params], None]) -> None:
+    """Run a stage; an error that the user can mend ends in one line on stderr and exit code 2."""
+    try:
+        stage(params.load())
+    except AudioRNNError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def locate(path: str | Path) -> Path:
+    """The path as seen from here or, where there is nothing, from the workspace."""
+    return Path(path) if Path(path).exists() else WORKSPACE / path
+
+
+def seconds() -> float:
+    """Wall-clock seconds since the stage began."""
+    return round(time.perf_counter() - BEGIN, 3)
+
+
+def peak_rss_mb() -> float:
+    """The largest resident memory of this process so far, in MB (10^6 bytes)."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, 1)

@@ -1,0 +1,47 @@
+"""Find the recordings, or synthesise some; write the manifest and a report of what was left out."""
+
+from pathlib import Path
+
+from audiornn import corpus, synthesis
+from audiornn.errors import AudioRNNError
+from audiornn.files import atomic_folder, write_json
+from audiornn.params import Corpus, Params
+from stages.common import WORKSPACE, run
+
+OUTPUT = Path("data/corpus")
+DROP_FOLDER = "recordings"  # ships empty; empty means: unset
+
+
+def own_recordings(p: Corpus) -> Path | None:
+    """The user's folder, from here or the workspace; None if it is unset."""
+    if p.path is None:
+        return None
+    for folder in (Path(p.path), WORKSPACE / p.path):
+        if folder.is_dir() and any(not f.name.startswith(".") for f in folder.iterdir()):
+            return folder
+    if p.path.rstrip("/") == DROP_FOLDER:
+        return None
+    raise AudioRNNError(f"corpus.path is {p.path!r}, but must be a folder with recordings: it is missing or empty")
+
+
+def main(p: Params) -> None:
+    own = own_recordings(p.corpus)
+    with atomic_folder(OUTPUT) as folder:
+        if own:
+            root = source = str(p.corpus.path)
+        else:
+            getattr(synthesis, p.corpus.synth)(folder / "audio", p.corpus.minutes, p.corpus.seed)
+            root, source = f"{OUTPUT}/audio", f"the embedded default ({p.corpus.synth})"
+        recordings, left_out = corpus.scan(own or folder / "audio")
+        report = corpus.report(recordings, left_out, source)
+        print(report)
+        if not recordings:
+            raise AudioRNNError(f"corpus.path is {source!r}, but holds no recording that can be used; see above")
+        write_json(folder / "manifest.json", corpus.manifest(recordings, left_out, root))
+        (folder / "report.md").write_text(report, encoding="utf-8")
+    minutes = sum(r.seconds for r in recordings) / 60
+    write_json("metrics/corpus.json", {"recordings": len(recordings), "minutes": minutes, "left_out": len(left_out)})
+
+
+if __name__ == "__main__":
+    run(main)

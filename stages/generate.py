@@ -1,0 +1,37 @@
+"""Generate audio with the trained model, beside real audio of the test part."""
+
+from pathlib import Path
+
+from audiornn import clips, figures, models, tracking
+from audiornn.files import atomic_folder, write_json
+from audiornn.params import Params
+from stages.common import WORKSPACE, locate, run
+
+MODEL, ENCODED, SHARDS, OUTPUT = Path("models"), Path("data/encode"), Path("data/shard"), Path("generated")
+FIGURE, METRICS = "figures/generated.png", "metrics/generate.json"
+
+
+def main(p: Params) -> None:
+    model = models.load(MODEL)
+    source = clips.TestPart(ENCODED, SHARDS, model.settings["codec"])
+    file = None if p.generate.prompt in (None, clips.TEST) else locate(str(p.generate.prompt))
+    made, speed = clips.make(model, p.generate, source, file)
+    with atomic_folder(OUTPUT) as folder:
+        for clip in made:
+            clip.write(folder)
+    rate = model.settings["codec"]["sample_rate"]
+    shown = {"real (test part)": source.example(p.generate.seconds, p.generate.seed)}
+    shown |= {clip.title: clip.wave for clip in made[: clips.SHOWN]}
+    figures.save(figures.compare_audio(shown, rate, f"Real and generated audio, {rate} Hz"), FIGURE)
+    metrics = {"samples_per_second": speed, "real_time_factor": speed / rate / len(made)}
+    write_json(METRICS, {**metrics, "clips": {clip.name: clip.levels() for clip in made}})
+    log = tracking.reopen(WORKSPACE, MODEL)
+    log.metrics({f"generate.{key}": value for key, value in metrics.items()})
+    for artifact, place in ((OUTPUT, "generated"), (FIGURE, "figures"), (METRICS, "metrics")):
+        log.artifact(artifact, place)
+    for clip in made:
+        print(f"{OUTPUT / clip.name}.wav: {clip.describe()}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,49 @@
+"""Train the model, in an MLflow run of its own."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from audiornn import shards, tracking, training
+from audiornn.files import write_json
+from audiornn.params import Params
+from stages.common import WORKSPACE, run
+
+INPUT, OUTPUT, HISTORY = Path("data/shard"), Path("models"), Path("metrics/history.csv")
+
+
+def main(p: Params) -> None:
+    manifest = shards.read_manifest(INPUT)
+    window = {"context": manifest["context"], "span": manifest["span"]}
+    settings = {"codec": manifest["codec"], "window": window}
+    tags = {"data.digest": manifest["digest"]}
+    with tracking.pipeline_run(WORKSPACE, p.model_dump(), tags, name=f"{p.train.model.name} {window['context']}") as log:
+        log.metrics({f"encode.{key}": value for key, value in manifest["encode_metrics"].items()})
+        log.artifact(INPUT / shards.MANIFEST, "data")
+        model, result = training.train(
+            INPUT,
+            OUTPUT,
+            p.train,
+            settings,
+            log=HISTORY,
+            on_epoch=lambda epoch: log.metrics(asdict(epoch), step=epoch.epoch),
+            model_files={tracking.RUN_FILE: {"run_id": log.run_id}},
+        )
+        metrics = {
+            "targets_per_second": result.targets_per_second,
+            "epochs": len(result.history),
+            "best_epoch": result.best_epoch,
+            "best_validation_bits_per_sample": result.best_validation,
+            "steps": result.steps,
+            "parameters": model.count_params(),
+            "diverged": result.diverged,
+        }
+        write_json("metrics/train.json", metrics)
+        log.metrics({key: value for key, value in metrics.items() if key != "diverged"})
+        log.tags({"stopped": result.stopped, "diverged": result.diverged})
+        log.artifact(OUTPUT, "model")
+        log.artifact(HISTORY, "metrics")
+    print(f"stopped {result.stopped}" if not result.diverged else f"warning: {result.stopped}")
+
+
+if __name__ == "__main__":
+    run(main)
