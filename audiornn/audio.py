@@ -1,5 +1,6 @@
 """Recordings of any kind to mono PCM at one rate, in bounded memory."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from audiornn.errors import AudioRNNError
 
 BLOCK_SAMPLES = 1 << 18  # frames x channels a block: 1 MB as float32, whatever the number of channels
 HIGHPASS_ORDER = 2
+OFFSET_FRAMES = 1 << 14  # at the start of a recording, that its constant offset is estimated from
 
 
 def open_audio(path: str | Path) -> sf.SoundFile:
@@ -24,30 +26,35 @@ def open_audio(path: str | Path) -> sf.SoundFile:
     AudioRNNError
         If it does not exist or libsndfile cannot read it.
     """
-    if not Path(path).is_file():
-        raise AudioRNNError(f"{path}: no such file")
     try:
-        return sf.SoundFile(path)
+        if not Path(path).is_file():
+            raise AudioRNNError(f"{path}: {'not a file' if Path(path).exists() else 'no such file'}")
+        return sf.SoundFile(_native(path))
     except (sf.SoundFileError, TypeError, ValueError, OSError) as error:
         # soundfile asks for the rate of headerless files (.raw, .gsm, .vox) with a TypeError.
-        reason = getattr(error, "error_string", None) or str(error)
+        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
         raise AudioRNNError(f"{path}: not readable as audio: {reason}") from None
 
 
-def read_blocks(path: str | Path, start: int = 0) -> Iterator[NDArray[np.float32]]:
-    """Blocks float32 [n, channels] of a recording from frame `start` on, full scale at ±1.
+def _native(path: str | Path) -> str | bytes:
+    """The name as the system has it: soundfile encodes a str strictly, but POSIX file names may be any bytes."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
+
+
+def read_blocks(path: str | Path, frames: int | None = None) -> Iterator[NDArray[np.float32]]:
+    """Blocks float32 [n, channels] of a recording, full scale at ±1; n is `frames`, by default what 1 MB holds.
 
     Raises
     ------
     AudioRNNError
-        If it cannot be opened, or decoding fails on the way.
+        If it cannot be opened, decoding fails on the way, or samples are not finite.
     """
     with open_audio(path) as file:
-        frames = max(1, BLOCK_SAMPLES // file.channels)
+        frames = frames or max(1, BLOCK_SAMPLES // file.channels)
         try:
-            if start:
-                file.seek(start)
             while len(block := file.read(frames, dtype="float32", always_2d=True)):
+                if not np.isfinite(block).all():
+                    raise AudioRNNError(f"{path}: holds samples that are not finite")
                 yield block
         except (sf.SoundFileError, RuntimeError) as error:
             raise AudioRNNError(f"{path}: cannot be decoded to its end: {error}") from None
@@ -56,8 +63,8 @@ def read_blocks(path: str | Path, start: int = 0) -> Iterator[NDArray[np.float32
 class Resampler:
     """Mono at `rate_out` from blocks at `rate_in`, without what lies below `highpass_hz`.
 
-    Resampling by soxr at its highest quality (VHQ); then a Butterworth high-pass of second order, whose state starts
-    as if the first sample had always been there, so that a constant offset does not begin with a step.
+    Resampling by soxr at its highest quality (VHQ); then a Butterworth high-pass of second order. Filters start from
+    rest: with a constant offset a recording would begin with a step, unless it is known and subtracted first.
 
     Parameters
     ----------
@@ -65,34 +72,45 @@ class Resampler:
         In Hz.
     highpass_hz
         Corner (-3 dB) in Hz; 0 leaves DC and rumble in.
+    offset
+        A constant to subtract before the high-pass, which would take it away in the end; see `offset`.
     """
 
-    def __init__(self, rate_in: int, rate_out: int, highpass_hz: float = 20.0) -> None:
+    def __init__(self, rate_in: int, rate_out: int, highpass_hz: float = 20.0, offset: float = 0.0) -> None:
         # soxr needs no filter where the rates are equal, and would only add its round-off.
         self._soxr = soxr.ResampleStream(rate_in, rate_out, 1, "float32", "VHQ") if rate_in != rate_out else None
         self._sos = (
             signal.butter(HIGHPASS_ORDER, highpass_hz, "highpass", fs=rate_out, output="sos") if highpass_hz else None
         )
-        self._state: NDArray[np.float64] | None = None
+        self._state = np.zeros((0 if self._sos is None else len(self._sos), 2))
+        self._offset = np.float32(offset if highpass_hz else 0)
 
     def __call__(self, block: NDArray[np.float32], last: bool = False) -> NDArray[np.float64]:
         """The wave float [m] that the next block [n] or [n, channels] adds; `last` flushes what soxr holds back."""
         mono = block.mean(axis=1, dtype=np.float32) if block.ndim == 2 else block
-        wave = self._soxr.resample_chunk(mono, last=last) if self._soxr else mono
-        wave = wave.astype(np.float64)
+        mono = mono - self._offset
+        resampled = self._soxr.resample_chunk(mono, last=last) if self._soxr else mono
+        wave = resampled.astype(np.float64)
         if self._sos is None or not wave.size:
             return wave
-        if self._state is None:
-            self._state = signal.sosfilt_zi(self._sos) * wave[0]
         wave, self._state = signal.sosfilt(self._sos, wave, zi=self._state)
         return wave
+
+
+def offset(path: str | Path) -> float:
+    """The constant offset that a recording begins with: the mean of its first 16,384 frames over all channels.
+
+    The first sample alone would do for an offset, but add a thump to a recording that is cut out of a wave.
+    """
+    start = next(read_blocks(path, OFFSET_FRAMES), None)
+    return 0.0 if start is None else float(start.mean(dtype=np.float64))
 
 
 def resample_blocks(path: str | Path, sample_rate: int, highpass_hz: float = 20.0) -> Iterator[NDArray[np.float64]]:
     """Blocks float [n] of a recording as mono at `sample_rate`, in memory that does not grow with its length."""
     with open_audio(path) as file:
         rate = file.samplerate
-    resampler = Resampler(rate, sample_rate, highpass_hz)
+    resampler = Resampler(rate, sample_rate, highpass_hz, offset(path))
     for block in read_blocks(path):
         yield resampler(block)
     yield resampler(np.zeros(0, np.float32), last=True)
@@ -113,7 +131,7 @@ class WaveWriter:
         self, path: str | Path, sample_rate: int, subtype: str = "PCM_24", frames: int = 0, channels: int = 1
     ) -> None:
         container = "RF64" if frames * channels * 4 > (1 << 32) - (1 << 20) else "WAV"
-        self._file = sf.SoundFile(path, "w", sample_rate, channels, subtype, format=container)
+        self._file = sf.SoundFile(_native(path), "w", sample_rate, channels, subtype, format=container)
         self.samples = 0
         self.clipped = 0
         self.peak = 0.0
@@ -168,7 +186,9 @@ def peak_safe(
     -------
     The wave float [n - skip], and the gain that was applied (1 where none was).
     """
-    wave = Resampler(sample_rate, sample_rate, highpass_hz)(np.asarray(wave, np.float64))[skip:]
+    wave = np.asarray(wave, np.float64)
+    constant = float(wave[:OFFSET_FRAMES].mean()) if wave.size else 0.0
+    wave = Resampler(sample_rate, sample_rate, highpass_hz, constant)(wave)[skip:]
     peak = float(np.abs(wave).max(initial=0.0))
     gain = min(1.0, ceiling / peak) if peak else 1.0
     return wave * gain, gain

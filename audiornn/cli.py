@@ -1,6 +1,7 @@
 """The `audiornn` command. Nothing heavy is imported before a command needs it."""
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -29,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     )
     inspect.add_argument("file", nargs="+", metavar="FILE", help="a recording of any kind")
     inspect.add_argument("--output", required=True, metavar="DIR", help="gets a folder for each recording")
-    inspect.add_argument("--params", default="params.yaml", metavar="FILE", help="default: %(default)s, if it exists")
+    inspect.add_argument("--params", metavar="FILE", help="default: params.yaml, if it exists")
     inspect.add_argument("--sample-rate", type=int, metavar="HZ", help="instead of resample.sample_rate")
     inspect.add_argument("--highpass-hz", type=float, metavar="HZ", help="instead of resample.highpass_hz")
     inspect.add_argument("--preemphasis", type=float, metavar="A", help="instead of encode.preemphasis")
@@ -50,7 +51,8 @@ def run_inspect(arguments: argparse.Namespace) -> None:
     """`audiornn inspect`."""
     from audiornn import inspection, params
 
-    read = params.load(arguments.params) if Path(arguments.params).exists() else params.Params()
+    file = arguments.params or ("params.yaml" if Path("params.yaml").exists() else None)
+    read = params.load(file) if file else params.Params()
     given = {"sample_rate": arguments.sample_rate, "highpass_hz": arguments.highpass_hz}
     resample = params.validate(
         params.Resample,
@@ -91,7 +93,7 @@ def run_ui(arguments: argparse.Namespace) -> None:
         raise AudioRNNError(f"MLFLOW_TRACKING_URI is {uri}: that is a server already; open it in a browser")
     print(f"MLflow UI on http://{arguments.host}:{arguments.port}; stop it with Ctrl-C", flush=True)
     command = ["mlflow", "ui", "--backend-store-uri", uri, "--host", arguments.host, "--port", str(arguments.port)]
-    os.execv(sys.executable, [sys.executable, "-m", *command])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-m", *command])
 
 
 def run_summary(arguments: argparse.Namespace) -> None:
@@ -115,15 +117,17 @@ def run_summary(arguments: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point: bad input ends in one line on stderr and exit code 2."""
     arguments = parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may be any bytes, as on stderr
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         arguments.run(arguments)
-    except AudioRNNError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        sys.exit(2)
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except (AudioRNNError, OSError) as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -198,4 +198,3 @@ def _prompts(p: Generate, source: TestPart, file: Path | None, streams: int) -> 
     if p.prompt is None:
         return None
     return source.prompts(streams, round(p.prompt_seconds * source.settings["sample_rate"]), p.seed)
-

@@ -74,6 +74,8 @@ class Encoder:
     def emphasise(self, wave: ArrayLike) -> NDArray[np.float64]:
         """The next block after pre-emphasis, float [n], not clipped."""
         x = np.asarray(wave, np.float64)
+        if not x.size:  # lfilter refuses it, but the last block of a resampler can be empty
+            return x
         y, self._previous = signal.lfilter([1, -self.preemphasis], [1], x, zi=self._previous)
         self.samples += x.size
         self.clipped += int(np.count_nonzero(np.abs(y) > 1))
@@ -97,6 +99,8 @@ class Decoder:
     def deemphasise(self, wave: ArrayLike) -> NDArray[np.float64]:
         """The next block after de-emphasis, float [n]."""
         y = np.asarray(wave, np.float64)
+        if not y.size:  # lfilter would lose its state
+            return y
         x, self._previous = signal.lfilter([1], [1, -self.preemphasis], y, zi=self._previous)
         return x
 
@@ -179,6 +183,8 @@ class RoundTrip:
 
     def add(self, wave: NDArray[np.float64], decoded: NDArray[np.float64]) -> None:
         """Account for a block of the wave, float [n], and what was decoded of it, float [n]."""
+        if not len(wave):
+            return
         both = np.stack([wave, wave - decoded])
         high, self._state = signal.sosfilt(self._sos, both, zi=self._state)
         self._energy += [np.sum(both**2, axis=1), np.sum(high**2, axis=1)]

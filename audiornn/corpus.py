@@ -49,8 +49,8 @@ def scan(folder: str | Path) -> tuple[list[Recording], list[LeftOut]]:
     """Find all readable recordings below a folder, sorted by path.
 
     Every file is decoded to its end: a header can promise what the data does not hold. Files that libsndfile cannot
-    read, that are empty, silent (all samples equal), not finite or the same as an earlier file are left out. Hidden
-    files and folders are passed over without a word.
+    read, that are empty, silent (all samples equal), not finite or the same as an earlier file are left out, and so
+    are folders that may not be read. Hidden files and folders are passed over without a word.
 
     Raises
     ------
@@ -63,7 +63,8 @@ def scan(folder: str | Path) -> tuple[list[Recording], list[LeftOut]]:
     recordings: list[Recording] = []
     left_out: list[LeftOut] = []
     seen: dict[str, str] = {}
-    for path in sorted(_files(root), key=os.fsencode):
+    unreadable: list[OSError] = []
+    for path in sorted(_files(root, unreadable), key=os.fsencode):
         relative = Path(path).relative_to(root).as_posix()
         try:
             recording = _examine(root, relative)
@@ -71,20 +72,24 @@ def scan(folder: str | Path) -> tuple[list[Recording], list[LeftOut]]:
                 raise AudioRNNError(f"the same as {first}")
             recordings.append(recording)
         except AudioRNNError as error:
-            left_out.append(LeftOut(relative, str(error).removeprefix(f"{path}: ")))
+            left_out.append(LeftOut(relative, str(error).removeprefix(f"{root / relative}: ")))
         except OSError as error:
             left_out.append(LeftOut(relative, f"cannot be read: {error.strerror}"))
+    for refused in unreadable:
+        relative = Path(refused.filename).relative_to(root).as_posix()
+        left_out.append(LeftOut(relative, f"folder cannot be read: {refused.strerror}"))
     return recordings, left_out
 
 
-def _files(root: Path) -> Iterator[str]:
+def _files(root: Path, unreadable: list[OSError]) -> Iterator[str]:
     visited = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+    for folder, folders, files in os.walk(root, onerror=unreadable.append, followlinks=True):
         if (real := os.path.realpath(folder)) in visited:  # links may form a circle
             folders.clear()
             continue
         visited.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        # Sorted, because the first of several ways to a folder is the one that its files are named by.
+        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=os.fsencode)
         yield from (os.path.join(folder, name) for name in files if not name.startswith("."))
 
 
@@ -94,8 +99,6 @@ def _examine(root: Path, relative: str) -> Recording:
         rate, channels = file.samplerate, file.channels
     frames, low, high = 0, np.inf, -np.inf
     for block in audio.read_blocks(path):
-        if not np.isfinite(block).all():
-            raise AudioRNNError(f"{path}: holds samples that are not finite")
         frames += len(block)
         low, high = min(low, float(block.min())), max(high, float(block.max()))
     if not frames:
@@ -128,7 +131,7 @@ def report(recordings: Sequence[Recording], left_out: Sequence[LeftOut], source:
 
 def _printable(text: str) -> str:
     """Without what a Markdown table or UTF-8 cannot hold (file names may be any bytes)."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("|", "\\|").replace("\n", " ")
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().splitlines()).replace("|", "\\|")
 
 
 def manifest(recordings: Sequence[Recording], left_out: Sequence[LeftOut], root: str) -> dict[str, Any]:
@@ -155,9 +158,9 @@ def split(
 ) -> tuple[dict[str, list[Range]], list[str]]:
     """Divide recordings into training, validation and test.
 
-    By recording: in an order drawn from `seed` and the recordings' names alone, each goes to the part that lacks
-    most of its share, so that adding a recording moves few others. With fewer recordings than parts, each is divided
-    by time instead: its start trains, its end tests.
+    By recording: in an order drawn from `seed` and the recordings' names, very long ones first, each goes to the part
+    that lacks most of its share. With fewer recordings than parts, each is divided by time instead: its start trains,
+    its end tests.
 
     Parameters
     ----------
@@ -196,7 +199,10 @@ def split(
 
     parts: dict[str, list[str]] = {part: [] for part in PARTS}
     lacking = {part: share * sum(long.values()) for part, share in shares.items()}
-    for name in sorted(long, key=drawn):
+    # A recording too long for the smallest share comes before shorter ones can fill the parts up, or it would land in
+    # validation or test. Lengths count in octaves of that share: the seed still mixes recordings of like length.
+    smallest = max(1, int(min(lacking.values())))
+    for name in sorted(long, key=lambda n: (-(long[n] // smallest).bit_length(), drawn(n))):
         part = max(PARTS, key=lambda p: lacking[p])
         parts[part].append(name)
         lacking[part] -= long[name]
@@ -209,9 +215,11 @@ def split(
 
 def _split_by_time(lengths: Mapping[str, int], shares: Mapping[str, float], context: int) -> dict[str, list[Range]]:
     parts: dict[str, list[Range]] = {part: [] for part in PARTS}
+    longest = dict.fromkeys(PARTS, 0)
     for name, n in sorted(lengths.items()):
         first, second = round(n * shares["train"]), round(n * (shares["train"] + shares["validation"]))
         for part, start, stop in zip(PARTS, (0, first, second), (first, second, n), strict=True):
+            longest[part] = max(longest[part], stop - start)
             if stop - start > context:
                 parts[part].append(Range(name, start, stop))
     for part, ranges in parts.items():
@@ -219,7 +227,7 @@ def _split_by_time(lengths: Mapping[str, int], shares: Mapping[str, float], cont
             n = max(lengths.values())
             raise AudioRNNError(
                 f"shard.context is {context} codes, but the {part} part of the longest recording, {n} codes divided "
-                f"by time, has {round(n * shares[part])}: a shorter context, longer recordings, or at least "
+                f"by time, has {longest[part]}: a shorter context, longer recordings, or at least "
                 f"{len(PARTS)} of them would do"
             )
     return parts

@@ -41,7 +41,9 @@ def curves(history: Sequence[Mapping[str, float]], code_entropy: float | None = 
     marker = "o" if len(epochs) < 30 else None
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     for axes, name, label in zip(
-        figure.subplots(1, 2), ("loss", "accuracy"), ("loss (bits per sample)", "accuracy (share of codes right)"),
+        figure.subplots(1, 2),
+        ("loss", "accuracy"),
+        ("loss (bits per sample)", "accuracy (share of codes right)"),
         strict=True,
     ):
         for part, colour, style in (("train", BLUE, "-"), ("validation", ORANGE, "--")):
@@ -78,7 +80,7 @@ def compare_audio(clips: Mapping[str, NDArray[Any]], sample_rate: int, title: st
     figure = Figure(figsize=(max(7.0, 4.2 * len(clips) + 0.8), 6), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots(2, len(clips), squeeze=False, sharex=True, sharey="row")
-    image = None
+    image: Any = None
     for column, (name, wave) in enumerate(clips.items()):
         axes[0, column].plot(np.arange(len(wave)) / sample_rate, wave, color=BLUE, linewidth=0.5)
         axes[0, column].set(title=name, xlim=(0, seconds), ylim=(-1.05 * peak, 1.05 * peak))

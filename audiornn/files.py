@@ -23,7 +23,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -43,11 +43,11 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         yield partial
         if path.exists():
             old = path.with_name(f".{path.name}.{os.getpid()}.old")
-            os.replace(path, old)
-            os.replace(partial, path)
+            path.replace(old)
+            partial.replace(path)
             shutil.rmtree(old)
         else:
-            os.replace(partial, path)
+            partial.replace(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

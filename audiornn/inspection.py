@@ -1,6 +1,7 @@
 """What the processing does to a recording, step by step, to be listened to."""
 
 from contextlib import ExitStack
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def inspect(
     path
         A recording of any kind.
     output
-        The folder to write; an existing one is replaced.
+        The folder to write; the one of an earlier inspection is replaced.
     sample_rate, highpass_hz
         In Hz.
     preemphasis
@@ -42,17 +43,18 @@ def inspect(
     Raises
     ------
     AudioRNNError
-        If the recording cannot be read or is empty.
+        If the recording cannot be read or is empty, or `output` is something else than an earlier inspection.
     """
     with audio.open_audio(path) as file:
         rate, channels, frames = file.samplerate, file.channels, file.frames
-    resampler = audio.Resampler(rate, sample_rate, highpass_hz)
+    resampler = audio.Resampler(rate, sample_rate, highpass_hz, audio.offset(path))
     encoder, decoder, loss = codec.Encoder(preemphasis), codec.Decoder(preemphasis), codec.RoundTrip(sample_rate)
     counts = np.zeros(codec.CODES, np.int64)
     names = {step: f"{number}-{step}.wav" for number, step in enumerate(STEPS, 1)}
+    _check_replaceable(Path(output), set(names.values()))
     with atomic_folder(output) as folder:
         with ExitStack() as stack:
-            expected = {step: frames * sample_rate // rate for step in STEPS[1:]}
+            expected = dict.fromkeys(STEPS[1:], frames * sample_rate // rate)
             writers = {
                 step: stack.enter_context(audio.WaveWriter(folder / names[step], sample_rate, frames=n))
                 for step, n in expected.items()
@@ -62,6 +64,7 @@ def inspect(
             )
 
             def process(wave: Any) -> None:
+                wave = np.clip(wave, -1, 1)  # as the resample stage stores it
                 emphasised = encoder.emphasise(wave)
                 codes = codec.compress(emphasised)
                 decoded = decoder(codes)
@@ -91,12 +94,22 @@ def inspect(
     }
 
 
+def _check_replaceable(folder: Path, expected: set[str]) -> None:
+    """Raise AudioRNNError rather than let a folder be replaced that holds someone's files, such as the recording."""
+    if folder.exists() and not folder.is_dir():
+        raise AudioRNNError(f"{folder}: is not a folder; give another one")
+    held = {item.name for item in folder.iterdir() if not item.name.startswith(".")} if folder.exists() else set()
+    if others := sorted(held - expected):
+        raise AudioRNNError(f"{folder}: would be replaced, but holds {others[0]!r}; give another folder")
+
+
 def folder_names(paths: list[str]) -> list[str]:
     """A plain folder name for each file, distinct even where files of several folders are named alike."""
-    taken: dict[str, int] = {}
-    names = []
+    names: list[str] = []
+    taken: set[str] = set()  # without case, which not all file systems tell apart
     for path in paths:
-        name = slug(Path(path).stem)
-        taken[name] = taken.get(name, 0) + 1
-        names.append(name if taken[name] == 1 else f"{name}-{taken[name]}")
+        stem = slug(Path(path).stem)
+        free = (name for name in chain([stem], (f"{stem}-{n}" for n in count(2))) if name.lower() not in taken)
+        names.append(next(free))
+        taken.add(names[-1].lower())
     return names

@@ -1,6 +1,7 @@
 """params.yaml as typed, validated objects. Sections equal stage names."""
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -18,7 +19,13 @@ S = TypeVar("S", bound="Section")
 class Section(BaseModel):
     """What all sections have in common: no unknown keys, no silent conversions, immutable once read."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_empty(cls, content: Any) -> Any:
+        """A section whose keys are all commented out reads as null: it has its defaults."""
+        return {} if content is None else content
 
 
 class Corpus(Section):
@@ -46,7 +53,7 @@ class Encode(Section):
 
 
 class Shard(Section):
-    context: Count = 256
+    context: Count = 128
     span: Count | None = None
     shift: Count | None = None
     validation: Share = 0.1
@@ -85,10 +92,10 @@ class ModelParams(Section):
 class Train(Section):
     model: ModelParams = ModelParams()
     objective: Literal["sequence", "window"] = "sequence"
-    epochs: Count = 12
+    epochs: Count = 10
     batch: Count | None = None
     optimizer: Literal["adam", "rmsprop"] = "adam"
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.002
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.004
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_steps: Annotated[int, Field(ge=0)] = 20
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
@@ -146,13 +153,12 @@ def load(path: str | Path = "params.yaml") -> Params:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise AudioRNNError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: not UTF-8, or a date such as 2020-13-01
         raise AudioRNNError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise AudioRNNError(f"{path}: holds {content!r}, but must hold sections: {', '.join(Params.model_fields)}")
-    # A section whose keys are all commented out reads as null: it has its defaults.
-    return validate(Params, {k: {} if v is None and k in Params.model_fields else v for k, v in content.items()}, path)
+    return validate(Params, content, path)
 
 
 def validate(kind: type[S], content: Any, where: str | Path) -> S:
@@ -166,7 +172,8 @@ def validate(kind: type[S], content: Any, where: str | Path) -> S:
 
 def _explain(kind: type[Section], problem: dict[str, Any]) -> str:
     """One line that a person can act on, from one of pydantic's problems."""
-    place = [str(part) for part in problem["loc"]]
+    # A key may hold a line break, but its problem has one line.
+    place = [text if (text := str(part)).isprintable() else repr(text) for part in problem["loc"]]
     key = ".".join(place)
     value = problem["input"]
     if problem["type"] == "extra_forbidden":
@@ -175,11 +182,17 @@ def _explain(kind: type[Section], problem: dict[str, Any]) -> str:
         prefix = "".join(f"{part}." for part in place[:-1])
         hint = f"did you mean {prefix}{near[0]}?" if near else f"known keys are {', '.join(known)}"
         return f"unknown key {key} (value {value!r}); {hint}"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    message = message.replace("Input should", "must").removeprefix("should ")
-    if isinstance(value, Section | dict) and problem["type"] == "value_error":
-        return f"{key}: {message}"  # a combination: the message names the keys and their values
-    return f"{key} is {value!r}, but {message if message.startswith('must') else 'must ' + message}"
+    if problem["type"] == "invalid_key":
+        return f"unknown key {key}; known keys are {', '.join(_fields(kind, place[:-1]))}"
+    if problem["type"] == "model_type":
+        return f"{key} is {value!r}, but must be a section with the keys {', '.join(_fields(kind, place))}"
+    message = re.sub("^(Value error, )?((Input|String) )?should", "must", str(problem["msg"]))
+    message = message.removeprefix("Value error, ")
+    if isinstance(value, str) and problem["type"] in ("int_type", "float_type"):
+        message += ", not text: without quotes, and 1e-3 as 0.001"
+    if not message.startswith("must"):
+        return f"{key}: {message}".removeprefix(": ")  # a combination: the message names the keys and their values
+    return f"{key} is {value!r}, but {message}"
 
 
 def _fields(kind: type[Section], place: list[str]) -> dict[str, Any]:

@@ -153,11 +153,11 @@ def read(
     manifest = read_manifest(folder)
     context, window = manifest["context"], manifest["context"] + manifest["span"]
     files = [str(Path(folder) / shard["file"]) for shard in manifest["parts"][part]["shards"]]
-    data = tf.data.Dataset.from_tensor_slices(files)
-    if shuffle_seed is not None:
-        data = data.shuffle(len(files), seed=shuffle_seed)
-    data = data.interleave(tf.data.TFRecordDataset, cycle_length=4, num_parallel_calls=2, deterministic=True)
-    if shuffle_seed is not None:
+    if shuffle_seed is None:
+        data = tf.data.TFRecordDataset(files)
+    else:
+        data = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files), seed=shuffle_seed)
+        data = data.interleave(tf.data.TFRecordDataset, cycle_length=4, num_parallel_calls=2, deterministic=True)
         windows_held = min(manifest["parts"][part]["windows"], int(buffer_megabytes * 1e6 / window) + 1)
         data = data.shuffle(windows_held, seed=shuffle_seed)
     data = data.map(lambda record: tf.io.decode_raw(record, tf.uint8), num_parallel_calls=2, deterministic=True)

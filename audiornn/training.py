@@ -20,7 +20,8 @@ from audiornn.params import Train
 
 BITS = 1 / math.log(2)
 SMOOTHING = 0.9  # of the running loss that divergence is judged by
-CODES_PER_BATCH = {"sequence": 16_384, "window": 65_536}  # where train.batch is not set
+CODES_PER_BATCH = {"sequence": 8_192, "window": 65_536}  # where train.batch is not set
+FEWEST_WINDOWS = 4  # a batch, even of long windows
 
 
 @dataclass
@@ -79,8 +80,8 @@ def make_optimizer(params: Train, steps: int) -> Any:
 
 
 def batch_size(params: Train, window: int) -> int:
-    """Windows a batch: `train.batch`, by default as many as hold about 16,000 codes (window objective: 64,000)."""
-    return params.batch or max(1, CODES_PER_BATCH[params.objective] // window)
+    """Windows a batch: `train.batch`, by default as many as hold about 8,000 codes (window objective: 64,000)."""
+    return params.batch or max(FEWEST_WINDOWS, CODES_PER_BATCH[params.objective] // window)
 
 
 def make_step(model: AudioModel, optimizer: Any, context: int, objective: str) -> Callable[[Any, Any], Any]:

@@ -16,7 +16,9 @@ def main(p: Params) -> None:
     window = {"context": manifest["context"], "span": manifest["span"]}
     settings = {"codec": manifest["codec"], "window": window}
     tags = {"data.digest": manifest["digest"]}
-    with tracking.pipeline_run(WORKSPACE, p.model_dump(), tags, name=f"{p.train.model.name} {window['context']}") as log:
+    with tracking.pipeline_run(
+        WORKSPACE, p.model_dump(), tags, name=f"{p.train.model.name} {window['context']}"
+    ) as log:
         log.metrics({f"encode.{key}": value for key, value in manifest["encode_metrics"].items()})
         log.artifact(INPUT / shards.MANIFEST, "data")
         model, result = training.train(

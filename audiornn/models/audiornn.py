@@ -37,8 +37,8 @@ class AudioRNN(AudioModel):
         self.norms = [BatchNormalization(name=f"norm_{i}") for i in range(layers + 1)]
         self.head = keras.layers.Dense(CODES, name="logits")
         self.dense.build([None, 1])
-        # With biases of zero every unit would be linear over [0, 1], all of them the same feature. Their kinks are spread
-        # over the amplitudes instead.
+        # With biases of zero every unit would be linear over [0, 1], all of them the same feature. Their kinks are
+        # spread over the amplitudes instead.
         slope = np.random.default_rng(0).choice([-1.0, 1.0], dense)
         self.dense.set_weights([slope[None], -slope * (np.arange(dense) + 0.5) / dense])
         for gru, norm, width in zip(self.grus, self.norms, [dense] + [units] * (layers - 1), strict=False):
@@ -55,7 +55,9 @@ class AudioRNN(AudioModel):
     def initial_state(self, batch: Any) -> State:
         return [tf.zeros([batch, gru.units]) for gru in self.grus]
 
-    def run(self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None) -> tuple:
+    def run(
+        self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None
+    ) -> tuple:
         codes = tf.cast(tf.transpose(codes), tf.int32)  # time-major from here on
         amplitude = tf.cast(codes, tf.float32)[..., None] / (CODES - 1)
         weight = None if valid is None else tf.cast(tf.transpose(valid), tf.float32)
@@ -63,7 +65,7 @@ class AudioRNN(AudioModel):
         # Up to the first GRU all depends on the code alone: its 256 values are computed once and looked up.
         counts = tf.math.bincount(codes, weights=weight, minlength=CODES, dtype=tf.float32)
         projected = tf.gather(self._table(training, counts), codes)
-        after = []
+        after, x = [], amplitude
         for i, (gru, norm) in enumerate(zip(self.grus, self.norms[1:], strict=True)):
             if i:
                 projected = gru.project(tf.concat([x, amplitude], -1))

@@ -28,7 +28,9 @@ class AudioModel(keras.Model):
         super().__init__(**kwargs)
         self.settings: dict[str, Any] = {}
 
-    def run(self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None) -> tuple:
+    def run(
+        self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None
+    ) -> tuple:
         """Logits and the state after the last code: what `call` and `consume` are made of.
 
         Parameters

@@ -8,10 +8,10 @@ kernels are one product each, too.
 
 from typing import Any
 
-from audiornn.backend import keras, tf
+from audiornn.backend import GPUS, keras, tf
 
 # XLA fuses what lies between the matrix products of a step. On a GPU it needs tools that not every machine has.
-COMPILE = not tf.config.list_physical_devices("GPU")
+COMPILE = not GPUS
 
 
 @tf.function(jit_compile=COMPILE, reduce_retracing=False)
@@ -142,7 +142,7 @@ class BatchNormalization(keras.layers.Layer):
     would have over the codes themselves.
     """
 
-    def __init__(self, momentum: float = 0.95, epsilon: float = 1e-3, **kwargs: Any) -> None:
+    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.momentum, self.epsilon = momentum, epsilon
 

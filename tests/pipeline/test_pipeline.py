@@ -1,0 +1,227 @@
+"""The real pipeline, small: `dvc repro` in a clone, what it leaves, and what a change reruns."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from tests.pipeline.conftest import clone
+
+pytestmark = pytest.mark.pipeline
+STAGES = ["corpus", "resample", "encode", "shard", "train", "evaluate", "generate"]
+
+
+def metrics(workspace, stage):
+    return json.loads((workspace.root / f"metrics/{stage}.json").read_text())
+
+
+def ran(output):
+    return re.findall(r"Running stage '(\w+)'", output)
+
+
+def test_the_pipeline_runs_from_nothing_to_audio(finished):
+    workspace, output = finished
+    assert ran(output) == STAGES
+    wavs = sorted((workspace.root / "generated").glob("*.wav"))
+    assert [path.name for path in wavs] == ["01-temperature-1.wav"]
+    wave, rate = sf.read(wavs[0])
+    assert (rate, len(wave)) == (8000, 2000)
+    assert 0 < np.abs(wave).max() < 1
+    for figure in ("curves", "generated"):
+        assert (workspace.root / f"figures/{figure}.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(workspace.root.rglob("*.partial*"))
+
+
+def test_the_metrics_have_their_names_and_make_sense(finished):
+    workspace, _ = finished
+    encode = metrics(workspace, "encode")
+    assert encode["snr_db"] > 25
+    assert encode["snr_high_db"] > 25
+    assert encode["clipped_share"] == 0
+    assert 4 < encode["code_entropy_bits"] < 8
+    shard = metrics(workspace, "shard")
+    codes = sum(
+        r["codes"] for r in json.loads((workspace.root / "data/encode/manifest.json").read_text())["recordings"]
+    )
+    recordings = len(json.loads((workspace.root / "data/corpus/manifest.json").read_text())["recordings"])
+    assert shard["targets"] == codes - 64 * recordings
+    assert shard["bytes"] == sum(path.stat().st_size for path in (workspace.root / "data/shard").glob("*.tfrecord"))
+    assert shard["bytes_per_target"] == pytest.approx(shard["bytes"] / shard["targets"])
+    assert shard["seconds"] > 0
+    assert shard["peak_rss_mb"] > 10
+    train = metrics(workspace, "train")
+    assert train["epochs"] == 2
+    assert train["targets_per_second"] > 0
+    scores = metrics(workspace, "evaluate")
+    assert scores["validation"]["bits_per_sample"] == pytest.approx(train["best_validation_bits_per_sample"], abs=1e-3)
+    for part in ("validation", "test"):
+        assert 0 < scores[part]["bits_per_sample"] < 8
+        assert 0 <= scores[part]["accuracy"] <= scores[part]["top5_accuracy"] <= 1
+    with open(workspace.root / "metrics/history.csv", encoding="utf-8") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+
+
+def test_a_rerun_with_nothing_changed_does_nothing(finished):
+    workspace, _ = finished
+    output = workspace.run("dvc", "repro").stdout
+    assert ran(output) == []
+    assert "up to date" in workspace.run("dvc", "status").stdout
+
+
+def test_one_pipeline_run_is_one_mlflow_run_with_everything_in_it(finished):
+    workspace, _ = finished
+    client, runs = workspace.store()
+    run = runs[0]
+    assert run.info.run_id == json.loads((workspace.root / "models/mlflow.json").read_text())["run_id"]
+    assert run.info.status == "FINISHED"
+    assert run.data.params["shard.context"] == "64"
+    assert run.data.params["train.model.units"] == "12"
+    assert run.data.params["generate.temperature"] == "[1.0]"
+    first = workspace.run("git", "rev-list", "--max-parents=0", "HEAD").stdout.strip()
+    assert run.data.tags["mlflow.source.git.commit"] == first
+    manifest = json.loads((workspace.root / "data/shard/manifest.json").read_text())
+    assert run.data.tags["data.digest"] == manifest["digest"]
+    for name in ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy", "targets_per_second"):
+        assert [point.step for point in client.get_metric_history(run.info.run_id, name)][:2] == [1, 2], name
+    scores = metrics(workspace, "evaluate")
+    assert run.data.metrics["test.bits_per_sample"] == pytest.approx(scores["test"]["bits_per_sample"])
+    assert run.data.metrics["generate.samples_per_second"] > 0
+
+    def artifacts(path):
+        return {item.path for item in client.list_artifacts(run.info.run_id, path)}
+
+    assert artifacts("figures") == {"figures/curves.png", "figures/generated.png"}
+    assert "generated/01-temperature-1.wav" in artifacts("generated")
+    assert {"model/config.json", "model/model.weights.h5"} <= artifacts("model")
+    assert run.info.artifact_uri.startswith((workspace.root / "mlartifacts").as_uri())
+
+
+def test_a_trained_model_loads_and_predicts(finished):
+    import audiornn
+
+    workspace, _ = finished
+    model = audiornn.load(workspace.root / "models")
+    assert model.settings["codec"] == {"sample_rate": 8000, "highpass_hz": 20.0, "preemphasis": 0.95, "codes": 256}
+    assert model.settings["window"] == {"context": 64, "span": 256}
+    assert model(np.full([1, 10], 128, np.uint8)).shape == (1, 10, 256)
+
+
+def test_another_temperature_only_generates_and_stays_in_the_run(finished):
+    workspace, _ = finished
+    before = len(workspace.store()[1])
+    run_id = json.loads((workspace.root / "models/mlflow.json").read_text())["run_id"]
+    workspace.set(generate={"temperature": [0.5, 1.5]})
+    status = workspace.run("dvc", "status").stdout
+    assert re.findall(r"^(\w+):", status, re.MULTILINE) == ["generate"]
+    assert ran(workspace.run("dvc", "repro").stdout) == ["generate"]
+    client, runs = workspace.store()
+    assert len(runs) == before
+    clips = {item.path for item in client.list_artifacts(run_id, "generated")}
+    assert {"generated/01-temperature-0.5.wav", "generated/02-temperature-1.5.wav"} <= clips
+    workspace.set(generate={"temperature": 1.0})
+    workspace.run("dvc", "repro")
+
+
+def test_another_context_shards_and_trains_but_does_not_resample_or_encode(finished):
+    workspace, _ = finished
+    weights = (workspace.root / "models/model.weights.h5").read_bytes()
+    before = len(workspace.store()[1])
+    workspace.set(shard={"context": 32})
+    assert re.findall(r"^(\w+):", workspace.run("dvc", "status").stdout, re.MULTILINE) == ["shard"]
+    assert ran(workspace.run("dvc", "repro").stdout) == ["shard", "train", "evaluate", "generate"]
+    assert len(workspace.store()[1]) == before + 1
+    # Going back takes the results from DVC's cache.
+    workspace.set(shard={"context": 64})
+    assert ran(workspace.run("dvc", "repro").stdout) == []
+    assert (workspace.root / "models/model.weights.h5").read_bytes() == weights
+
+
+def test_experiments_in_temporary_copies_land_in_the_same_store(finished):
+    workspace, _ = finished
+    workspace.commit()
+    before = len(workspace.store()[1])
+    workspace.run("dvc", "exp", "run", "--temp", "--name", "one-epoch", "-S", "train.epochs=1")
+    _, runs = workspace.store()
+    assert len(runs) == before + 1
+    newest = runs[-1]
+    assert newest.info.run_name == "one-epoch"
+    assert newest.data.params["train.epochs"] == "1"
+    assert "generate.samples_per_second" in newest.data.metrics
+    shown = workspace.run("dvc", "exp", "show", "--csv").stdout
+    assert "one-epoch" in shown
+
+
+def test_same_commit_and_params_give_the_same_shards_and_weights(finished, tmp_path):
+    first, _ = finished
+    second = clone(tmp_path / "clone")
+    second.run("dvc", "repro", "train")
+    names = sorted(path.name for path in (first.root / "data/shard").iterdir())
+    assert names == sorted(path.name for path in (second.root / "data/shard").iterdir())
+    for name in [*(f"data/shard/{name}" for name in names), "models/model.weights.h5", "models/config.json"]:
+        assert (first.root / name).read_bytes() == (second.root / name).read_bytes(), name
+
+
+def test_a_parameter_error_stops_the_pipeline_in_one_line_and_loses_nothing(finished):
+    workspace, _ = finished
+    kept = (workspace.root / "params.yaml").read_text()
+    weights = (workspace.root / "models/model.weights.h5").read_bytes()
+    workspace.set(shard={"contxt": 3})
+    done = workspace.run("dvc", "repro", check=False)
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert lines == ["error: params.yaml: unknown key shard.contxt (value 3); did you mean shard.context?"]
+    assert "Traceback" not in done.stdout + done.stderr
+    (workspace.root / "params.yaml").write_text(kept)
+    assert ran(workspace.run("dvc", "repro").stdout) == []
+    assert (workspace.root / "models/model.weights.h5").read_bytes() == weights
+
+
+def test_a_context_longer_than_any_recording_is_named(finished):
+    workspace, _ = finished
+    kept = (workspace.root / "params.yaml").read_text()
+    workspace.set(shard={"context": 10_000_000})
+    done = workspace.run("dvc", "repro", "shard", check=False)
+    assert done.returncode != 0
+    assert re.search(
+        r"^error: .*shard\.context is 10000000 codes, but the longest recording has \d+", done.stderr, re.M
+    )
+    (workspace.root / "params.yaml").write_text(kept)
+    assert ran(workspace.run("dvc", "repro").stdout) == []
+
+
+def test_a_folder_of_untidy_recordings_is_sorted_out(tmp_path):
+    own = tmp_path / "my recordings"
+    (own / "Ünterordner").mkdir(parents=True)
+    tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100)
+    for i, name in enumerate(["a b.wav", "Ünterordner/ö.flac", "c.aiff", "d.ogg"]):
+        sf.write(own / name, np.stack([tone, (1 - i / 10) * tone], 1), 44_100)
+    (own / "notes.txt").write_text("not audio")
+    (own / "broken.wav").write_bytes(b"RIFF")
+    workspace = clone(tmp_path / "clone", corpus={"path": str(own)})
+    workspace.run("dvc", "repro", "encode")
+    manifest = json.loads((workspace.root / "data/corpus/manifest.json").read_text())
+    assert [r["path"] for r in manifest["recordings"]] == ["a b.wav", "c.aiff", "d.ogg", "Ünterordner/ö.flac"]
+    assert {item["path"] for item in manifest["left_out"]} == {"notes.txt", "broken.wav"}
+    assert metrics(workspace, "resample")["seconds"] == pytest.approx(4, abs=0.1)
+    # A recording that is added, or changed, is noticed.
+    sf.write(own / "e.wav", 0.5 * tone, 44_100)
+    assert "corpus" in workspace.run("dvc", "status").stdout
+    workspace.set(corpus={"path": str(tmp_path / "nowhere")})
+    done = workspace.run("dvc", "repro", check=False)
+    assert done.returncode != 0
+    assert "nowhere" in done.stderr
+
+
+def test_recordings_dropped_in_the_folder_replace_the_synthesised_ones(tmp_path):
+    workspace = clone(tmp_path / "clone")
+    tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)
+    sf.write(workspace.root / "recordings/mine.wav", tone, 8000)
+    workspace.run("dvc", "repro", "resample")
+    manifest = json.loads((workspace.root / "data/corpus/manifest.json").read_text())
+    assert [r["path"] for r in manifest["recordings"]] == ["mine.wav"]
+    # In a temporary copy the untracked recording is not there, but it is found.
+    workspace.commit()
+    workspace.run("dvc", "exp", "run", "--temp", "-S", "resample.sample_rate=4000", "resample")

@@ -1,0 +1,193 @@
+"""What is promised of files: what has a final name is whole, and an error names the file."""
+
+import hashlib
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from audiornn.errors import AudioRNNError
+from audiornn.files import atomic_file, atomic_folder, read_json, sha256, slug, write_json
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | finite | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+in_one_folder = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def content(folder: Path) -> dict[str, str]:
+    """Every file below a folder, hidden ones too; folders that are empty as well."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") if path.is_file() else "(folder)"
+        for path in folder.rglob("*")
+        if path.is_file() or not any(path.iterdir())
+    }
+
+
+# --- Files -------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_has_its_name_only_when_it_is_whole(tmp_path):
+    with atomic_file(tmp_path / "a.txt") as partial:
+        partial.write_text("half", encoding="utf-8")
+        assert not (tmp_path / "a.txt").exists()
+        partial.write_text("whole", encoding="utf-8")
+    assert content(tmp_path) == {"a.txt": "whole"}
+
+
+def test_a_file_is_replaced_at_once(tmp_path):
+    (tmp_path / "a.txt").write_text("old", encoding="utf-8")
+    with atomic_file(tmp_path / "a.txt") as partial:
+        partial.write_text("new", encoding="utf-8")
+        assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "old"
+    assert content(tmp_path) == {"a.txt": "new"}
+
+
+@pytest.mark.parametrize("failure", [ValueError, AudioRNNError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("before", [{}, {"a.txt": "old"}])
+def test_a_file_that_fails_leaves_what_was_there_and_nothing_else(tmp_path, before, failure):
+    for name, text in before.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(failure), atomic_file(tmp_path / "a.txt") as partial:
+        partial.write_text("half", encoding="utf-8")
+        raise failure
+    assert content(tmp_path) == before
+
+
+def test_a_partial_file_keeps_the_suffix_that_writers_choose_the_format_by(tmp_path):
+    with atomic_file(tmp_path / "model.weights.h5") as partial:
+        assert partial.suffix == ".h5"
+        assert partial.name.startswith(".")
+        assert ".partial" in partial.name  # what .gitignore and .dvcignore pass over
+        partial.touch()
+
+
+def test_folders_above_a_file_are_made(tmp_path):
+    with atomic_file(tmp_path / "metrics" / "more" / "a.txt") as partial:
+        partial.write_text("1", encoding="utf-8")
+    assert content(tmp_path) == {"metrics/more/a.txt": "1"}
+
+
+# --- Folders -----------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_has_its_name_only_when_it_is_whole(tmp_path):
+    with atomic_folder(tmp_path / "data" / "out") as partial:
+        (partial / "a.txt").write_text("1", encoding="utf-8")
+        assert not (tmp_path / "data" / "out").exists()
+    assert content(tmp_path) == {"data/out/a.txt": "1"}
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    out = tmp_path / "out"
+    (out / "deep").mkdir(parents=True)
+    (out / "deep" / "old.txt").write_text("old", encoding="utf-8")
+    with atomic_folder(out) as partial:
+        assert list(partial.iterdir()) == []
+        (partial / "new.txt").write_text("new", encoding="utf-8")
+        assert (out / "deep" / "old.txt").read_text(encoding="utf-8") == "old"
+    assert content(tmp_path) == {"out/new.txt": "new"}
+
+
+@pytest.mark.parametrize("failure", [ValueError, AudioRNNError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("before", [{}, {"out/a.txt": "old", "out/b.txt": "old"}])
+def test_a_folder_that_fails_leaves_what_was_there_and_nothing_else(tmp_path, before, failure):
+    for name, text in before.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(failure), atomic_folder(tmp_path / "out") as partial:
+        (partial / "a.txt").write_text("half", encoding="utf-8")
+        raise failure
+    assert content(tmp_path) == before
+
+
+def test_what_a_killed_process_left_does_not_get_into_the_next_folder(tmp_path):
+    with atomic_folder(tmp_path / "out") as partial:
+        name = partial.name
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "half.txt").write_text("half", encoding="utf-8")
+    with atomic_folder(tmp_path / "out") as partial:
+        assert partial.name == name
+        (partial / "whole.txt").write_text("whole", encoding="utf-8")
+    assert content(tmp_path) == {"out/whole.txt": "whole"}
+
+
+# --- JSON --------------------------------------------------------------------------------------------------------
+
+
+@in_one_folder
+@given(documents)
+def test_json_comes_back_as_it_was_written(tmp_path, document):
+    write_json(tmp_path / "a.json", document)
+    assert read_json(tmp_path / "a.json") == document
+    assert list(content(tmp_path)) == ["a.json"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_json_refuses_what_other_readers_could_not_read_and_keeps_the_old_file(tmp_path, value):
+    write_json(tmp_path / "a.json", {"loss": 1.0})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"losses": [1.0, value]})
+    assert json.loads(content(tmp_path)["a.json"]) == {"loss": 1.0}
+    assert list(content(tmp_path)) == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"{", b"{'a': 1}", b'{"a": 1,\n}', b"\xff\xfe{}", b'{"a": 1}\n{"b": 2}', b"\x00"]
+)
+def test_a_damaged_json_file_is_answered_in_one_line_with_its_name(tmp_path, damaged):
+    path = tmp_path / "manifest.json"
+    path.write_bytes(damaged)
+    with pytest.raises(AudioRNNError) as error:
+        read_json(path)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(f"{path}: not readable as JSON: ")
+
+
+def test_a_json_file_that_is_missing_or_a_folder_is_answered_in_one_line_with_its_name(tmp_path):
+    with pytest.raises(AudioRNNError) as error:
+        read_json(tmp_path / "none.json")
+    assert str(error.value) == f"{tmp_path}/none.json: no such file"
+    with pytest.raises(AudioRNNError, match=f"^{re.escape(str(tmp_path))}: not readable as JSON: .*$"):
+        read_json(tmp_path)
+
+
+# --- Names and digests -------------------------------------------------------------------------------------------
+
+
+@given(st.text(), st.integers(1, 60))
+def test_any_text_gives_a_plain_file_name(text, length):
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", slug(text, length))
+    assert len(slug(text, length)) <= max(length, len("recording"))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Aria (live), take 2", "Aria-live-take-2"),
+        ("Žluťoučký kůň", "Zlutoucky-kun"),
+        ("../../etc/passwd", "etc-passwd"),
+        (".hidden", "hidden"),
+        ("-rf", "rf"),
+        ("v1.2", "v1.2"),
+        ("日本語", "recording"),
+        ("", "recording"),
+        ("x" * 50, "x" * 40),
+    ],
+)
+def test_a_plain_name_stays_close_to_the_text(text, name):
+    assert slug(text) == name
+
+
+@in_one_folder
+@given(st.binary(max_size=200))
+def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path, data):
+    (tmp_path / "a").write_bytes(data)
+    assert sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()

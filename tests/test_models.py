@@ -1,0 +1,181 @@
+"""Every model keeps the contract: one network, in parallel for training and by steps for generation."""
+
+import numpy as np
+import pytest
+
+import audiornn
+from audiornn import models
+from audiornn.backend import keras, tf
+from audiornn.errors import AudioRNNError
+from audiornn.models import recurrent
+
+SMALL = {"audiornn": {"dense": 24, "units": 20, "layers": 2}}
+
+
+def small_model(name, seed=0):
+    """A small model whose weights and moving statistics are all away from their start values."""
+    keras.utils.set_random_seed(seed)
+    model = models.build(name, **SMALL[name])
+    random = np.random.default_rng(seed)
+    for variable in model.variables:
+        noise = 0.2 * random.standard_normal(variable.shape)
+        variable.assign(np.abs(variable.numpy() + noise) if "variance" in variable.path else variable + noise)
+    return model
+
+
+def codes_of(batch, time, seed=1):
+    return np.random.default_rng(seed).integers(0, 256, (batch, time)).astype(np.uint8)
+
+
+def stepped(model, codes, state):
+    """Logits [B, T, 256] and state of stepping through codes [B, T]."""
+    step = tf.function(model.step)
+    logits = []
+    for t in range(codes.shape[1]):
+        out, state = step(tf.constant(codes[:, t]), state)
+        logits.append(out.numpy())
+    return np.stack(logits, axis=1), state
+
+
+@pytest.mark.parametrize("name", models.REGISTRY)
+@pytest.mark.parametrize("batch", [1, 7])
+def test_parallel_and_step_form_are_the_same_network(name, batch):
+    model = small_model(name)
+    codes = codes_of(batch, 3000)
+    logits, _ = stepped(model, codes, model.initial_state(batch))
+    assert np.ptp(logits) > 1  # they say something
+    np.testing.assert_allclose(model(codes).numpy(), logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", models.REGISTRY)
+def test_a_prompt_in_one_pass_leaves_the_state_of_stepping_through_it(name):
+    model = small_model(name)
+    codes = codes_of(3, 200)
+    _, state = stepped(model, codes[:, :120], model.initial_state(3))
+    expected, _ = stepped(model, codes[:, 120:], state)
+    first, state = model.consume(codes[:, :120], model.initial_state(3))
+    np.testing.assert_allclose(first.numpy(), model(codes[:, :120]).numpy()[:, -1], atol=1e-4)
+    logits, _ = stepped(model, codes[:, 120:], state)
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", models.REGISTRY)
+def test_no_logit_depends_on_later_codes(name):
+    model = small_model(name)
+    codes = codes_of(2, 100)
+    changed = codes.copy()
+    changed[:, 60:] = codes_of(2, 40, seed=9)
+    before, after = model(codes).numpy(), model(changed).numpy()
+    np.testing.assert_array_equal(before[:, :60], after[:, :60])
+    assert np.abs(before[:, 60:] - after[:, 60:]).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", models.REGISTRY)
+def test_asking_for_the_last_logits_alone_changes_none_of_them(name):
+    model = small_model(name)
+    codes = codes_of(2, 50)
+    np.testing.assert_allclose(model(codes, last=10).numpy(), model(codes).numpy()[:, -10:], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", models.REGISTRY)
+def test_codes_that_fill_up_a_batch_change_nothing_in_training(name):
+    codes = codes_of(2, 40)
+    filled = np.concatenate([codes, codes_of(2, 15, seed=5)], axis=1)
+    valid = np.arange(55)[None] < np.array([[40], [40]])
+    plain, padded = small_model(name), small_model(name)
+    logits = plain(codes, training=True).numpy()
+    np.testing.assert_allclose(padded(filled, training=True, valid=valid).numpy()[:, :40], logits, atol=1e-4)
+    for a, b in zip(plain.variables, padded.variables, strict=True):  # moving statistics among them
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", models.REGISTRY)
+def test_gradients_in_parallel_are_those_of_the_steps(name):
+    model, codes = small_model(name), codes_of(2, 25)
+
+    def in_steps():
+        state, logits = model.initial_state(2), []
+        for t in range(25):
+            out, state = model.step(tf.constant(codes[:, t]), state)
+            logits.append(out)
+        return tf.stack(logits, 1)
+
+    gradients = []
+    for form in (lambda: model(codes), in_steps):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(form()))
+        gradients.append([tf.convert_to_tensor(g) for g in tape.gradient(loss, model.trainable_variables)])
+    for variable, parallel, steps in zip(model.trainable_variables, *gradients, strict=True):
+        scale = float(tf.reduce_max(tf.abs(steps)))
+        assert scale > 0, f"{variable.path} does not take part"
+        np.testing.assert_allclose(parallel, steps, atol=1e-4 * scale, err_msg=variable.path)
+
+
+def test_a_saved_model_loads_as_it_was(tmp_path):
+    model = small_model("audiornn")
+    model.settings = {"codec": {"sample_rate": 16000, "preemphasis": 0.9}}
+    models.save(model, tmp_path / "model", {"run.json": {"run_id": "x"}})
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["config.json", "model.weights.h5", "run.json"]
+    loaded = audiornn.load(tmp_path / "model")
+    assert loaded.settings == model.settings
+    assert loaded.sizes == model.sizes
+    codes = codes_of(2, 30)
+    np.testing.assert_array_equal(loaded(codes).numpy(), model(codes).numpy())
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "config.json: no such file"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json: not readable as JSON"),
+        (lambda folder: (folder / "config.json").write_text("{}"), "no entry 'model'"),
+        (lambda folder: (folder / "config.json").write_text('{"model": {"name": "x"}}'), "one of audiornn"),
+        (lambda folder: (folder / "model.weights.h5").unlink(), "model.weights.h5: no such file"),
+        (lambda folder: (folder / "model.weights.h5").write_bytes(b"no"), "model.weights.h5: does not fit"),
+        (
+            lambda folder: (folder / "config.json").write_text('{"model": {"name": "audiornn", "units": 21}}'),
+            "model.weights.h5: does not fit",
+        ),
+    ],
+)
+def test_a_damaged_model_is_named_in_one_line(tmp_path, break_it, said):
+    models.save(small_model("audiornn"), tmp_path / "model")
+    break_it(tmp_path / "model")
+    with pytest.raises(AudioRNNError, match=said) as caught:
+        models.load(tmp_path / "model")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_models_and_sizes_are_refused():
+    with pytest.raises(AudioRNNError, match="'wavenet', but must be one of audiornn"):
+        models.build("wavenet")
+    with pytest.raises(AudioRNNError, match="does not take these sizes"):
+        models.build("audiornn", heads=3)
+
+
+def test_our_gru_is_keras_gru():
+    gru = recurrent.GRU(6)
+    gru.build(4)
+    theirs = keras.layers.GRU(6, return_sequences=True)
+    theirs.build([None, None, 4])
+    x = np.random.default_rng(0).standard_normal((3, 11, 4)).astype(np.float32)
+    kernel, recurrent_kernel, bias, recurrent_bias = (
+        0.5 * np.random.default_rng(i).standard_normal(w.shape) for i, w in enumerate(gru.weights)
+    )
+    gru.set_weights([kernel, recurrent_kernel, bias, recurrent_bias])
+    theirs.set_weights([kernel, recurrent_kernel, np.stack([bias, np.r_[np.zeros(12), recurrent_bias]])])
+    states = gru.scan(gru.project(np.transpose(x, [1, 0, 2])), tf.zeros([3, 6]))
+    np.testing.assert_allclose(np.transpose(states, [1, 0, 2]), theirs(x), atol=1e-5)
+
+
+def test_our_batch_normalisation_is_keras_and_weights_are_repetitions():
+    x = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32) * 3 + 1
+    ours, theirs = recurrent.BatchNormalization(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
+    ours.build(4)
+    np.testing.assert_allclose(ours(x, training=True), theirs(x, training=True), atol=1e-5)
+    np.testing.assert_allclose(ours.moving_mean, theirs.moving_mean, atol=1e-5)
+    np.testing.assert_allclose(ours(x), theirs(x), atol=1e-5)
+    weight = np.random.default_rng(1).integers(0, 4, 50)
+    weighted = ours(x, training=True, weight=weight.astype(np.float32)).numpy()
+    repeated = ours(np.repeat(x, weight, axis=0), training=True).numpy()
+    np.testing.assert_allclose(np.repeat(weighted, weight, axis=0), repeated, atol=1e-5)

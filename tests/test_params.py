@@ -1,0 +1,361 @@
+"""What the writer of a params.yaml is promised: it means what it says, or one line says what is wrong with it."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audiornn.errors import AudioRNNError
+from audiornn.params import Generate, Params, Resample, Section, Shard, load, validate
+
+ROOT = Path(__file__).resolve().parents[1]
+SHIPPED = ROOT / "params.yaml"
+
+# Where the shipped file says something else than the classes, on purpose.
+TUNED = {
+    "corpus.path": "recordings",
+    "generate.temperature": (0.7, 1.0),
+}
+
+# Words of pydantic and Python that mean nothing to the writer of a parameter file.
+JARGON = re.compile(
+    r"Input should|Value error|String should|Keys should|validation error|valid dictionary|instance of|pydantic|http|"
+    r"Traceback|<class|must must|must should"
+)
+
+
+def leaves(kind: type[Section] = Params, prefix: str = "") -> Iterator[str]:
+    """The path of every key that holds a value."""
+    for key, field in kind.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from leaves(field.annotation, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+def value_at(params: Any, path: str) -> Any:
+    for key in path.split("."):
+        params = getattr(params, key)
+    return params
+
+
+def nested(values: dict[str, Any]) -> dict[str, Any]:
+    """`{"train.model.units": 3}` as the mappings that YAML would give."""
+    content: dict[str, Any] = {}
+    for path, value in values.items():
+        *sections, key = path.split(".")
+        inner = content
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[key] = value
+    return content
+
+
+def loaded(folder: Path, text: str) -> Params:
+    path = folder / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load(path)
+
+
+def complaint(folder: Path, text: str) -> str:
+    """The one line that the text of a parameter file leads to, from the file's name on."""
+    with pytest.raises(AudioRNNError) as error:
+        loaded(folder, text)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(f"{folder}/params.yaml: ")
+    assert not JARGON.search(line)
+    return line.removeprefix(f"{folder}/")
+
+
+KEYS = sorted(leaves())
+
+
+# --- The file that ships -----------------------------------------------------------------------------------------
+
+
+def test_the_shipped_file_sets_what_the_classes_default_to_but_for_what_is_tuned():
+    shipped, default = load(SHIPPED), Params()
+    different = {key for key in KEYS if value_at(shipped, key) != value_at(default, key)}
+    assert {key: value_at(shipped, key) for key in different} == TUNED
+
+
+def test_the_shipped_file_shows_every_key_with_a_comment_on_its_line():
+    lines = SHIPPED.read_text(encoding="utf-8").splitlines()
+
+    def shown(node: yaml.MappingNode, prefix: str = "") -> Iterator[tuple[str, int]]:
+        for key, value in node.value:
+            if isinstance(value, yaml.MappingNode):
+                yield from shown(value, f"{prefix}{key.value}.")
+            else:
+                yield prefix + key.value, key.start_mark.line
+
+    places = dict(shown(yaml.compose(SHIPPED.read_text(encoding="utf-8"))))
+    assert sorted(places) == KEYS
+    assert [key for key, line in places.items() if not re.search(r"\S +# \w", lines[line])] == []
+
+
+def test_sections_stages_and_stage_scripts_have_the_same_names_in_the_same_order():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    assert list(stages) == list(Params.model_fields) == list(yaml.safe_load(SHIPPED.read_text(encoding="utf-8")))
+    assert [stage["params"] for stage in stages.values()] == [[name] for name in stages]
+    assert all((ROOT / "stages" / f"{name}.py").is_file() for name in stages)
+
+
+# --- What may be left out ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", "# nothing but a comment\n", "train: {}\n", "train:\n", "train:\n  model:\n"])
+def test_what_is_left_out_has_its_default(tmp_path, text):
+    assert loaded(tmp_path, text) == Params()
+
+
+@pytest.mark.parametrize("section", Params.model_fields)
+def test_a_section_with_all_keys_commented_out_has_its_defaults(tmp_path, section):
+    assert loaded(tmp_path, f"{section}:\n  # seed: 3\n") == Params()
+
+
+def test_a_single_key_changes_that_key_alone(tmp_path):
+    assert loaded(tmp_path, "train: {model: {units: 7}}").model_dump() == {
+        **(default := Params().model_dump()),
+        "train": {**default["train"], "model": {**default["train"]["model"], "units": 7}},
+    }
+
+
+def test_a_single_temperature_is_a_list_of_one(tmp_path):
+    assert loaded(tmp_path, "generate: {temperature: 0.5}").generate.temperature == (0.5,)
+    assert loaded(tmp_path, "generate: {temperature: [0, 0.5, 10]}").generate.temperature == (0.0, 0.5, 10.0)
+
+
+@given(st.integers(1, 10**6))
+def test_windows_hold_four_times_the_context_and_at_least_512_targets_side_by_side(context):
+    default = Shard(context=context)
+    assert default.targets == max(4 * context, 512) == default.step
+    assert Shard(context=context, span=9).step == Shard(context=context, span=9).targets == 9
+    assert Shard(context=context, span=9, shift=3).step == 3
+
+
+# --- Typos -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value", "nearest"),
+    [
+        ("trian: 1", "trian", "1", "train"),
+        ("shard: {contxt: 300}", "shard.contxt", "300", "shard.context"),
+        ("resample: {samplerate: '8 kHz'}", "resample.samplerate", "'8 kHz'", "resample.sample_rate"),
+        ("train: {model: {unit: 64}}", "train.model.unit", "64", "train.model.units"),
+        ("train: {Epochs: null}", "train.Epochs", "None", "train.epochs"),
+    ],
+)
+def test_an_unknown_key_is_named_with_its_path_its_value_and_the_nearest_key(tmp_path, text, key, value, nearest):
+    line = complaint(tmp_path, text)
+    assert line == f"params.yaml: unknown key {key} (value {value}); did you mean {nearest}?"
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_any_key_with_a_letter_missing_or_two_swapped_leads_back_to_that_key(key):
+    prefix, dot, name = key.rpartition(".")
+    missing = {name[:i] + name[i + 1 :] for i in range(len(name))}
+    swapped = {name[:i] + name[i + 1] + name[i] + name[i + 2 :] for i in range(len(name) - 1)}
+    known = {other.rpartition(".")[2] for other in KEYS if other.rpartition(".")[0] == prefix}
+    for typo in (missing | swapped) - known:
+        with pytest.raises(AudioRNNError, match=f"; did you mean {re.escape(key)}[?]$"):
+            validate(Params, nested({f"{prefix}{dot}{typo}": 1}), "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("xyzzy: 1", list(Params.model_fields)),
+        ("encode: {xyzzy: 1}", ["preemphasis"]),
+        ("train: {model: {xyzzy: 1}}", ["name", "dense", "units", "layers"]),
+        ("shard: {7: 1}", list(Shard.model_fields)),
+    ],
+)
+def test_a_key_like_no_other_is_answered_with_those_there_are(tmp_path, text, known):
+    line = complaint(tmp_path, text)
+    assert re.match(r"params.yaml: unknown key \S*(xyzzy|7)\b", line)
+    assert line.endswith(f"known keys are {', '.join(known)}")
+
+
+# --- Wrong values ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "begin", "right"),
+    [
+        # Wrong type: nothing is converted in silence
+        ("resample: {sample_rate: '8000'}", "resample.sample_rate is '8000', but", "integer, not text"),
+        ("resample: {sample_rate: yes}", "resample.sample_rate is True, but", "integer"),
+        ("resample: {sample_rate: 8000.0}", "resample.sample_rate is 8000.0, but", "integer"),
+        ("train: {learning_rate: fast}", "train.learning_rate is 'fast', but", "number, not text"),
+        ("train: {learning_rate: 1e-3}", "train.learning_rate is '1e-3', but", "1e-3 as 0.001"),  # YAML 1.1: text
+        ("train: {learning_rate: }", "train.learning_rate is None, but", "number"),
+        ("corpus: {path: 5}", "corpus.path is 5, but", "string"),
+        ("corpus: {path: 2024-05-06}", "corpus.path is datetime.date(2024, 5, 6), but", "string"),
+        ("shard: 5", "shard is 5, but", "section with the keys context, span, "),
+        ("shard: [256]", "shard is [256], but", "section with the keys context, span, "),
+        ("train: {model: audiornn}", "train.model is 'audiornn', but", "section with the keys name, dense, "),
+        # Out of range
+        ("resample: {sample_rate: 0}", "resample.sample_rate is 0, but", "or equal to 1000"),
+        ("resample: {sample_rate: 400000}", "resample.sample_rate is 400000, but", "or equal to 384000"),
+        ("encode: {preemphasis: 1}", "encode.preemphasis is 1, but", "less than 1"),
+        ("encode: {preemphasis: -0.1}", "encode.preemphasis is -0.1, but", "or equal to 0"),
+        ("corpus: {minutes: 0}", "corpus.minutes is 0, but", "greater than 0"),
+        ("corpus: {minutes: 601}", "corpus.minutes is 601, but", "or equal to 600"),
+        ("corpus: {path: ''}", "corpus.path is '', but", "at least 1 character"),
+        ("generate: {prompt: ''}", "generate.prompt is '', but", "at least 1 character"),
+        ("corpus: {seed: -1}", "corpus.seed is -1, but", "or equal to 0"),
+        ("corpus: {seed: 2147483648}", "corpus.seed is 2147483648, but", "less than 2147483648"),
+        ("shard: {context: 0}", "shard.context is 0, but", "or equal to 1"),
+        ("shard: {span: 0}", "shard.span is 0, but", "or equal to 1"),
+        ("shard: {test: 1.0}", "shard.test is 1.0, but", "less than 1"),
+        ("train: {learning_rate: 0}", "train.learning_rate is 0, but", "greater than 0"),
+        ("train: {learning_rate: 1.5}", "train.learning_rate is 1.5, but", "or equal to 1"),
+        ("train: {learning_rate: .nan}", "train.learning_rate is nan, but", "finite number"),
+        ("train: {clip_norm: .inf}", "train.clip_norm is inf, but", "finite number"),  # would make gradients NaN
+        ("generate: {seconds: .inf}", "generate.seconds is inf, but", "finite number"),
+        ("generate: {temperature: [-1]}", "generate.temperature is [-1], but", "from 0 "),
+        ("generate: {temperature: 10.5}", "generate.temperature is 10.5, but", "to 10"),
+        ("generate: {temperature: .nan}", "generate.temperature is nan, but", "from 0 "),
+        ("generate: {temperature: []}", "generate.temperature is [], but", "a number from 0 to 10, or a list"),
+        ("generate: {temperature: hot}", "generate.temperature is 'hot', but", "a number from 0 to 10, or a list"),
+        ("generate: {temperature: true}", "generate.temperature is True, but", "a number from 0 to 10, or a list"),
+        ("generate: {temperature: {a: 1}}", "generate.temperature is {'a': 1}, but", "a number from 0 to 10, or a"),
+        # Not among the choices
+        ("corpus: {synth: noise}", "corpus.synth is 'noise', but", "'speech' or 'music'"),
+        ("train: {optimizer: Adam}", "train.optimizer is 'Adam', but", "'adam' or 'rmsprop'"),
+        ("train: {model: {name: wavenet}}", "train.model.name is 'wavenet', but", "'audiornn'"),
+    ],
+)
+def test_a_wrong_value_is_answered_in_one_line_with_the_key_the_value_and_what_would_be_right(
+    tmp_path, text, begin, right
+):
+    line = complaint(tmp_path, text)
+    assert line.startswith(f"params.yaml: {begin} must ")
+    assert right in line.removeprefix(f"params.yaml: {begin}")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "shard: {validation: 0.7, test: 0.5}",
+            "params.yaml: shard: validation and test are 0.7 and 0.5, together 1.2, "
+            "but must leave a part for training: a sum below 1",
+        ),
+        (
+            "resample: {sample_rate: 8000, highpass_hz: 5000}",
+            "params.yaml: resample: highpass_hz is 5000, but must lie below half of sample_rate, 4000",
+        ),
+        (
+            "resample: {sample_rate: 1000, highpass_hz: 500}",
+            "params.yaml: resample: highpass_hz is 500, but must lie below half of sample_rate, 500",
+        ),
+    ],
+)
+def test_values_that_exclude_each_other_are_both_named(tmp_path, text, line):
+    assert complaint(tmp_path, text) == line
+
+
+def test_a_section_from_the_command_line_is_answered_with_where_it_came_from():
+    with pytest.raises(AudioRNNError, match=r"^command line: highpass_hz is 5000, but must lie below half of "):
+        validate(Resample, {"highpass_hz": 5000}, "command line")
+    with pytest.raises(AudioRNNError, match=r"^command line: sample_rate is 5, but must be "):
+        validate(Resample, {"sample_rate": 5}, "command line")
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), st.lists(st.text(), min_size=1, max_size=1), min_size=1))
+def test_there_is_one_line_for_each_problem(wrong):
+    with pytest.raises(AudioRNNError) as error:
+        validate(Params, nested(wrong), "params.yaml")
+    lines = str(error.value).splitlines()
+    named = [f"params.yaml: {key} is {value!r}, but must " for key, value in wrong.items()]
+    assert len(lines) == len(named)
+    assert all(any(line.startswith(begin) for line in lines) for begin in named)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates()
+keys = st.sampled_from(sorted({part for key in KEYS for part in key.split(".")})) | scalars
+anything = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(keys, inner), max_leaves=8)
+
+
+@settings(max_examples=100)
+@given(st.dictionaries(st.sampled_from(sorted(Params.model_fields)) | scalars, anything))
+def test_whatever_stands_in_the_file_is_understood_or_answered_line_by_line(content):
+    try:
+        validate(Params, content, "params.yaml")
+    except AudioRNNError as error:
+        for line in str(error).splitlines():
+            assert re.match(r"params\.yaml: .*(must|known keys are|did you mean) .", line)
+            assert not JARGON.search(line)
+
+
+def test_parameters_do_not_change_once_they_are_read():
+    with pytest.raises(ValueError, match="frozen"):
+        Generate().count = 2
+
+
+# --- Files that are not parameter files --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "- corpus\n- train\n",
+            r"params.yaml: holds \['corpus', 'train'\], but must hold sections: corpus, resample, ",
+        ),
+        ("corpus.path\n", "params.yaml: holds 'corpus.path', but must hold sections: corpus, resample, "),
+        ("corpus: [\n", "params.yaml: not readable as YAML: .* line 2"),
+        ("corpus:\n\tpath: a\n", r"params.yaml: not readable as YAML: .*'\\t'.* line 2"),
+        ("corpus: {path: 2024-13-01}", "params.yaml: not readable as YAML: month must be in 1..12"),
+        ("--- {}\n--- {}\n", "params.yaml: not readable as YAML: .*another document"),
+    ],
+)
+def test_what_is_not_yaml_or_not_sections_is_answered_in_one_line(tmp_path, text, line):
+    assert re.match(line, complaint(tmp_path, text))
+
+
+def test_a_file_that_is_missing_a_folder_or_binary_is_answered_in_one_line(tmp_path):
+    with pytest.raises(AudioRNNError, match=r"^\S+/none.yaml: no such file$"):
+        load(tmp_path / "none.yaml")
+    with pytest.raises(AudioRNNError, match=r"^\S+: not readable as YAML: .*Is a directory.*$"):
+        load(tmp_path)
+    (tmp_path / "params.yaml").write_bytes(b"RIFF\xff\xfe\x00\x00WAVE")
+    with pytest.raises(AudioRNNError, match=r"^\S+/params.yaml: not readable as YAML: .*utf-8.*$"):
+        load(tmp_path / "params.yaml")
+
+
+# --- Stages ------------------------------------------------------------------------------------------------------
+
+
+def run_stage(name: str, folder: Path) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("DVC_ROOT", None)
+    command = [sys.executable, "-m", f"stages.{name}"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_stage_with_a_wrong_parameter_ends_with_one_line_exit_code_2_and_no_output(tmp_path):
+    (tmp_path / "params.yaml").write_text("corpus: {minutes: -1}\n", encoding="utf-8")
+    done = run_stage("corpus", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: params.yaml: corpus.minutes is -1, but must be greater than 0\n"
+    assert done.stdout == ""
+    assert [path.name for path in tmp_path.rglob("*")] == ["params.yaml"]
+
+
+def test_a_stage_without_a_parameter_file_ends_with_one_line_exit_code_2_and_no_output(tmp_path):
+    done = run_stage("corpus", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: params.yaml: no such file\n"
+    assert list(tmp_path.rglob("*")) == []
