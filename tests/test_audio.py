@@ -175,12 +175,6 @@ def test_blocks_hold_no_more_samples_than_they_should_however_many_channels(tmp_
     assert np.allclose(np.concatenate(blocks), wave, rtol=0, atol=1e-7)
 
 
-def test_reading_can_begin_anywhere(tmp_path):
-    wave = noise(0, 1000)
-    sf.write(tmp_path / "a.wav", wave, RATE, subtype="FLOAT")
-    assert np.allclose(np.concatenate(list(audio.read_blocks(tmp_path / "a.wav", 700)))[:, 0], wave[700:], atol=1e-7)
-
-
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from /proc")
 def test_memory_does_not_grow_with_the_length_of_a_recording(tmp_path):
     """8 minutes of stereo take 169 MB as float32, 2 minutes 42 MB."""
