@@ -45,7 +45,7 @@ def predict(model: AudioModel, codes: Any, targets: Any, context: int, training:
 def scorer(model: AudioModel, context: int) -> Callable[[Any, Any], Any]:
     """A compiled function of `(codes, targets)` that sums over a batch: nats, hits, hits among five, targets."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function
     def score_batch(codes: Any, targets: Any) -> Any:
         logits, labels, mask = predict(model, codes, targets, context)
         nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)

@@ -75,7 +75,7 @@ def compare_audio(clips: Mapping[str, NDArray[Any]], sample_rate: int, title: st
     """
     seconds = max(len(wave) for wave in clips.values()) / sample_rate
     peak = max(0.05, *(float(np.abs(wave).max(initial=0)) for wave in clips.values()))
-    spectra = {name: _spectrogram(wave, sample_rate) for name, wave in clips.items()}
+    spectra = {name: spectrogram(wave, sample_rate) for name, wave in clips.items()}
     top = max(float(level.max()) for _, _, level in spectra.values())
     figure = Figure(figsize=(max(7.0, 4.2 * len(clips) + 0.8), 6), layout="constrained")
     figure.suptitle(title)
@@ -96,7 +96,7 @@ def compare_audio(clips: Mapping[str, NDArray[Any]], sample_rate: int, title: st
     return figure
 
 
-def _spectrogram(wave: NDArray[Any], sample_rate: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def spectrogram(wave: NDArray[Any], sample_rate: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Times (s), frequencies (Hz) and levels (dB, a full-scale sine is 0 dB) under a Hann window of 32 ms."""
     size = max(16, round(0.032 * sample_rate))
     window = signal.windows.hann(size, sym=False)

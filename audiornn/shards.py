@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 MANIFEST = "manifest.json"
+BLOCK = 1 << 20  # codes that are counted at a time
 
 
 def windows(start: int, stop: int, context: int, span: int, shift: int) -> Iterator[tuple[int, int]]:
@@ -106,7 +107,8 @@ def write(
         counts = np.zeros(CODES, np.int64)
         for piece in shuffled(parts[part], seed):
             recording = codes[piece.recording]
-            counts += np.bincount(recording[piece.start : piece.stop], minlength=CODES)
+            for start in range(piece.start, piece.stop, BLOCK):  # bincount makes 8 bytes of each code
+                counts += np.bincount(recording[start : min(start + BLOCK, piece.stop)], minlength=CODES)
             for first, last in windows(piece.start, piece.stop, context, span, shift):
                 writer.write(recording[first:last])
         writer.close()

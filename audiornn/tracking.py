@@ -13,6 +13,7 @@ from audiornn.files import read_json
 
 RUN_FILE = "mlflow.json"  # beside the weights: which run they come from
 EXPERIMENT = "audiornn"
+REMOTE = {"databricks", "databricks-uc", "uc"}  # names of stores that are no paths
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 
 
@@ -27,7 +28,7 @@ def store(workspace: str | Path) -> str:
     prefix = "sqlite:///"
     if uri.startswith(prefix):
         return prefix + str(root / uri.removeprefix(prefix))  # an absolute path stays as it is
-    return uri if "://" in uri or ":" in uri.split("/")[0] else str(root / uri)
+    return uri if "://" in uri or uri.split(":")[0] in REMOTE else str(root / uri)
 
 
 def _client(workspace: str | Path) -> Any:
@@ -161,8 +162,11 @@ def reopen(workspace: str | Path, model_folder: str | Path) -> Log:
     try:
         client.get_run(run_id)
     except MlflowException:
-        tags = {"trained_in_run": run_id, **_code_version()}
-        run = client.create_run(_experiment(client, workspace), run_name="model from elsewhere", tags=tags)
-        client.set_terminated(run.info.run_id)
-        run_id = run.info.run_id
+        experiment = _experiment(client, workspace)
+        found = client.search_runs([experiment], f"tags.trained_in_run = '{run_id}'", max_results=1)
+        if not found:
+            tags = {"trained_in_run": run_id, **_code_version()}
+            found = [client.create_run(experiment, run_name="model from elsewhere", tags=tags)]
+            client.set_terminated(found[0].info.run_id)
+        run_id = found[0].info.run_id
     return Log(client, run_id)

@@ -87,7 +87,7 @@ def batch_size(params: Train, window: int) -> int:
 def make_step(model: AudioModel, optimizer: Any, context: int, objective: str) -> Callable[[Any, Any], Any]:
     """A compiled function of a batch `(codes, targets)`: one update; loss in nats a target, hits, targets."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function
     def train_step(codes: Any, targets: Any) -> Any:
         if objective == "window":  # one target a window, its last; earlier ones only lead up to it
             codes, context_now = _last_target(codes, targets, context)

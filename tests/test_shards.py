@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -25,7 +25,12 @@ spans = st.integers(1, 150)
 
 Codes = dict[str, NDArray[np.uint8]]
 Parts = dict[str, list[Range]]
-few_examples = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few_examples = settings(  # files are slow: no shrinking
+    max_examples=6,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 def target_counts(start: int, stop: int, context: int, span: int, shift: int) -> Counter[int]:
@@ -197,9 +202,12 @@ def test_shuffling_loses_and_repeats_no_window(folder, buffer_megabytes):
     assert sorted(shuffled_windows) == sorted(read_windows(folder, "train"))
 
 
-def test_each_epoch_has_a_new_order_and_each_run_with_the_same_seed_the_same_orders(folder):
+@pytest.mark.parametrize("megabytes", [0.0004, 32])
+def test_each_epoch_has_a_new_order_and_each_run_with_the_same_seed_the_same_orders(tmp_path, codes, megabytes):
+    written(tmp_path, codes, megabytes=megabytes)  # many shards; a single one
+
     def two_epochs(seed: int) -> list[list[bytes]]:
-        data = shards.read(folder, "train", 4, shuffle_seed=seed)
+        data = shards.read(tmp_path, "train", 4, shuffle_seed=seed)
         return [[row.tobytes() for codes, _ in data.as_numpy_iterator() for row in codes] for _ in range(2)]
 
     first, second = two_epochs(5)
@@ -291,16 +299,18 @@ def test_shards_are_closed_at_the_size_that_was_asked_for(tmp_path, codes, megab
     ]
 
 
-@pytest.mark.parametrize("context", [256, 1000])
-def test_a_target_costs_at_most_1_3_bytes_with_the_default_span(tmp_path, context):
-    codes = random_codes({"long": 200_000})
-    parts = {"train": [Range("long", 0, 200_000)], "validation": [], "test": []}
+@pytest.mark.parametrize("context", [128, 1000])
+def test_a_target_of_a_long_recording_costs_at_most_1_3_bytes_with_the_default_span(tmp_path, context):
+    length = 1_200_000
+    codes = random_codes({"long": length})
+    parts = {"train": [Range("long", 0, length)], "validation": [], "test": []}
     layout = Shard(context=context)
     sizes = {"context": context, "span": layout.targets, "shift": layout.step}
     entry = shards.write(tmp_path, codes, parts, **sizes)["parts"]["train"]
-    assert entry["targets"] == 200_000 - context
+    assert entry["targets"] == length - context
     assert entry["bytes"] == sum(path.stat().st_size for path in tmp_path.glob("*.tfrecord"))
     assert entry["bytes"] / entry["targets"] <= 1.3
+    assert entry["code_counts"] == np.bincount(codes["long"], minlength=256).tolist()
 
 
 def test_a_part_without_ranges_has_no_shard(tmp_path, codes):

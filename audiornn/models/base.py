@@ -67,7 +67,8 @@ class AudioModel(keras.Model):
 
     def call(self, codes: Any, training: bool = False, valid: Any = None, last: int | None = None) -> Any:
         """Logits float32 [batch, last or time, 256] of codes int [batch, time]; `[:, t]` predicts `codes[:, t + 1]`."""
-        return self.run(codes, self.initial_state(tf.shape(codes)[0]), training, valid, last)[0]
+        batch = tf.shape(codes)[0] if codes.shape[0] is None else codes.shape[0]
+        return self.run(codes, self.initial_state(batch), training, valid, last)[0]
 
     def consume(self, codes: Any, state: State) -> tuple:
         """Logits [batch, 256] after the last of codes int [batch, time], and the state: a prompt in one pass."""

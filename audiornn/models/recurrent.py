@@ -14,7 +14,7 @@ from audiornn.backend import GPUS, keras, tf
 COMPILE = not GPUS
 
 
-@tf.function(jit_compile=COMPILE, reduce_retracing=False)
+@tf.function(jit_compile=COMPILE)
 def _forward(inputs: Any, before: Any, kernel: Any, bias: Any) -> tuple:
     """States [time, batch, units], and what the gradient needs: gates z and r, candidate, its recurrent part."""
     units = kernel.shape[0]
@@ -37,7 +37,7 @@ def _forward(inputs: Any, before: Any, kernel: Any, bias: Any) -> tuple:
     return states.stack(), saved.stack()
 
 
-@tf.function(jit_compile=COMPILE, reduce_retracing=False)
+@tf.function(jit_compile=COMPILE)
 def _backward(upstream: Any, previous: Any, saved: Any, kernel: Any) -> tuple:
     """Gradients of the first state and, by step, of z, r, the candidate's recurrent part, and the candidate."""
     units = kernel.shape[0]
@@ -124,7 +124,14 @@ class GRU(keras.layers.Layer):
     def scan(self, projected: Any, before: Any) -> Any:
         """States [time, batch, units] from projected inputs [time, batch, 3 * units]."""
         kernel, bias = tf.convert_to_tensor(self.recurrent_kernel), tf.convert_to_tensor(self.recurrent_bias)
-        return scan(projected, before, kernel, bias)
+        batch = projected.shape[1]
+        if not COMPILE or batch is None or batch < 2:
+            return scan(projected, before, kernel, bias)
+        # A compiled loop runs on one core. Two halves of the batch run side by side; the number does not depend on the
+        # machine, so that neither do the weights.
+        sizes = [batch - batch // 2, batch // 2]
+        halves = zip(tf.split(projected, sizes, axis=1), tf.split(before, sizes, axis=0), strict=True)
+        return tf.concat([scan(x, h, kernel, bias) for x, h in halves], axis=1)
 
     def step(self, projected: Any, before: Any) -> Any:
         """The next state [batch, units] from one step's projected input [batch, 3 * units]."""
