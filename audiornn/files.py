@@ -39,15 +39,22 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
+    old: Path | None = None
     try:
         yield partial
-        if path.exists():
-            old = path.with_name(f".{path.name}.{os.getpid()}.old")
+        if path.is_symlink() or path.is_file():
+            path.unlink()  # a folder cannot be renamed over it
+        elif path.exists():
+            old = path.with_name(f".{path.name}.{os.getpid()}.old.partial")
             path.replace(old)
+        try:
             partial.replace(path)
+        except OSError:
+            if old:
+                old.replace(path)
+            raise
+        if old:
             shutil.rmtree(old)
-        else:
-            partial.replace(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -191,3 +191,16 @@ def test_a_plain_name_stays_close_to_the_text(text, name):
 def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path, data):
     (tmp_path / "a").write_bytes(data)
     assert sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_folder_takes_the_place_of_a_link_or_file_and_leaves_what_the_link_meant(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/kept.txt").write_text("kept")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "file").write_text("old")
+    for name in ("link", "file"):
+        with files.atomic_folder(tmp_path / name) as folder:
+            (folder / "new.txt").write_text("new")
+        assert [item.name for item in (tmp_path / name).iterdir()] == ["new.txt"]
+    assert (tmp_path / "elsewhere/kept.txt").read_text() == "kept"
+    assert not [item for item in tmp_path.iterdir() if item.name.startswith(".")]
