@@ -199,7 +199,7 @@ def test_a_folder_takes_the_place_of_a_link_or_file_and_leaves_what_the_link_mea
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "file").write_text("old")
     for name in ("link", "file"):
-        with files.atomic_folder(tmp_path / name) as folder:
+        with atomic_folder(tmp_path / name) as folder:
             (folder / "new.txt").write_text("new")
         assert [item.name for item in (tmp_path / name).iterdir()] == ["new.txt"]
     assert (tmp_path / "elsewhere/kept.txt").read_text() == "kept"
