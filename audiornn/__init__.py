@@ -2,15 +2,20 @@
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "generate", "load"]
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from audiornn.clips import generate
     from audiornn.models import load
 
 
 def __getattr__(name: str) -> Any:
-    # `audiornn.load` needs TensorFlow, which takes seconds to import: not before it is asked for.
+    # Both need TensorFlow, which takes seconds to import: not before they are asked for.
+    if name == "generate":
+        from audiornn.clips import generate
+
+        return generate
     if name == "load":
         from audiornn.models import load
 

@@ -35,15 +35,68 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("--highpass-hz", type=float, metavar="HZ", help="instead of resample.highpass_hz")
     inspect.add_argument("--preemphasis", type=float, metavar="A", help="instead of encode.preemphasis")
     inspect.add_argument("--json", action="store_true", help="print a JSON list instead of text")
-    inspect.set_defaults(run=run_inspect)
+    inspect.set_defaults(handler=run_inspect)
+
+    generate = commands.add_parser(
+        "generate",
+        help="generate audio with a trained model",
+        description="Generate clips with a trained model as 16-bit wav files; or, with --stream, one clip without end "
+        "as raw PCM on stdout: audiornn generate --stream | aplay -f S16_LE -r 8000",
+    )
+    source = generate.add_mutually_exclusive_group()
+    source.add_argument("--model", default="models", metavar="DIR", help="folder of the model (default: %(default)s)")
+    source.add_argument("--run", metavar="RUN_ID", help="an MLflow run that holds the model")
+    generate.add_argument("--seconds", type=float, help="of each clip (default: 4; with --stream: no end)")
+    generate.add_argument("--count", type=int, default=1, help="clips at each temperature (default: %(default)s)")
+    generate.add_argument(
+        "--output", default="clips", metavar="DIR", help="folder for the clips (default: %(default)s)"
+    )
+    generate.add_argument("--seed", type=int, default=0, help="of the random draws (default: %(default)s)")
+    generate.add_argument(
+        "--temperature",
+        default="1.0",
+        metavar="T[,T...]",
+        help="0 (always the likeliest code) to 10; a list: 0.8,1.0; a ramp: 0.7:1.1 (default: %(default)s)",
+    )
+    generate.add_argument("--top-k", type=int, default=0, metavar="K", help="draw from the K likeliest codes; 0: all")
+    generate.add_argument(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="draw from the likeliest codes of together this probability",
+    )
+    generate.add_argument("--prompt", metavar="FILE", help="a recording to continue, of any rate and channels")
+    generate.add_argument("--prompt-offset", type=float, default=0.0, metavar="S", help="where in it to begin, seconds")
+    generate.add_argument(
+        "--prompt-seconds", type=float, default=0.5, metavar="S", help="how much of it (default: 0.5)"
+    )
+    generate.add_argument(
+        "--level",
+        default="safe",
+        help="safe: scale peaks beyond full scale down; normalise: scale to full scale; limit: lower peaks alone "
+        "(default: %(default)s; with --stream: limit)",
+    )
+    generate.add_argument(
+        "--engine", default="auto", help="auto, fused, fused-bf16 or tensorflow (default: %(default)s)"
+    )
+    generate.add_argument("--stream", action="store_true", help="write samples to stdout as they are made")
+    generate.add_argument(
+        "--format",
+        choices=["raw", "wav"],
+        default="raw",
+        help="of --stream: raw 16-bit PCM, or wav (default: %(default)s)",
+    )
+    generate.add_argument("--json", action="store_true", help="print a JSON object instead of text")
+    generate.set_defaults(handler=run_generate)
 
     ui = commands.add_parser("ui", help="open the MLflow UI on the store of this folder, on 127.0.0.1")
     ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     ui.add_argument("--port", type=int, default=5000, help="default: %(default)s")
-    ui.set_defaults(run=run_ui)
+    ui.set_defaults(handler=run_ui)
 
     summary = commands.add_parser("summary", help="what the last pipeline run in this folder reached, where to listen")
-    summary.set_defaults(run=run_summary)
+    summary.set_defaults(handler=run_summary)
     return top
 
 
@@ -84,6 +137,54 @@ def _db(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.1f} dB"
 
 
+def run_generate(arguments: argparse.Namespace) -> None:
+    """`audiornn generate`."""
+    from audiornn import params
+
+    temperature = [part.strip() for part in arguments.temperature.split(",")]
+    asked = {key: getattr(arguments, key) for key in ("count", "seed", "top_k", "top_p", "level", "engine")}
+    asked |= {"temperature": temperature, "prompt_offset": arguments.prompt_offset}
+    asked |= {"prompt_seconds": arguments.prompt_seconds}
+    if arguments.seconds is not None:
+        asked["seconds"] = arguments.seconds
+    p = params.validate(params.Generate, asked, "command line")
+    if arguments.stream and len(p.temperature) * p.count > 1:
+        raise AudioRNNError("--stream writes one clip: give one temperature and no --count")
+
+    from audiornn import clips, models
+    from audiornn.files import write_json
+    from audiornn.tracking import model_of_run
+
+    model = models.load(model_of_run(Path.cwd(), arguments.run) if arguments.run else arguments.model)
+    prompts = None
+    if arguments.prompt:
+        piece = clips.file_prompt(arguments.prompt, p.prompt_seconds, model.settings["codec"], p.prompt_offset)
+        prompts = piece[None].repeat(len(p.temperature) * p.count, axis=0)
+    if arguments.stream:
+        if sys.stdout.isatty():
+            raise AudioRNNError("--stream writes samples to stdout: lead it to a file or a program such as aplay")
+        clips.stream(model, p, sys.stdout.buffer, prompts, arguments.seconds is not None, arguments.format == "wav")
+        return
+    made, speed = clips.make(model, p, prompts, progress=not arguments.json and sys.stderr.isatty())
+    output = Path(arguments.output)
+    output.mkdir(parents=True, exist_ok=True)
+    paths = [clip.write(output) for clip in made]
+    rate = model.settings["codec"]["sample_rate"]
+    result = {
+        "sample_rate": rate,
+        "samples_per_second": speed,
+        "real_time_factor": speed / rate / len(made),
+        "clips": [{"file": str(path), **clip.levels()} for path, clip in zip(paths, made, strict=True)],
+    }
+    write_json(output / "clips.json", result)
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+        return
+    for path, clip in zip(paths, made, strict=True):
+        print(f"{path}: {clip.describe()}")
+    print(f"{speed:,.0f} samples/s, {result['real_time_factor']:.1f} times real time")
+
+
 def run_ui(arguments: argparse.Namespace) -> None:
     """`audiornn ui`: become MLflow's server on the store of this folder."""
     from audiornn.tracking import store
@@ -120,7 +221,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may be any bytes, as on stderr
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        arguments.run(arguments)
+        arguments.handler(arguments)
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)

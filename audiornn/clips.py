@@ -1,8 +1,9 @@
 """From a trained model to clips that can be listened to: prompts, decoding, levels, wav files."""
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from audiornn import audio, codec, sampling
 from audiornn.errors import AudioRNNError
 from audiornn.files import read_json
 from audiornn.models.base import AudioModel
-from audiornn.params import Generate
+from audiornn.params import Generate, validate
 from audiornn.shards import read_manifest
 
 TEST = "test"  # the prompt that means: pieces of the test part
@@ -34,16 +35,16 @@ class Clip:
     """
 
     name: str
-    temperature: float
+    temperature: sampling.Temperature
     sample_rate: int
     wave: NDArray[np.float64]
     gain: float
 
     @property
     def title(self) -> str:
-        return f"generated, temperature {self.temperature:g}"
+        return f"generated, temperature {_shown(self.temperature)}"
 
-    def levels(self) -> dict[str, float]:
+    def levels(self) -> dict[str, Any]:
         """RMS and peak in dBFS, share of samples at full scale, applied gain, length."""
         magnitude = np.abs(self.wave)
         return {
@@ -59,7 +60,7 @@ class Clip:
         """Its levels in a line."""
         levels = self.levels()
         return (
-            f"{levels['seconds']:.1f} s, temperature {self.temperature:g}, RMS {levels['rms_dbfs']:.1f} dBFS, "
+            f"{levels['seconds']:.1f} s, temperature {_shown(self.temperature)}, RMS {levels['rms_dbfs']:.1f} dBFS, "
             f"peak {levels['peak_dbfs']:.1f} dBFS" + (f", scaled by {self.gain:.2f}" if self.gain < 1 else "")
         )
 
@@ -129,51 +130,99 @@ class TestPart:
         return codec.decode(codes, self.settings["preemphasis"])
 
 
-def file_prompt(path: str | Path, seconds: float, settings: dict[str, Any]) -> NDArray[np.uint8]:
-    """The first `seconds` of a recording of any rate and channels, as codes uint8 [n] of the model's codec.
+def file_prompt(path: str | Path, seconds: float, settings: dict[str, Any], offset: float = 0.0) -> NDArray[np.uint8]:
+    """A piece of a recording of any rate and channels, as codes uint8 [n] of the model's codec.
+
+    Parameters
+    ----------
+    path
+        The recording.
+    seconds, offset
+        Length of the piece, and where in the recording it begins, in seconds.
+    settings
+        The codec's, as stored with a model.
 
     Raises
     ------
     AudioRNNError
-        If the file is missing, unreadable, shorter than asked, or silent.
+        If the file is missing, unreadable or empty, ends before the piece does, or the piece is silent.
     """
-    rate, wanted = settings["sample_rate"], round(seconds * settings["sample_rate"])
-    blocks: list[NDArray[np.float64]] = []
+    rate = settings["sample_rate"]
+    first, wanted = round(offset * rate), round(seconds * rate)
+    held: list[NDArray[np.float64]] = []
+    seen = 0
     for block in audio.resample_blocks(path, rate, settings["highpass_hz"]):
-        blocks.append(block)
-        if sum(map(len, blocks)) >= wanted:
+        held.append(block[max(0, first - seen) :])
+        seen += len(block)
+        if seen >= first + wanted:
             break
-    wave = np.concatenate(blocks)[:wanted] if blocks else np.zeros(0)
-    if len(wave) < wanted:
-        raise AudioRNNError(f"{path}: has {len(wave) / rate:.2f} s, but a prompt of {seconds:g} s was asked for")
+    if not seen:
+        raise AudioRNNError(f"{path}: empty: no prompt")
+    if seen <= first:
+        raise AudioRNNError(f"{path}: has {seen / rate:.2f} s, but the prompt was to begin at {offset:g} s")
+    wave = np.concatenate(held)[:wanted]
+    if len(wave) < wanted or not wanted:
+        raise AudioRNNError(
+            f"{path}: has {seen / rate:.2f} s, but a prompt of {seconds:g} s from {offset:g} s on was asked for"
+        )
     if (rms := float(np.sqrt(np.mean(wave**2)))) < SILENT_RMS:
-        raise AudioRNNError(f"{path}: its first {seconds:g} s are silent ({dbfs(rms):.0f} dBFS): no prompt")
+        raise AudioRNNError(f"{path}: silent from {offset:g} s for {seconds:g} s ({dbfs(rms):.0f} dBFS): no prompt")
     return codec.encode(np.clip(wave, -1, 1), settings["preemphasis"])
 
 
-def decode(codes: NDArray[np.uint8], prompt: NDArray[np.uint8], settings: dict[str, Any]) -> tuple[Any, float]:
+def decode(
+    codes: NDArray[np.uint8], prompt: NDArray[np.uint8], settings: dict[str, Any], level: str = "safe"
+) -> tuple[NDArray[np.float64], float]:
     """The playable wave float [n] of codes [n] that continue a prompt [m], and the gain that made its peak safe.
 
-    The filters run through the prompt first, so that the wave begins where the prompt ended.
+    The filters run through the prompt first, so that the wave begins where the prompt ended. See `audio.peak_safe` for
+    `level`.
     """
     wave = codec.decode(np.concatenate([prompt, codes]), settings["preemphasis"])
-    return audio.peak_safe(wave, settings["sample_rate"], settings["highpass_hz"] or 20.0, skip=len(prompt))
+    return audio.peak_safe(wave, settings["sample_rate"], settings["highpass_hz"] or 20.0, level, skip=len(prompt))
+
+
+class Player:
+    """Codes of one stream to playable audio, block by block, in constant memory: DC blocked, peaks limited."""
+
+    def __init__(self, settings: dict[str, Any], prompt: NDArray[np.uint8] | None = None) -> None:
+        rate = settings["sample_rate"]
+        self._decoder = codec.Decoder(settings["preemphasis"])
+        self._highpass = audio.Resampler(rate, rate, settings["highpass_hz"] or 20.0)
+        self._limiter = audio.Limiter(rate)
+        if prompt is not None:
+            self._highpass(self._decoder(prompt))
+
+    def __call__(self, codes: NDArray[np.uint8], last: bool = False) -> NDArray[np.float64]:
+        """The wave float [m] that the next codes [n] add; `last` flushes the limiter."""
+        return self._limiter(self._highpass(self._decoder(codes)), last)
 
 
 def make(
-    model: AudioModel, p: Generate, source: TestPart, prompt_file: Path | None, progress: bool = True
+    model: AudioModel, p: Generate, prompts: NDArray[np.uint8] | None = None, progress: bool = False
 ) -> tuple[list[Clip], float]:
-    """Generate the clips that the `generate` section asks for: `count` at each temperature.
+    """Generate the clips that a `generate` section asks for: `count` at each temperature.
+
+    Parameters
+    ----------
+    model
+        With the codec's settings.
+    p
+        The section; its `prompt` keys are not looked at.
+    prompts
+        Codes uint8 [clips, n] that the clips continue; without them they start from silence.
+    progress
+        Whether to show a progress bar on stderr.
 
     Returns
     -------
-    The clips, and the samples a second of all streams together, compilation not included.
+    The clips, and the samples a second of all streams together; compilation is not included where there is more than
+    one block.
     """
     settings = model.settings["codec"]
     rate = settings["sample_rate"]
     heat = [temperature for temperature in p.temperature for _ in range(p.count)]
-    prompts = _prompts(p, source, prompt_file, len(heat))
-    samples, marks = round(p.seconds * rate), []
+    samples, marks = max(1, round(p.seconds * rate)), []
     with tqdm(total=samples, desc="generate", unit="sample", disable=not progress) as bar:
 
         def show(done: int, seconds: float) -> None:
@@ -181,20 +230,140 @@ def make(
             bar.set_postfix_str(f"{done / seconds / rate:.2f} x real time", refresh=False)
             bar.update(done - bar.n)
 
-        codes = sampling.generate(model, samples, heat, prompt=prompts, seed=p.seed, on_progress=show)
+        codes = sampling.generate(
+            model,
+            samples,
+            heat,
+            prompt=prompts,
+            seed=p.seed,
+            top_k=p.top_k,
+            top_p=p.top_p,
+            engine_name=p.engine,
+            on_progress=show,
+        )
     (first, begin), (last, end) = marks[0], marks[-1]
     speed = (last - first) * len(heat) / (end - begin) if last > first else last * len(heat) / end
     made = []
     for i, (temperature, stream) in enumerate(zip(heat, codes, strict=True)):
         before = np.zeros(0, np.uint8) if prompts is None else prompts[i]
-        wave, gain = decode(stream, before, settings)
-        made.append(Clip(f"{i + 1:02d}-temperature-{temperature:g}", temperature, rate, wave, gain))
+        wave, gain = decode(stream, before, settings, p.level)
+        made.append(Clip(f"{i + 1:02d}-temperature-{_shown(temperature, '-to-')}", temperature, rate, wave, gain))
     return made, speed
 
 
-def _prompts(p: Generate, source: TestPart, file: Path | None, streams: int) -> NDArray[np.uint8] | None:
-    if file is not None:
-        return np.repeat(file_prompt(file, p.prompt_seconds, source.settings)[None], streams, axis=0)
-    if p.prompt is None:
-        return None
-    return source.prompts(streams, round(p.prompt_seconds * source.settings["sample_rate"]), p.seed)
+def stream(
+    model: AudioModel,
+    p: Generate,
+    output: BinaryIO,
+    prompts: NDArray[np.uint8] | None = None,
+    ends: bool = False,
+    wav: bool = False,
+) -> None:
+    """Write one clip as 16-bit little-endian PCM to a pipe, block by block, in constant memory.
+
+    Parameters
+    ----------
+    model, p, prompts
+        As for `make`, for one stream.
+    output
+        A binary file; it is flushed after each block of 1000 samples.
+    ends
+        Whether to stop after `p.seconds`; without it the stream has no end.
+    wav
+        Write a wav header first, whose length says: until the end of the file.
+    """
+    settings = model.settings["codec"]
+    rate = settings["sample_rate"]
+    play = Player(settings, None if prompts is None else prompts[0])
+    if wav:
+        longest = 0xFFFFFFFF
+        form = struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
+        output.write(b"RIFF" + struct.pack("<I", longest) + b"WAVEfmt " + form + b"data" + struct.pack("<I", longest))
+
+    def write(wave: NDArray[np.float64]) -> None:
+        output.write(np.round(wave * 32767).astype("<i2").tobytes())
+        output.flush()
+
+    for codes in sampling.blocks(
+        model,
+        p.temperature,
+        samples=round(p.seconds * rate) if ends else None,
+        prompt=prompts,
+        seed=p.seed,
+        top_k=p.top_k,
+        top_p=p.top_p,
+        engine_name=p.engine,
+    ):
+        write(play(codes[0]))
+    write(play(np.zeros(0, np.uint8), last=True))
+
+
+def _shown(temperature: sampling.Temperature, between: str = ":") -> str:
+    return between.join(f"{t:g}" for t in (temperature if isinstance(temperature, tuple) else (temperature,)))
+
+
+def generate(
+    model: AudioModel,
+    seconds: float = 4.0,
+    count: int = 1,
+    temperature: float | str | tuple[float, float] | list = 1.0,
+    *,
+    prompt: str | Path | None = None,
+    prompt_offset: float = 0.0,
+    prompt_seconds: float = 0.5,
+    seed: int = 0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    level: str = "safe",
+    engine: str = "auto",
+) -> NDArray[np.float32]:
+    """Generate audio with a trained model.
+
+    Parameters
+    ----------
+    model
+        From `audiornn.load`.
+    seconds
+        Of each clip.
+    count
+        Clips at each temperature.
+    temperature
+        One, or a list of several: below 1 is tamer, above 1 wilder, 0 always takes the likeliest code. A pair, or a
+        text such as `0.7:1.1`, is a ramp from the start of the clip to its end.
+    prompt, prompt_offset, prompt_seconds
+        A recording to continue, of any rate and number of channels, and which piece of it. Without one, clips start
+        from silence. The prompt is not part of the result.
+    seed
+        The same seed, model and settings give the same clips.
+    top_k, top_p
+        Restrict draws to likely codes; see `audiornn.sampling.draw`.
+    level
+        How peaks are made safe; see `audiornn.audio.peak_safe`.
+    engine
+        One of `audiornn.sampling.ENGINES`.
+
+    Returns
+    -------
+    float32 [clips, n] in [-1, 1] at `model.settings["codec"]["sample_rate"]` Hz.
+
+    Raises
+    ------
+    AudioRNNError
+        If an argument is out of its range, or the prompt cannot be used.
+
+    Examples
+    --------
+    >>> import audiornn                                            # doctest: +SKIP
+    >>> model = audiornn.load("models")                            # doctest: +SKIP
+    >>> audiornn.generate(model, seconds=2, count=3).shape         # doctest: +SKIP
+    (3, 16000)
+    """
+    asked = {"seconds": seconds, "count": count, "temperature": temperature, "seed": seed, "top_k": top_k}
+    asked |= {"top_p": top_p, "level": level, "engine": engine}
+    asked |= {"prompt_offset": prompt_offset, "prompt_seconds": prompt_seconds}
+    p = validate(Generate, asked, "generate")
+    prompts = None
+    if prompt is not None:
+        piece = file_prompt(prompt, p.prompt_seconds, model.settings["codec"], p.prompt_offset)
+        prompts = np.repeat(piece[None], len(p.temperature) * p.count, axis=0)
+    return np.stack([clip.wave for clip in make(model, p, prompts)[0]]).astype(np.float32)

@@ -108,26 +108,51 @@ class Evaluate(Section):
     batch: Count | None = None
 
 
-Temperature = Annotated[float, Field(ge=0, le=10)]
+Heat = Annotated[float, Field(ge=0, le=10)]
 
 
 class Generate(Section):
     seconds: Annotated[float, Field(gt=0)] = 4.0
     count: Count = 1
-    temperature: tuple[Temperature, ...] = (1.0,)
+    temperature: tuple[Heat | tuple[Heat, Heat], ...] = (1.0,)
+    top_k: Annotated[int, Field(ge=0, le=256)] = 0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     prompt: Annotated[str, Field(min_length=1)] | None = "test"
+    prompt_offset: Annotated[float, Field(ge=0)] = 0.0
     prompt_seconds: Annotated[float, Field(gt=0)] = 0.5
+    level: Literal["safe", "normalise", "limit"] = "safe"
+    engine: Literal["auto", "fused", "fused-bf16", "tensorflow"] = "auto"
     seed: Seed = 0
 
     @field_validator("temperature", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         values = value if isinstance(value, list | tuple) else [value]
-        if not values or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
-            raise ValueError("should be a number from 0 to 10, or a list of such numbers")
-        if not all(0 <= v <= 10 for v in values):
-            raise ValueError("should be from 0 (always the likeliest code) to 10")
-        return tuple(float(v) for v in values)
+        if not values:
+            raise ValueError("must be a number from 0 to 10, a ramp such as 0.7:1.1, or a list of such")
+        return tuple(temperature(v) for v in values)
+
+
+def temperature(value: Any) -> float | tuple[float, float]:
+    """A temperature from 0 (always the likeliest code) to 10, or a ramp of two such as the text `0.7:1.1`.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    if isinstance(value, str) and value.count(":") == 1:
+        value = tuple(value.split(":"))
+    ends = value if isinstance(value, tuple) else (value,)
+    try:
+        if any(isinstance(end, bool) for end in ends):
+            raise ValueError
+        numbers = tuple(float(end) for end in ends)
+    except (TypeError, ValueError):
+        raise ValueError("must be a number from 0 to 10, a ramp such as 0.7:1.1, or a list of such") from None
+    if len(numbers) not in (1, 2) or not all(0 <= n <= 10 for n in numbers):
+        raise ValueError("must be from 0 (always the likeliest code) to 10")
+    return numbers if len(numbers) == 2 else numbers[0]
 
 
 class Params(Section):
@@ -178,9 +203,9 @@ def _explain(kind: type[Section], problem: dict[str, Any]) -> str:
     value = problem["input"]
     if problem["type"] == "extra_forbidden":
         known = list(_fields(kind, place[:-1]))
-        near = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
         prefix = "".join(f"{part}." for part in place[:-1])
-        hint = f"did you mean {prefix}{near[0]}?" if near else f"known keys are {', '.join(known)}"
+        near = [prefix + name for name in _nearest(place[-1], known)]
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known keys are {', '.join(known)}"
         return f"unknown key {key} (value {value!r}); {hint}"
     if problem["type"] == "invalid_key":
         return f"unknown key {key}; known keys are {', '.join(_fields(kind, place[:-1]))}"
@@ -193,6 +218,17 @@ def _explain(kind: type[Section], problem: dict[str, Any]) -> str:
     if not message.startswith("must"):
         return f"{key}: {message}".removeprefix(": ")  # a combination: the message names the keys and their values
     return f"{key} is {value!r}, but {message}"
+
+
+def _nearest(word: str, known: list[str]) -> list[str]:
+    """The known words that a mistyped one is nearest to: several only where they are equally near, none if all are far."""
+
+    def nearness(name: str) -> tuple[bool, float]:
+        return sorted(name) == sorted(word), difflib.SequenceMatcher(a=word, b=name).ratio()
+
+    near = difflib.get_close_matches(word, known, cutoff=0.5)
+    best = max(map(nearness, near), default=None)
+    return [name for name in known if name in near and nearness(name) == best]
 
 
 def _fields(kind: type[Section], place: list[str]) -> dict[str, Any]:

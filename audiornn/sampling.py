@@ -1,17 +1,174 @@
-"""Generate codes with a compiled loop that carries the model's state: one step of the network a sample."""
+"""Generate codes sample by sample with an engine that carries the model's state.
+
+Two engines keep one protocol: `tensorflow` runs any model's `step` in a compiled loop; `fused` runs kernels made for a
+model on the CPU, many times faster, and `fused-bf16` the same with rounded weights. `auto` takes the exact fused engine
+where a model has one.
+"""
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audiornn.backend import tf
-from audiornn.codec import SILENCE
-from audiornn.models.base import AudioModel
+from audiornn.codec import CODES, SILENCE
+from audiornn.errors import AudioRNNError
+from audiornn.models.audiornn import AudioRNN
+from audiornn.models.base import AudioModel, State
 
-CHUNK = 1000  # samples between two looks at the progress
+CHUNK = 1000  # samples between two looks at the progress; random numbers are drawn by so many
+ENGINES = ("auto", "fused", "fused-bf16", "tensorflow")
+Temperature = float | tuple[float, float]  # constant, or a ramp from the first to the last sample
+
+
+class Engine(Protocol):
+    """What generates: streams side by side, each with its state.
+
+    `name` is the engine's; `start` takes logits [streams, 256] and state after a prompt; `advance` draws the next codes
+    uint8 [streams, n] by uniform numbers in [0, 1) and temperatures, both float32 [streams, n]; `follow` takes given
+    codes instead and returns the logits [streams, n, 256] after each.
+    """
+
+    name: str
+
+    def start(self, logits: NDArray[np.float32], state: State) -> None: ...
+
+    def advance(self, uniform: NDArray[np.float32], temperature: NDArray[np.float32]) -> NDArray[np.uint8]: ...
+
+    def follow(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]: ...
+
+
+def draw(logits: Any, temperature: Any, uniform: Any, top_k: int = 0, top_p: float = 1.0) -> Any:
+    """Codes drawn from `softmax(logits / temperature)` by inversion of the distribution function.
+
+    Parameters
+    ----------
+    logits
+        Float [streams, 256].
+    temperature
+        Float [streams]; 0 takes the likeliest code.
+    uniform
+        Float [streams] in [0, 1).
+    top_k
+        Draw from this many likeliest codes; 0: from all.
+    top_p
+        Draw from the fewest likeliest codes that together have at least this probability (nucleus sampling, Holtzman et
+        al. 2020); 1: from all. Applied to what `top_k` leaves.
+
+    Returns
+    -------
+    Codes int32 [streams].
+    """
+    scaled = logits / tf.where(temperature > 0, temperature, 1)[:, None]
+    weights = tf.exp(scaled - tf.reduce_max(scaled, -1, keepdims=True))
+    if 0 < top_k < CODES or top_p < 1:
+        order = tf.argsort(-weights, axis=-1, stable=True)
+        ranked = tf.gather(weights, order, batch_dims=1)
+        if 0 < top_k < CODES:
+            ranked *= tf.cast(tf.range(CODES) < top_k, weights.dtype)
+        if top_p < 1:
+            before = tf.cumsum(ranked, -1, exclusive=True)
+            ranked *= tf.cast(before < top_p * tf.reduce_sum(ranked, -1, keepdims=True), weights.dtype)
+        weights = tf.gather(ranked, tf.argsort(order, axis=-1), batch_dims=1)
+    cumulative = tf.cumsum(weights, -1)
+    drawn = tf.reduce_sum(tf.cast(cumulative <= uniform[:, None] * cumulative[:, -1:], tf.int32), -1)
+    likeliest = tf.argmax(logits, -1, tf.int32)
+    # uniform * total can round up to the total: no code is left then.
+    return tf.where((temperature > 0) & (drawn < CODES), drawn, likeliest)
+
+
+class TensorFlowEngine:
+    """Generate with any model: its `step` in a `tf.while_loop`."""
+
+    name = "tensorflow"
+
+    def __init__(self, model: AudioModel, top_k: int = 0, top_p: float = 1.0) -> None:
+        self.model = model
+        self._state: list[Any] = []
+        self._structure: State = None
+        self._logits: Any = None
+
+        def step(codes: Any, state: list[Any]) -> tuple[Any, list[Any]]:
+            logits, after = model.step(codes, tf.nest.pack_sequence_as(self._structure, state))
+            return logits, tf.nest.flatten(after)
+
+        @tf.function(reduce_retracing=True)
+        def advance(logits: Any, state: list[Any], uniform: Any, temperature: Any) -> tuple:
+            def body(t: Any, logits: Any, state: list[Any], codes: Any) -> tuple:
+                code = draw(logits, temperature[t], uniform[t], top_k, top_p)
+                logits, state = step(code, state)
+                return t + 1, logits, state, codes.write(t, code)
+
+            return loop(body, logits, state, tf.int32, tf.shape(uniform)[0])
+
+        @tf.function(reduce_retracing=True)
+        def follow(logits: Any, state: list[Any], codes: Any) -> tuple:
+            def body(t: Any, logits: Any, state: list[Any], kept: Any) -> tuple:
+                logits, state = step(codes[t], state)
+                return t + 1, logits, state, kept.write(t, logits)
+
+            return loop(body, logits, state, tf.float32, tf.shape(codes)[0])
+
+        def loop(body: Any, logits: Any, state: list[Any], kind: Any, length: Any) -> tuple:
+            kept = tf.TensorArray(kind, length)
+            _, logits, state, kept = tf.while_loop(
+                lambda t, *_: t < length, body, (0, logits, state, kept), parallel_iterations=1
+            )
+            return logits, state, kept.stack()
+
+        self._advance, self._follow = advance, follow
+
+    def start(self, logits: NDArray[np.float32], state: State) -> None:
+        """See `Engine`."""
+        self._structure, self._state = state, tf.nest.flatten(state)
+        self._logits = tf.constant(logits)
+
+    def advance(self, uniform: NDArray[np.float32], temperature: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """See `Engine`."""
+        arguments = (tf.constant(np.ascontiguousarray(part.T)) for part in (uniform, temperature))
+        self._logits, self._state, codes = self._advance(self._logits, self._state, *arguments)
+        return codes.numpy().T.astype(np.uint8)
+
+    def follow(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `Engine`."""
+        given = tf.constant(np.ascontiguousarray(codes.T), tf.int32)
+        self._logits, self._state, kept = self._follow(self._logits, self._state, given)
+        return kept.numpy().transpose(1, 0, 2)
+
+
+def engine(model: AudioModel, name: str = "auto", top_k: int = 0, top_p: float = 1.0) -> Engine:
+    """The engine of a name, made for a model.
+
+    Raises
+    ------
+    AudioRNNError
+        If there is no such engine, or it has no kernels for the model.
+    """
+    if name not in ENGINES:
+        raise AudioRNNError(f"engine is {name!r}, but must be one of {', '.join(ENGINES)}")
+    fits = isinstance(model, AudioRNN)
+    if name == "tensorflow" or (name == "auto" and not fits):
+        return TensorFlowEngine(model, top_k, top_p)
+    if not fits:
+        raise AudioRNNError(f"engine is {name!r}, but {model.name} has no fused kernels: auto or tensorflow would do")
+    from audiornn.fused import FusedEngine
+
+    return FusedEngine(model, top_k, top_p, bfloat16=name == "fused-bf16")
+
+
+def consume(model: AudioModel, prompt: NDArray[np.uint8]) -> tuple[NDArray[np.float32], State]:
+    """Logits [streams, 256] and state after prompts uint8 [streams, n], by the parallel form.
+
+    Each different prompt runs alone, and so leaves the same bits whatever runs beside it.
+    """
+    different, which = np.unique(prompt, axis=0, return_inverse=True)
+    run = tf.function(model.consume)
+    results = [run(tf.constant(row[None]), model.initial_state(1)) for row in different]
+    logits = np.concatenate([logits.numpy() for logits, _ in results])[which]
+    state = tf.nest.map_structure(lambda *rows: tf.gather(tf.concat(rows, 0), which), *(state for _, state in results))
+    return logits, state
 
 
 def uniforms(seed: int, stream: int) -> np.random.Generator:
@@ -19,37 +176,48 @@ def uniforms(seed: int, stream: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, stream]))
 
 
-def draw(logits: Any, temperature: Any, uniform: Any) -> Any:
-    """Codes drawn from `softmax(logits / temperature)` by inversion of the distribution function.
+def blocks(
+    model: AudioModel,
+    temperature: Sequence[Temperature],
+    *,
+    samples: int | None = None,
+    prompt: NDArray[np.uint8] | None = None,
+    seed: int = 0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    engine_name: str = "auto",
+) -> Iterator[NDArray[np.uint8]]:
+    """Generate streams of codes side by side, block by block: uint8 [streams, up to 1000]; see `generate`.
 
-    Parameters
-    ----------
-    logits
-        Float [batch, 256].
-    temperature
-        Float [batch]; 0 takes the likeliest code.
-    uniform
-        Float [batch] in [0, 1).
-
-    Returns
-    -------
-    Codes int32 [batch].
+    Without `samples` the blocks never end; ramps of the temperature then stay at their start.
     """
-    scaled = logits / tf.where(temperature > 0, temperature, 1)[:, None]
-    weights = tf.exp(scaled - tf.reduce_max(scaled, -1, keepdims=True))
-    cumulative = tf.cumsum(weights, -1)
-    drawn = tf.reduce_sum(tf.cast(cumulative <= uniform[:, None] * cumulative[:, -1:], tf.int32), -1)
-    drawn = tf.minimum(drawn, logits.shape[-1] - 1)  # uniform * total can round up to the total
-    return tf.where(temperature > 0, drawn, tf.argmax(logits, -1, tf.int32))
+    streams = len(temperature)
+    if prompt is None:
+        prompt = np.full([streams, 1], SILENCE, np.uint8)
+    ramps = np.array([t if isinstance(t, tuple) else (t, t) for t in temperature], np.float64)
+    runner = engine(model, engine_name, top_k, top_p)
+    runner.start(*consume(model, prompt))
+    random = [uniforms(seed, stream) for stream in range(streams)]
+    done = 0
+    while samples is None or done < samples:
+        n = CHUNK if samples is None else min(CHUNK, samples - done)
+        uniform = np.stack([r.random(CHUNK, np.float32)[:n] for r in random])
+        place = np.zeros(n) if samples is None else (done + np.arange(n)) / max(samples - 1, 1)
+        heat = ramps[:, :1] * (1 - place) + ramps[:, 1:] * place
+        yield runner.advance(uniform, heat.astype(np.float32))
+        done += n
 
 
 def generate(
     model: AudioModel,
     samples: int,
-    temperature: Sequence[float],
+    temperature: Sequence[Temperature],
     *,
     prompt: NDArray[np.uint8] | None = None,
     seed: int = 0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    engine_name: str = "auto",
     on_progress: Callable[[int, float], None] = lambda samples, seconds: None,
 ) -> NDArray[np.uint8]:
     """Generate streams of codes side by side.
@@ -61,48 +229,36 @@ def generate(
     samples
         Codes a stream.
     temperature
-        One for each stream: below 1 favours likely codes, above 1 unlikely ones, 0 takes the likeliest.
+        One for each stream: below 1 favours likely codes, above 1 unlikely ones, 0 takes the likeliest. A pair is a
+        ramp from the first to the last sample.
     prompt
         Codes uint8 [streams, n], n >= 1, that the streams continue; not part of the result. Without one they start
         from a single code of silence.
     seed
         With the same seed, model and settings a stream is the same again.
+    top_k, top_p
+        Restrict draws to likely codes; see `draw`.
+    engine_name
+        One of `ENGINES`.
     on_progress
-        Called with the samples a stream so far, and the seconds they took.
+        Called with the samples a stream so far, and the seconds since the first block was begun.
 
     Returns
     -------
     Codes uint8 [streams, samples].
     """
-    streams = len(temperature)
-    heat = tf.constant(temperature, tf.float32)
-    if prompt is None:
-        prompt = np.full([streams, 1], SILENCE, np.uint8)
-    random = [uniforms(seed, stream) for stream in range(streams)]
-    flat_state: list[Any] = []
-
-    @tf.function(reduce_retracing=True)
-    def loop(logits: Any, state: list, uniform: Any) -> tuple:
-        def body(t: Any, logits: Any, state: list, codes: Any) -> tuple:
-            code = draw(logits, heat, uniform[t])
-            logits, after = model.step(code, tf.nest.pack_sequence_as(structure, state))
-            return t + 1, logits, tf.nest.flatten(after), codes.write(t, code)
-
-        length = tf.shape(uniform)[0]
-        codes = tf.TensorArray(tf.int32, length, element_shape=[streams])
-        _, logits, state, codes = tf.while_loop(
-            lambda t, *_: t < length, body, (0, logits, state, codes), parallel_iterations=1
-        )
-        return logits, state, tf.cast(codes.stack(), tf.uint8)
-
-    logits, structure = tf.function(model.consume)(prompt, model.initial_state(streams))
-    flat_state = tf.nest.flatten(structure)
-    blocks, done, begin = [], 0, time.perf_counter()
-    while done < samples:
-        n = min(CHUNK, samples - done)
-        uniform = np.stack([r.random(CHUNK, np.float32)[:n] for r in random], axis=1)
-        logits, flat_state, block = loop(logits, flat_state, tf.constant(uniform))
-        blocks.append(block.numpy())
-        done += n
+    made, done, begin = [], 0, time.perf_counter()
+    for block in blocks(
+        model,
+        temperature,
+        samples=samples,
+        prompt=prompt,
+        seed=seed,
+        top_k=top_k,
+        top_p=top_p,
+        engine_name=engine_name,
+    ):
+        made.append(block)
+        done += block.shape[1]
         on_progress(done, time.perf_counter() - begin)
-    return np.concatenate(blocks, axis=0).T if blocks else np.zeros([streams, 0], np.uint8)
+    return np.concatenate(made, axis=1) if made else np.zeros([len(temperature), 0], np.uint8)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from audiornn.errors import AudioRNNError
 from audiornn.files import read_json
 
 RUN_FILE = "mlflow.json"  # beside the weights: which run they come from
@@ -170,3 +171,23 @@ def reopen(workspace: str | Path, model_folder: str | Path) -> Log:
             client.set_terminated(found[0].info.run_id)
         run_id = found[0].info.run_id
     return Log(client, run_id)
+
+
+def model_of_run(workspace: str | Path, run_id: str) -> Path:
+    """The folder with the model that a run logged; fetched from the store where it is not a local folder.
+
+    Raises
+    ------
+    AudioRNNError
+        If the store has no such run, or the run no model.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    client = _client(workspace)
+    try:
+        run = client.get_run(run_id)
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{run.info.artifact_uri}/model"))
+    except (MlflowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise AudioRNNError(f"run {run_id}: no model to be had from {store(workspace)}: {reason}") from None

@@ -2,20 +2,33 @@
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from audiornn import clips, figures, models, tracking
 from audiornn.files import atomic_folder, write_json
-from audiornn.params import Params
+from audiornn.params import Generate, Params
 from stages.common import WORKSPACE, locate, run
 
 MODEL, ENCODED, SHARDS, OUTPUT = Path("models"), Path("data/encode"), Path("data/shard"), Path("generated")
 FIGURE, METRICS = "figures/generated.png", "metrics/generate.json"
 
 
+def prompts(p: Generate, source: clips.TestPart) -> NDArray[np.uint8] | None:
+    """Codes [clips, n] to continue."""
+    streams = len(p.temperature) * p.count
+    if p.prompt is None:
+        return None
+    if p.prompt == clips.TEST:
+        return source.prompts(streams, round(p.prompt_seconds * source.settings["sample_rate"]), p.seed)
+    piece = clips.file_prompt(locate(p.prompt), p.prompt_seconds, source.settings, p.prompt_offset)
+    return np.repeat(piece[None], streams, axis=0)
+
+
 def main(p: Params) -> None:
     model = models.load(MODEL)
     source = clips.TestPart(ENCODED, SHARDS, model.settings["codec"])
-    file = None if p.generate.prompt in (None, clips.TEST) else locate(str(p.generate.prompt))
-    made, speed = clips.make(model, p.generate, source, file)
+    made, speed = clips.make(model, p.generate, prompts(p.generate, source), progress=True)
     with atomic_folder(OUTPUT) as folder:
         for clip in made:
             clip.write(folder)

@@ -1,5 +1,6 @@
 """The models, by name, and their form on disk: `config.json` and `model.weights.h5`, neither of which holds code."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from audiornn.models.audiornn import AudioRNN
 from audiornn.models.base import AudioModel
 
 REGISTRY: dict[str, type[AudioModel]] = {"audiornn": AudioRNN}
+RUN_ID = re.compile("[0-9a-f]{32}")
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 
 
@@ -50,7 +52,8 @@ def load(path: str | Path) -> AudioModel:
     Parameters
     ----------
     path
-        The folder with `config.json` and `model.weights.h5`.
+        The folder with `config.json` and `model.weights.h5`; or, where there is no such folder, the id of an MLflow run
+        in the store of the current folder.
 
     Returns
     -------
@@ -68,6 +71,10 @@ def load(path: str | Path) -> AudioModel:
     >>> model(np.full([1, 100], 128)).shape              # doctest: +SKIP
     TensorShape([1, 100, 256])
     """
+    if RUN_ID.fullmatch(str(path)) and not Path(path).exists():
+        from audiornn.tracking import model_of_run
+
+        path = model_of_run(Path.cwd(), str(path))
     path = Path(path)
     config = read_json(path / CONFIG)
     try:
