@@ -221,7 +221,7 @@ def _explain(kind: type[Section], problem: dict[str, Any]) -> str:
 
 
 def _nearest(word: str, known: list[str]) -> list[str]:
-    """The known words that a mistyped one is nearest to: several only where they are equally near, none if all are far."""
+    """The known words that a mistyped one is nearest to: several where they are equally near, none if all are far."""
 
     def nearness(name: str) -> tuple[bool, float]:
         return sorted(name) == sorted(word), difflib.SequenceMatcher(a=word, b=name).ratio()
