@@ -40,7 +40,7 @@ def main(p: Params) -> None:
         write_json(folder / "manifest.json", corpus.manifest(recordings, left_out, root))
         (folder / "report.md").write_text(report, encoding="utf-8")
     minutes = sum(r.seconds for r in recordings) / 60
-    write_json("metrics/corpus.json", {"recordings": len(recordings), "minutes": minutes, "left_out": len(left_out)})
+    write_json("metrics/corpus.json", {"minutes": minutes, "recordings_used": len(recordings), "files_left_out": len(left_out)})
 
 
 if __name__ == "__main__":
