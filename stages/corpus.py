@@ -39,8 +39,8 @@ def main(p: Params) -> None:
             raise AudioRNNError(f"corpus.path is {source!r}, but holds no recording that can be used; see above")
         write_json(folder / "manifest.json", corpus.manifest(recordings, left_out, root))
         (folder / "report.md").write_text(report, encoding="utf-8")
-    minutes = sum(r.seconds for r in recordings) / 60
-    write_json("metrics/corpus.json", {"minutes": minutes, "recordings_used": len(recordings), "files_left_out": len(left_out)})
+    metrics = {"recordings_used": len(recordings), "files_left_out": len(left_out)}
+    write_json("metrics/corpus.json", metrics | {"minutes": sum(r.seconds for r in recordings) / 60})
 
 
 if __name__ == "__main__":

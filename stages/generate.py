@@ -34,7 +34,9 @@ def main(p: Params) -> None:
             clip.write(folder)
     rate = model.settings["codec"]["sample_rate"]
     shown = {"real (test part)": source.example(p.generate.seconds, p.generate.seed)}
-    shown |= {clip.title: clip.wave for clip in made[: clips.SHOWN]}
+    for clip in made:  # the first at each temperature
+        if len(shown) <= clips.SHOWN:
+            shown.setdefault(clip.title, clip.wave)
     figures.save(figures.compare_audio(shown, rate, f"Real and generated audio, {rate} Hz"), FIGURE)
     metrics = {"samples_per_second": speed, "real_time_factor": speed / rate / len(made)}
     write_json(METRICS, {**metrics, "clips": {clip.name: clip.levels() for clip in made}})

@@ -1,0 +1,102 @@
+"""`audiornn generate` with a model that the pipeline trained."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+pytestmark = pytest.mark.pipeline
+
+
+def audiornn(workspace, *arguments, check=True):
+    return workspace.run(sys.executable, "-m", "audiornn.cli", "generate", *arguments, check=check)
+
+
+@pytest.fixture(scope="module")
+def prompt(tmp_path_factory):
+    path = tmp_path_factory.mktemp("prompt") / "a prompt.flac"
+    time = np.arange(44_100) / 44_100
+    wave = np.where(time < 0.5, 0, 0.4 * np.sin(2 * np.pi * 300 * time))  # silent at first
+    sf.write(path, np.stack([wave, 0.5 * wave], 1), 44_100)
+    return str(path)
+
+
+def test_clips_are_written_and_described(finished, tmp_path, prompt):
+    workspace, _ = finished
+    done = audiornn(
+        workspace,
+        *("--seconds", "0.3", "--temperature", "0.8,0.7:1.1", "--count", "2", "--prompt", prompt),
+        *("--prompt-offset", "0.5", "--prompt-seconds", "0.25", "--top-p", "0.9", "--output", str(tmp_path), "--json"),
+    )
+    told = json.loads(done.stdout)
+    assert told == json.loads((tmp_path / "clips.json").read_text())
+    assert told["samples_per_second"] > 0
+    assert [clip["temperature"] for clip in told["clips"]] == [0.8, 0.8, [0.7, 1.1], [0.7, 1.1]]
+    for clip in told["clips"]:
+        wave, rate = sf.read(clip["file"])
+        assert (rate, len(wave)) == (8000, 2400)
+        assert 0 < np.abs(wave).max() <= 0.981
+        assert clip["seconds"] == pytest.approx(0.3)
+
+
+def test_a_run_in_mlflow_is_as_good_as_a_folder(finished, tmp_path):
+    workspace, _ = finished
+    run_id = json.loads((workspace.root / "models/mlflow.json").read_text())["run_id"]
+    for source, place in ((("--run", run_id), "a"), ((), "b")):
+        done = audiornn(workspace, *source, "--seconds", "0.2", "--seed", "3", "--output", str(tmp_path / place))
+        assert "times real time" in done.stdout
+    name = "01-temperature-1.wav"
+    assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_stream_is_raw_pcm_that_goes_on_until_nobody_listens(finished):
+    workspace, _ = finished
+    command = [sys.executable, "-m", "audiornn.cli", "generate", "--stream"]
+    with subprocess.Popen(command, cwd=workspace.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as stream:
+        heard = stream.stdout.read(2 * 40_000)  # five seconds
+        stream.stdout.close()
+        errors = stream.stderr.read()
+        assert stream.wait(60) != 0
+    wave = np.frombuffer(heard, "<i2") / 32768
+    assert len(wave) == 40_000
+    assert 0 < np.abs(wave).max() < 0.99
+    assert b"Traceback" not in errors
+
+
+def test_a_stream_with_an_end_is_a_wav_of_that_length(finished, tmp_path):
+    workspace, _ = finished
+    command = [sys.executable, "-m", "audiornn.cli", "generate", "--stream", "--format", "wav", "--seconds", "0.5"]
+    done = subprocess.run(command, cwd=workspace.root, capture_output=True, check=True)
+    (tmp_path / "s.wav").write_bytes(done.stdout)
+    assert len(done.stdout) == 44 + 2 * 4000
+    wave, rate = sf.read(tmp_path / "s.wav")
+    assert (rate, len(wave)) == (8000, 4000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--prompt", "nowhere.wav"), "nowhere.wav: no such file"),
+        (("--prompt", "PROMPT"), "silent from 0 s for 0.5 s"),
+        (("--prompt", "PROMPT", "--prompt-offset", "9"), "the prompt was to begin at 9 s"),
+        (("--prompt", "PROMPT", "--prompt-seconds", "5"), "has 1.00 s, but a prompt of 5 s"),
+        (("--temperature", "hot"), "command line: temperature is ['hot'], but must be a number from 0 to 10"),
+        (("--model", "nowhere"), "nowhere/config.json: no such file"),
+        (("--run", "0" * 32), "no model to be had"),
+        (("--engine", "cuda"), "command line: engine is 'cuda', but must be"),
+        (("--stream", "--count", "2"), "--stream writes one clip"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_with_exit_code_2(finished, tmp_path, prompt, arguments, said):
+    workspace, _ = finished
+    given = [prompt if argument == "PROMPT" else argument for argument in arguments]
+    done = audiornn(workspace, *given, "--output", str(tmp_path / "out"), check=False)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert said in lines[0]
+    assert not (tmp_path / "out").exists()
