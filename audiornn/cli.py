@@ -90,6 +90,17 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("--json", action="store_true", help="print a JSON object instead of text")
     generate.set_defaults(handler=run_generate)
 
+    diagnose = commands.add_parser(
+        "diagnose",
+        help="say what is wrong with a clip: silence, clipping, noise, a tone, a loop",
+        description="Measure clips, name what is abnormal about each, and say what to try about it. What the numbers "
+        "mean stands in docs/diagnosis.md. The exit code is 0 whatever is found.",
+    )
+    diagnose.add_argument("clip", nargs="+", metavar="CLIP", help="a generated clip, or any recording")
+    diagnose.add_argument("--reference", metavar="PATH", help="real audio to compare with: a recording or a folder")
+    diagnose.add_argument("--json", action="store_true", help="print a JSON list instead of text")
+    diagnose.set_defaults(handler=run_diagnose)
+
     ui = commands.add_parser("ui", help="open the MLflow UI on the store of this folder, on 127.0.0.1")
     ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     ui.add_argument("--port", type=int, default=5000, help="default: %(default)s")
@@ -183,6 +194,24 @@ def run_generate(arguments: argparse.Namespace) -> None:
     for path, clip in zip(paths, made, strict=True):
         print(f"{path}: {clip.describe()}")
     print(f"{speed:,.0f} samples/s, {result['real_time_factor']:.1f} times real time")
+
+
+def run_diagnose(arguments: argparse.Namespace) -> None:
+    """`audiornn diagnose`."""
+    from audiornn import diagnostics
+
+    results = []
+    references: dict[int, diagnostics.Reference] = {}
+    for path in arguments.clip:
+        wave, rate = diagnostics.read_clip(path)
+        if arguments.reference and rate not in references:
+            references[rate] = diagnostics.Reference.read(arguments.reference, rate)
+        diagnosis = diagnostics.diagnose(wave, rate, references.get(rate))
+        results.append({"file": path, "sample_rate": rate, **diagnosis.as_dict()})
+        if not arguments.json:
+            print(f"{path}: {diagnosis.seconds:.2f} s, {rate} Hz\n{diagnosis.describe()}")
+    if arguments.json:
+        print(json.dumps(results, indent=2, allow_nan=False))
 
 
 def run_ui(arguments: argparse.Namespace) -> None:

@@ -54,7 +54,7 @@ def curves(history: Sequence[Mapping[str, float]], code_entropy: float | None = 
         if name == "loss" and code_entropy:
             axes.axhline(code_entropy, color=GREY, linestyle=":", label="entropy of a single code")
         if name == "accuracy":
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set(xlabel="epoch", ylabel=label, title=f"{name.capitalize()} by epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(x=0.04)

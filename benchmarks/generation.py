@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # with scikit-learn, which MLflow brings along
 
 from audiornn import models, sampling
 from audiornn.backend import keras
@@ -112,7 +113,8 @@ def limits(weight_bytes: int) -> tuple[float, float]:
             matrix @ vector
 
     square = random.random((2048, 2048), np.float32)
-    bandwidth = 100 * matrix.nbytes / best(gemv)
+    with threadpool_limits(1):
+        bandwidth = 100 * matrix.nbytes / best(gemv)
     return bandwidth, 2 * 2048**3 / best(lambda: square @ square)  # type: ignore[arg-type, return-value]
 
 
