@@ -1,5 +1,6 @@
 """The contract that every model keeps."""
 
+import abc
 from typing import Any
 
 from audiornn.backend import keras, tf
@@ -7,7 +8,7 @@ from audiornn.backend import keras, tf
 State = Any  # a nest of tensors, whose first axis is the batch
 
 
-class AudioModel(keras.Model):
+class AudioModel(keras.Model, abc.ABC):
     """A network that predicts the distribution of the next code, usable two ways.
 
     In parallel, over whole sequences, for training and evaluation; one sample at a time, with a state that is
@@ -28,6 +29,7 @@ class AudioModel(keras.Model):
         super().__init__(**kwargs)
         self.settings: dict[str, Any] = {}
 
+    @abc.abstractmethod
     def run(
         self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None
     ) -> tuple:
@@ -50,20 +52,19 @@ class AudioModel(keras.Model):
         -------
         Logits float32 [batch, last or time, 256], and the state.
         """
-        raise NotImplementedError(type(self).__name__)
 
+    @abc.abstractmethod
     def initial_state(self, batch: int) -> State:
         """The state before the first code, for `batch` streams."""
-        raise NotImplementedError(type(self).__name__)
 
+    @abc.abstractmethod
     def step(self, codes: Any, state: State) -> tuple:
         """One sample: codes int [batch] and the state before them -> logits float32 [batch, 256], state after them."""
-        raise NotImplementedError(type(self).__name__)
 
     @property
+    @abc.abstractmethod
     def output_bias(self) -> Any:
         """The variable [256] that is added to the logits last; training sets it to the log of the code frequencies."""
-        raise NotImplementedError(type(self).__name__)
 
     def call(self, codes: Any, training: bool = False, valid: Any = None, last: int | None = None) -> Any:
         """Logits float32 [batch, last or time, 256] of codes int [batch, time]; `[:, t]` predicts `codes[:, t + 1]`."""
