@@ -194,8 +194,12 @@ def test_a_model_trained_on_a_sine_continues_it(make_shards, tmp_path, sine_code
         patience=30,
     )
     trained, result = training.train(folder, tmp_path / "m", params, SETTINGS, progress=False)
-    prompt = sine_codes[None, :800]
-    codes = sampling.generate(trained, 8000, [0.0], prompt=prompt)[0]
+    expected = trained(sine_codes[None, :3800]).numpy()[:, 800:]
+    for name in ("tensorflow", "fused"):
+        runner = sampling.engine(trained, name)
+        runner.start(*sampling.consume(trained, sine_codes[None, :800]))
+        np.testing.assert_allclose(runner.follow(sine_codes[None, 800:3800]), expected, atol=1e-4, err_msg=name)
+    codes = sampling.generate(trained, 16_000, [0.0], prompt=sine_codes[None, :800])[0]
     wave = codec.decode(codes, 0.95)[200:]
     spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave)), 1 << 17))
     frequency = np.argmax(spectrum) * 8000 / (1 << 17)
