@@ -1,6 +1,7 @@
 """From a trained model to clips that can be listened to: prompts, decoding, levels, wav files."""
 
 import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -9,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from audiornn import audio, codec, sampling
+from audiornn import audio, codec, diagnostics, sampling
+from audiornn.diagnostics import Diagnosis, Reference
 from audiornn.errors import AudioRNNError
 from audiornn.files import read_json
 from audiornn.models.base import AudioModel
@@ -122,12 +124,26 @@ class TestPart:
             chosen.append(max(pieces, key=lambda piece: float(np.sum(codec.expand(piece) ** 2))))
         return np.stack(chosen)
 
+    def waves(self) -> Iterator[NDArray[np.float64]]:
+        """The recordings of the test part, float [n] each, decoded and without DC, as clips are."""
+        rate, highpass_hz = self.settings["sample_rate"], self.settings["highpass_hz"] or 20.0
+        for codes in self.ranges:
+            wave = codec.decode(codes, self.settings["preemphasis"])
+            yield audio.Resampler(rate, rate, highpass_hz)(wave)
+
     def example(self, seconds: float, seed: int) -> NDArray[np.float64]:
         """Real audio float [n], decoded from codes as generated audio is; as long as the test part allows."""
         samples = round(seconds * self.settings["sample_rate"])
         order = np.random.default_rng(seed).permutation(len(self.ranges))
         codes = np.concatenate([self.ranges[i] for i in order])[:samples]
         return codec.decode(codes, self.settings["preemphasis"])
+
+
+def diagnose(made: Sequence[Clip], source: TestPart) -> list[Diagnosis]:
+    """What is abnormal about each clip, next to the real audio of the test part."""
+    rate = source.settings["sample_rate"]
+    reference = Reference.of(source.waves(), rate)
+    return [diagnostics.diagnose(clip.wave, rate, reference) for clip in made]
 
 
 def file_prompt(path: str | Path, seconds: float, settings: dict[str, Any], offset: float = 0.0) -> NDArray[np.uint8]:

@@ -39,13 +39,18 @@ def main(p: Params) -> None:
             shown.setdefault(clip.title, clip.wave)
     figures.save(figures.compare_audio(shown, rate, f"Real and generated audio, {rate} Hz"), FIGURE)
     metrics = {"samples_per_second": speed, "real_time_factor": speed / rate / len(made)}
-    write_json(METRICS, {**metrics, "clips": {clip.name: clip.levels() for clip in made}})
+    diagnoses = clips.diagnose(made, source)
+    described = {}
+    for clip, diagnosis in zip(made, diagnoses, strict=True):
+        kinds = ", ".join(finding.kind for finding in diagnosis.findings)
+        described[clip.name] = {**diagnosis.as_dict(), **clip.levels(), "findings": kinds or "none"}
+    write_json(METRICS, {**metrics, "clips": described})
     log = tracking.reopen(WORKSPACE, MODEL)
     log.metrics({f"generate.{key}": value for key, value in metrics.items()})
     for artifact, place in ((OUTPUT, "generated"), (FIGURE, "figures"), (METRICS, "metrics")):
         log.artifact(artifact, place)
-    for clip in made:
-        print(f"{OUTPUT / clip.name}.wav: {clip.describe()}")
+    for clip, diagnosis in zip(made, diagnoses, strict=True):
+        print(f"{OUTPUT / clip.name}.wav: {clip.describe()}\n{diagnosis.describe()}")
 
 
 if __name__ == "__main__":

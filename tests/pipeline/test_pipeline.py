@@ -60,6 +60,10 @@ def test_the_metrics_have_their_names_and_make_sense(finished):
     for part in ("validation", "test"):
         assert 0 < scores[part]["bits_per_sample"] < 8
         assert 0 <= scores[part]["accuracy"] <= scores[part]["top5_accuracy"] <= 1
+    clip = metrics(workspace, "generate")["clips"]["01-temperature-1"]
+    assert clip["seconds"] == 0.25
+    assert clip["findings"] == "too-short"  # a quarter of a second cannot be judged by its sound
+    assert -60 < clip["rms_dbfs"] < clip["peak_dbfs"] < 0
     with open(workspace.root / "metrics/history.csv", encoding="utf-8") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
 
