@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from audiornn import audio, codec, diagnostics, sampling
-from audiornn.diagnostics import Diagnosis, Reference
+from audiornn.diagnostics import Diagnosis, Reference, dbfs
 from audiornn.errors import AudioRNNError
 from audiornn.files import read_json
 from audiornn.models.base import AudioModel
@@ -21,12 +21,6 @@ from audiornn.shards import read_manifest
 TEST = "test"  # the prompt that means: pieces of the test part
 SHOWN = 3  # clips in the figure beside the real audio
 SILENT_RMS = 1e-3  # -60 dBFS: a prompt below it says nothing
-FLOOR_DBFS = -120.0
-
-
-def dbfs(value: float) -> float:
-    """A level relative to full scale in dB, not below -120."""
-    return max(FLOOR_DBFS, 20 * float(np.log10(max(value, 1e-9))))
 
 
 @dataclass(frozen=True)
