@@ -31,6 +31,8 @@ $(READY): Pipfile.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
 	  echo "error: $$($(PYTHON) --version) found, but Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.12 ..."; \
 	  exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || { \
+	  echo "error: $(PYTHON) cannot make environments: on Debian and Ubuntu, apt-get install python3-venv"; exit 2; }
 	test -x .pipenv/bin/pipenv || { rm -rf .pipenv && $(PYTHON) -m venv .pipenv && \
 	  .pipenv/bin/python -m pip install --quiet pipenv==$(PIPENV_VERSION); }
 	$(PIPENV) sync --dev --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
