@@ -21,9 +21,13 @@ class AudioModel(keras.Model, abc.ABC):
     settings
         What else `audiornn.load` found beside the weights: the codec's settings (`sample_rate` in Hz, `preemphasis`)
         and the window layout that the model was trained on.
+    hop
+        Codes of the model's slowest clock. A sequence that is given to `run` in pieces is cut at multiples of it; only
+        the last piece may have any length.
     """
 
-    sizes: dict[str, int]
+    sizes: dict[str, Any]
+    hop: int = 1
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
