@@ -83,10 +83,32 @@ class Shard(Section):
 
 
 class ModelParams(Section):
-    name: Literal["audiornn"] = "audiornn"
-    dense: Count = 256
-    units: Count = 256
-    layers: Count = 2
+    """A model's name and its sizes, which are the model's own: `models.complete` checks them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = "audiornn"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_a_name(cls, content: Any) -> Any:
+        if not isinstance(content, dict | cls | None):
+            raise ValueError("must be a section with the key name and those sizes that shall differ from the defaults")
+        return content
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_model(cls, name: str) -> str:
+        from audiornn.models import REGISTRY  # the names alone, none of the models
+
+        if name not in REGISTRY:
+            raise ValueError(f"must be one of {', '.join(REGISTRY)}")
+        return name
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """The sizes that are given; others have the model's defaults."""
+        return dict(self.model_extra or {})
 
 
 class Train(Section):

@@ -130,6 +130,11 @@ def test_a_saved_model_loads_as_it_was(tmp_path):
         (lambda folder: (folder / "config.json").write_text("{"), "config.json: not readable as JSON"),
         (lambda folder: (folder / "config.json").write_text("{}"), "no entry 'model'"),
         (lambda folder: (folder / "config.json").write_text('{"model": {"name": "x"}}'), "one of audiornn"),
+        (lambda folder: (folder / "config.json").write_text('{"model": 5}'), "no entry 'model'"),
+        (
+            lambda folder: (folder / "config.json").write_text('{"model": {"name": "audiornn", "unit": 2}}'),
+            "config.json: model: unknown key unit",
+        ),
         (lambda folder: (folder / "model.weights.h5").unlink(), "model.weights.h5: no such file"),
         (lambda folder: (folder / "model.weights.h5").write_bytes(b"no"), "model.weights.h5: does not fit"),
         (
@@ -146,11 +151,28 @@ def test_a_damaged_model_is_named_in_one_line(tmp_path, break_it, said):
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_models_and_sizes_are_refused():
-    with pytest.raises(AudioRNNError, match="'wavenet', but must be one of audiornn"):
-        models.build("wavenet")
-    with pytest.raises(AudioRNNError, match="does not take these sizes"):
-        models.build("audiornn", heads=3)
+@pytest.mark.parametrize(
+    ("name", "sizes", "said"),
+    [
+        ("wavenet", {}, "train.model: name is 'wavenet', but must be one of audiornn"),
+        ("audiornn", {"unit": 3}, "train.model: unknown key unit (value 3); did you mean units?"),
+        ("audiornn", {"xyzzy": 3}, "train.model: unknown key xyzzy (value 3); known keys are dense, units, layers"),
+        ("audiornn", {"units": 0}, "train.model: units is 0, but must be greater than or equal to 1"),
+        ("audiornn", {"units": 2.5}, "train.model: units is 2.5, but must be a valid integer"),
+        ("audiornn", {"units": True}, "train.model: units is True, but must be a valid integer"),
+        ("audiornn", {"units": "8"}, "train.model: units is '8', but must be a valid integer, not text"),
+    ],
+)
+def test_unknown_models_and_wrong_sizes_are_answered_in_one_line(name, sizes, said):
+    with pytest.raises(AudioRNNError) as caught:
+        models.build(name, **sizes)
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_knows_its_name_and_all_its_sizes():
+    model = models.build("audiornn", units=8, dense=4)
+    assert (model.name, model.sizes) == ("audiornn", {"dense": 4, "units": 8, "layers": 2})
 
 
 def test_our_gru_is_keras_gru():

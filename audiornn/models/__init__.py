@@ -1,38 +1,81 @@
 """The models, by name, and their form on disk: `config.json` and `model.weights.h5`, neither of which holds code."""
 
+import importlib
+import inspect
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pydantic import create_model
 
 from audiornn.errors import AudioRNNError
 from audiornn.files import atomic_folder, read_json, write_json
-from audiornn.models.audiornn import AudioRNN
-from audiornn.models.base import AudioModel
+from audiornn.params import Section, validate
 
-REGISTRY: dict[str, type[AudioModel]] = {"audiornn": AudioRNN}
+if TYPE_CHECKING:
+    from audiornn.models.base import AudioModel
+
+# Module and class. A model's module needs TensorFlow, which takes seconds to import: not before one is built.
+REGISTRY = {
+    "audiornn": "audiornn.models.audiornn:AudioRNN",
+}
 RUN_ID = re.compile("[0-9a-f]{32}")
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 
 
-def build(name: str, **sizes: int) -> AudioModel:
+def model_class(name: str) -> type["AudioModel"]:
+    """The class of one of the names in `REGISTRY`."""
+    module, kind = REGISTRY[name].split(":")
+    return getattr(importlib.import_module(module), kind)
+
+
+def complete(name: str, sizes: dict[str, Any], where: str = "train.model") -> dict[str, Any]:
+    """All sizes of a model: the given ones, checked against its constructor's signature, and its defaults.
+
+    Parameters
+    ----------
+    name
+        One of `REGISTRY`.
+    sizes
+        Arguments of the model's constructor; types and ranges are those of its annotations.
+    where
+        What errors begin with.
+
+    Raises
+    ------
+    AudioRNNError
+        If there is no model of that name, a size has the wrong type or range, or there is no such size.
+    """
+    if name not in REGISTRY:
+        raise AudioRNNError(f"{where}: name is {name!r}, but must be one of {', '.join(REGISTRY)}")
+    signature = inspect.signature(model_class(name).__init__, eval_str=True).parameters
+    fields: dict[str, Any] = {
+        key: (size.annotation, ... if size.default is size.empty else size.default)
+        for key, size in signature.items()
+        if key != "self"
+    }
+    return validate(create_model(name, __base__=Section, **fields), sizes, where).model_dump()
+
+
+def build(name: str, **sizes: Any) -> "AudioModel":
     """A model with fresh weights.
 
     Raises
     ------
     AudioRNNError
-        If there is no model of that name, or it has no such sizes.
+        As `complete`.
     """
-    if name not in REGISTRY:
-        raise AudioRNNError(f"train.model.name is {name!r}, but must be one of {', '.join(REGISTRY)}")
-    try:
-        model = REGISTRY[name](**sizes)
-    except TypeError as error:
-        raise AudioRNNError(f"train.model: {name} does not take these sizes: {error}") from None
+    return _build(name, complete(name, sizes))
+
+
+def _build(name: str, sizes: dict[str, Any]) -> "AudioModel":
+    model = model_class(name)(**sizes)
+    model.name, model.sizes = name, sizes
     model.build_weights()
     return model
 
 
-def save(model: AudioModel, folder: str | Path, extra_files: dict[str, Any] | None = None) -> None:
+def save(model: "AudioModel", folder: str | Path, extra_files: dict[str, Any] | None = None) -> None:
     """Store a model as a folder: weights, and a configuration that holds its name, sizes and `settings`.
 
     `extra_files` are further JSON files by name. The folder appears whole or not at all.
@@ -44,7 +87,7 @@ def save(model: AudioModel, folder: str | Path, extra_files: dict[str, Any] | No
         model.save_weights(partial / WEIGHTS)
 
 
-def load(path: str | Path) -> AudioModel:
+def load(path: str | Path) -> "AudioModel":
     """Load a trained model from a folder that the train stage wrote.
 
     Nothing in the folder is executed.
@@ -78,10 +121,11 @@ def load(path: str | Path) -> AudioModel:
     path = Path(path)
     config = read_json(path / CONFIG)
     try:
-        description = dict(config.pop("model"))
-        model = build(description.pop("name"), **description)
-    except (KeyError, AttributeError):
+        sizes = dict(config.pop("model"))
+        name = sizes.pop("name")
+    except (KeyError, AttributeError, TypeError, ValueError):
         raise AudioRNNError(f"{path / CONFIG}: has no entry 'model' with a 'name'") from None
+    model = _build(name, complete(name, sizes, where=f"{path / CONFIG}: model"))
     if not (path / WEIGHTS).is_file():
         raise AudioRNNError(f"{path / WEIGHTS}: no such file")
     try:

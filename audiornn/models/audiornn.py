@@ -14,6 +14,7 @@ from audiornn.backend import keras, tf
 from audiornn.codec import CODES
 from audiornn.models.base import AudioModel, State
 from audiornn.models.recurrent import GRU, BatchNormalization
+from audiornn.params import Count
 
 
 class AudioRNN(AudioModel):
@@ -29,9 +30,8 @@ class AudioRNN(AudioModel):
         How many GRUs.
     """
 
-    def __init__(self, dense: int = 256, units: int = 256, layers: int = 2) -> None:
+    def __init__(self, dense: Count = 256, units: Count = 256, layers: Count = 2) -> None:
         super().__init__(name="audiornn")
-        self.sizes = {"dense": dense, "units": units, "layers": layers}
         self.dense = keras.layers.Dense(dense, activation="relu", name="dense")
         self.grus = [GRU(units, name=f"gru_{i}") for i in range(layers)]
         self.norms = [BatchNormalization(name=f"norm_{i}") for i in range(layers + 1)]
