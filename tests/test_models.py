@@ -8,118 +8,75 @@ from audiornn import models
 from audiornn.backend import keras, tf
 from audiornn.errors import AudioRNNError
 from audiornn.models import recurrent
+from tests import contract
 
-SMALL = {"audiornn": {"dense": 24, "units": 20, "layers": 2}}
+SMALL = {
+    "audiornn": {"dense": 24, "units": 20, "layers": 2},
+    "samplernn": {"frames": [8, 2], "units": 12, "embedding": 6, "lookback": 5, "dense": 10},
+}
 
 
-def small_model(name, seed=0):
+def small_model(name):
     """A small model whose weights and moving statistics are all away from their start values."""
-    keras.utils.set_random_seed(seed)
-    model = models.build(name, **SMALL[name])
-    random = np.random.default_rng(seed)
-    for variable in model.variables:
-        noise = 0.2 * random.standard_normal(variable.shape)
-        variable.assign(np.abs(variable.numpy() + noise) if "variance" in variable.path else variable + noise)
-    return model
+    keras.utils.set_random_seed(0)
+    return contract.shaken(models.build(name, **SMALL[name]))
 
 
-def codes_of(batch, time, seed=1):
-    return np.random.default_rng(seed).integers(0, 256, (batch, time)).astype(np.uint8)
+@pytest.fixture(scope="module", params=models.REGISTRY)
+def shaken(request):
+    return small_model(request.param)
 
 
-def stepped(model, codes, state):
-    """Logits [B, T, 256] and state of stepping through codes [B, T]."""
-    step = tf.function(model.step)
-    logits = []
-    for t in range(codes.shape[1]):
-        out, state = step(tf.constant(codes[:, t]), state)
-        logits.append(out.numpy())
-    return np.stack(logits, axis=1), state
+def test_every_model_of_the_registry_is_tested():
+    assert list(SMALL) == list(models.REGISTRY)
 
 
-@pytest.mark.parametrize("name", models.REGISTRY)
 @pytest.mark.parametrize("batch", [1, 7])
-def test_parallel_and_step_form_are_the_same_network(name, batch):
-    model = small_model(name)
-    codes = codes_of(batch, 3000)
-    logits, _ = stepped(model, codes, model.initial_state(batch))
-    assert np.ptp(logits) > 1  # they say something
-    np.testing.assert_allclose(model(codes).numpy(), logits, atol=1e-4)
+def test_parallel_and_step_form_are_the_same_network(shaken, batch):
+    contract.check_that_both_forms_are_one_network(shaken, batch)
 
 
 @pytest.mark.parametrize("name", models.REGISTRY)
-def test_a_prompt_in_one_pass_leaves_the_state_of_stepping_through_it(name):
-    model = small_model(name)
-    codes = codes_of(3, 200)
-    _, state = stepped(model, codes[:, :120], model.initial_state(3))
-    expected, _ = stepped(model, codes[:, 120:], state)
-    first, state = model.consume(codes[:, :120], model.initial_state(3))
-    np.testing.assert_allclose(first.numpy(), model(codes[:, :120]).numpy()[:, -1], atol=1e-4)
-    logits, _ = stepped(model, codes[:, 120:], state)
-    np.testing.assert_allclose(logits, expected, atol=1e-4)
+def test_parallel_and_step_form_of_a_trained_model_are_the_same_network(name, sine_codes):
+    keras.utils.set_random_seed(0)
+    model = contract.trained(models.build(name, **SMALL[name]), sine_codes[: 4 * 200].reshape(4, 200))
+    contract.check_that_both_forms_are_one_network(model, 2)
 
 
-@pytest.mark.parametrize("name", models.REGISTRY)
-def test_no_logit_depends_on_later_codes(name):
-    model = small_model(name)
-    codes = codes_of(2, 100)
-    changed = codes.copy()
-    changed[:, 60:] = codes_of(2, 40, seed=9)
-    before, after = model(codes).numpy(), model(changed).numpy()
-    np.testing.assert_array_equal(before[:, :60], after[:, :60])
-    assert np.abs(before[:, 60:] - after[:, 60:]).max() > 1e-3
+def test_a_prompt_in_one_pass_leaves_the_state_of_stepping_through_it(shaken):
+    contract.check_that_a_prompt_of_any_length_leaves_the_state_of_stepping_through_it(shaken)
 
 
-@pytest.mark.parametrize("name", models.REGISTRY)
-def test_asking_for_the_last_logits_alone_changes_none_of_them(name):
-    model = small_model(name)
-    codes = codes_of(2, 50)
-    np.testing.assert_allclose(model(codes, last=10).numpy(), model(codes).numpy()[:, -10:], atol=1e-6)
+def test_a_sequence_in_pieces_has_the_logits_of_the_whole(shaken):
+    contract.check_that_pieces_are_the_whole(shaken)
+
+
+def test_no_logit_depends_on_later_codes(shaken):
+    contract.check_that_no_logit_depends_on_later_codes(shaken)
+
+
+def test_asking_for_the_last_logits_alone_changes_none_of_them(shaken):
+    contract.check_that_the_last_logits_alone_are_the_last_of_all(shaken)
 
 
 @pytest.mark.parametrize("name", models.REGISTRY)
 def test_codes_that_fill_up_a_batch_change_nothing_in_training(name):
-    codes = codes_of(2, 40)
-    filled = np.concatenate([codes, codes_of(2, 15, seed=5)], axis=1)
-    valid = np.arange(55)[None] < np.array([[40], [40]])
-    plain, padded = small_model(name), small_model(name)
-    logits = plain(codes, training=True).numpy()
-    np.testing.assert_allclose(padded(filled, training=True, valid=valid).numpy()[:, :40], logits, atol=1e-4)
-    for a, b in zip(plain.variables, padded.variables, strict=True):  # moving statistics among them
-        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-5)
+    contract.check_that_codes_that_fill_up_a_batch_change_nothing_in_training(lambda: small_model(name))
+
+
+def test_gradients_in_parallel_are_those_of_the_steps(shaken):
+    contract.check_that_gradients_in_parallel_are_those_of_the_steps(shaken)
 
 
 @pytest.mark.parametrize("name", models.REGISTRY)
-def test_gradients_in_parallel_are_those_of_the_steps(name):
-    model, codes = small_model(name), codes_of(2, 25)
-
-    def in_steps():
-        state, logits = model.initial_state(2), []
-        for t in range(25):
-            out, state = model.step(tf.constant(codes[:, t]), state)
-            logits.append(out)
-        return tf.stack(logits, 1)
-
-    gradients = []
-    for form in (lambda: model(codes), in_steps):
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(form()))
-        gradients.append([tf.convert_to_tensor(g) for g in tape.gradient(loss, model.trainable_variables)])
-    for variable, parallel, steps in zip(model.trainable_variables, *gradients, strict=True):
-        scale = float(tf.reduce_max(tf.abs(steps)))
-        assert scale > 0, f"{variable.path} does not take part"
-        np.testing.assert_allclose(parallel, steps, atol=1e-4 * scale, err_msg=variable.path)
-
-
-def test_a_saved_model_loads_as_it_was(tmp_path):
-    model = small_model("audiornn")
+def test_a_saved_model_loads_as_it_was(name, tmp_path):
+    model = small_model(name)
     model.settings = {"codec": {"sample_rate": 16000, "preemphasis": 0.9}}
     models.save(model, tmp_path / "model", {"run.json": {"run_id": "x"}})
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["config.json", "model.weights.h5", "run.json"]
     loaded = audiornn.load(tmp_path / "model")
-    assert loaded.settings == model.settings
-    assert loaded.sizes == model.sizes
-    codes = codes_of(2, 30)
+    assert (loaded.name, loaded.sizes, loaded.settings) == (name, model.sizes, model.settings)
+    codes = contract.codes_of(2, 30)
     np.testing.assert_array_equal(loaded(codes).numpy(), model(codes).numpy())
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Module and class. A model's module needs TensorFlow, which takes seconds to import: not before one is built.
 REGISTRY = {
     "audiornn": "audiornn.models.audiornn:AudioRNN",
+    "samplernn": "audiornn.models.samplernn:SampleRNN",
 }
 RUN_ID = re.compile("[0-9a-f]{32}")
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
