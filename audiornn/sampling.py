@@ -7,6 +7,7 @@ where a model has one.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,8 @@ from audiornn.models.base import AudioModel, State
 
 CHUNK = 1000  # samples between two looks at the progress; random numbers are drawn by so many
 ENGINES = ("auto", "fused", "fused-bf16", "tensorflow")
+# Models with kernels of their own, and where their engines are; loaded where they are used, as Numba takes a while.
+FUSED: dict[type[AudioModel], tuple[str, str]] = {AudioRNN: ("audiornn.fused", "FusedAudioRNN")}
 Temperature = float | tuple[float, float]  # constant, or a ramp from the first to the last sample
 
 
@@ -148,14 +151,12 @@ def engine(model: AudioModel, name: str = "auto", top_k: int = 0, top_p: float =
     """
     if name not in ENGINES:
         raise AudioRNNError(f"engine is {name!r}, but must be one of {', '.join(ENGINES)}")
-    fits = isinstance(model, AudioRNN)
-    if name == "tensorflow" or (name == "auto" and not fits):
+    if name == "tensorflow" or (name == "auto" and type(model) not in FUSED):
         return TensorFlowEngine(model, top_k, top_p)
-    if not fits:
+    if type(model) not in FUSED:
         raise AudioRNNError(f"engine is {name!r}, but {model.name} has no fused kernels: auto or tensorflow would do")
-    from audiornn.fused import FusedEngine
-
-    return FusedEngine(model, top_k, top_p, bfloat16=name == "fused-bf16")
+    module, fused = FUSED[type(model)]
+    return getattr(import_module(module), fused)(model, top_k, top_p, bfloat16=name == "fused-bf16")
 
 
 def consume(model: AudioModel, prompt: NDArray[np.uint8]) -> tuple[NDArray[np.float32], State]:

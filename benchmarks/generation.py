@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits  # with scikit-learn, which MLflow b
 
 from audiornn import models, sampling
 from audiornn.backend import keras
-from audiornn.fused import FusedEngine, cores
+from audiornn.fused import FusedAudioRNN, cores
 
 CONTEXT = 1000  # of the original way, which runs over all of it for each sample
 Row = dict[str, Any]
@@ -87,7 +87,7 @@ def engines(model: models.AudioModel, streams: list[int]) -> Iterator[Row]:
         makers: list[Callable[[], Any]] = [lambda: sampling.TensorFlowEngine(model)]
         for bfloat16 in (False, True):
             makers.append(
-                lambda bfloat16=bfloat16, n=n: FusedEngine(model, bfloat16=bfloat16, threads=1 if n == 1 else None)
+                lambda bfloat16=bfloat16, n=n: FusedAudioRNN(model, bfloat16=bfloat16, threads=1 if n == 1 else None)
             )
         for make in makers:
             engine = make()
@@ -127,7 +127,7 @@ def main() -> None:
     streams = [int(n) for n in arguments.streams.split(",")]
     keras.utils.set_random_seed(0)
     model = models.load(arguments.model) if arguments.model else models.build("audiornn")
-    multiplications = FusedEngine(model).weight_bytes / 4  # a multiply and an add for each weight
+    multiplications = FusedAudioRNN(model).weight_bytes / 4  # a multiply and an add for each weight
     bandwidth, peak = limits(int(4 * multiplications))
     print(f"{cores()} cores; GEMV {bandwidth / 1e9:.0f} GB/s on one, GEMM {peak / 1e9:.0f} GFLOP/s on all")
     print(f"{model.name} {model.sizes}, {multiplications / 1e6:.2f} M multiply-adds a sample")

@@ -137,7 +137,7 @@ def test_threads_change_nothing(model):
     uniform = np.random.default_rng(1).random((5, 400), np.float32)
     results = []
     for threads in (1, 2, 5, 8):
-        runner = fused.FusedEngine(model, threads=threads)
+        runner = fused.FusedAudioRNN(model, threads=threads)
         runner.start(*sampling.consume(model, codes))
         results.append(runner.advance(uniform, np.ones_like(uniform)))
     for other in results[1:]:
