@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from audiornn import shards
 from audiornn.backend import tf
 from audiornn.models.base import AudioModel
@@ -42,33 +44,28 @@ def predict(model: AudioModel, codes: Any, targets: Any, context: int, training:
     return logits, tf.cast(codes[:, context:], tf.int32), target_mask(targets, span)
 
 
-def scorer(model: AudioModel, context: int) -> Callable[[Any, Any], Any]:
-    """A compiled function of `(codes, targets)` that sums over a batch: nats, hits, hits among five, targets."""
-
-    @tf.function
-    def score_batch(codes: Any, targets: Any) -> Any:
-        logits, labels, mask = predict(model, codes, targets, context)
-        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        likeliest = tf.math.top_k(logits, 5).indices == labels[..., None]
-        weight = tf.cast(mask, tf.float32)
-        return tf.stack(
-            [
-                tf.reduce_sum(nats * weight),
-                tf.reduce_sum(tf.cast(likeliest[..., 0], tf.float32) * weight),
-                tf.reduce_sum(tf.cast(tf.reduce_any(likeliest, -1), tf.float32) * weight),
-                tf.reduce_sum(weight),
-            ]
-        )
-
-    return score_batch
+def sums(model: AudioModel, codes: Any, targets: Any, context: int) -> Any:
+    """Nats, hits, hits among five, and targets of a batch, float32 [4]; arguments as of `predict`."""
+    logits, labels, mask = predict(model, codes, targets, context)
+    nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    likeliest = tf.math.top_k(logits, 5).indices == labels[..., None]
+    weight = tf.cast(mask, tf.float32)
+    return tf.stack(
+        [
+            tf.reduce_sum(nats * weight),
+            tf.reduce_sum(tf.cast(likeliest[..., 0], tf.float32) * weight),
+            tf.reduce_sum(tf.cast(tf.reduce_any(likeliest, -1), tf.float32) * weight),
+            tf.reduce_sum(weight),
+        ]
+    )
 
 
 def score(data: "tf.data.Dataset", score_batch: Callable[[Any, Any], Any]) -> dict[str, float]:
     """`bits_per_sample`, `accuracy`, `top5_accuracy` (shares in 0 to 1) and number of `targets` over a data set."""
-    sums = [0.0] * 4
+    total = np.zeros(4)
     for codes, targets in data:
-        sums = [a + float(b) for a, b in zip(sums, score_batch(codes, targets), strict=True)]
-    nats, hits, top5, count = sums
+        total += score_batch(codes, targets).numpy()
+    nats, hits, top5, count = total.tolist()
     return {
         "bits_per_sample": nats / count / math.log(2),
         "accuracy": hits / count,
@@ -81,5 +78,5 @@ def evaluate(model: AudioModel, folder: str | Path, batch: int | None = None) ->
     """Score a model on the validation and test part of a folder of shards; the state starts anew in each window."""
     manifest = shards.read_manifest(folder)
     batch = batch or default_batch(manifest["context"] + manifest["span"])
-    score_batch = scorer(model, manifest["context"])
+    score_batch = tf.function(lambda codes, targets: sums(model, codes, targets, manifest["context"]))
     return {part: score(shards.read(folder, part, batch), score_batch) for part in ("validation", "test")}

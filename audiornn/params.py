@@ -114,16 +114,55 @@ class ModelParams(Section):
 class Train(Section):
     model: ModelParams = ModelParams()
     objective: Literal["sequence", "window"] = "sequence"
-    epochs: Count = 10
+    epochs: Count | None = 10
+    steps: Count | None = None
+    minutes: Annotated[float, Field(gt=0)] | None = None
     batch: Count | None = None
-    optimizer: Literal["adam", "rmsprop"] = "adam"
+    accumulate: Count = 1
+    piece: Count | None = None
+    crop: Count | None = None
+    optimizer: Literal["adamw", "adam", "rmsprop", "muon"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.004
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_steps: Annotated[int, Field(ge=0)] = 20
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
-    patience: Count = 5
+    ema: Share | None = None
+    evaluate_steps: Count | None = None
+    patience: Count | None = 5
     divergence_bits: Annotated[float, Field(gt=0)] = 1.0
     seed: Seed = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _another_budget_replaces_the_default(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "epochs" not in content and {"steps", "minutes"} & content.keys():
+            return {**content, "epochs": None}
+        return content
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> "Train":
+        budgets = {key: getattr(self, key) for key in ("epochs", "steps", "minutes")}
+        set_ones = sum(value is not None for value in budgets.values())
+        if set_ones != 1:
+            given = ", ".join(f"{key} is {'null' if v is None else format(v, 'g')}" for key, v in budgets.items())
+            raise ValueError(f"{given}, but one of them must be set{', the others null' if set_ones else ''}")
+        return self
+
+    @property
+    def budget(self) -> str:
+        """The budget in words: `all 10 epochs`, `500 steps`, `30 minutes`."""
+        if self.minutes:
+            return f"{self.minutes:g} minutes"
+        return f"{self.steps} steps" if self.steps else f"all {self.epochs} epochs"
+
+    @model_validator(mode="after")
+    def _pieces_of_sequences(self) -> "Train":
+        if self.objective == "window" and self.piece:
+            raise ValueError(
+                f"piece is {self.piece}, but must be null where objective is window: a window has one target then"
+            )
+        return self
 
 
 class Evaluate(Section):

@@ -8,6 +8,7 @@ A record is the window's codes as bytes, nothing else: its length less the conte
 """
 
 import hashlib
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -131,37 +132,91 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 
 
 def read(
-    folder: str | Path, part: str, batch: int, *, shuffle_seed: int | None = None, buffer_megabytes: float = 64.0
+    folder: str | Path,
+    part: str,
+    batch: int,
+    *,
+    seed: int | None = None,
+    epoch: int = 0,
+    skip: int = 0,
+    crop: int | None = None,
+    buffer_megabytes: float = 64.0,
 ) -> "tf.data.Dataset":
     """Batches of windows for training and evaluation.
+
+    What is read follows from the arguments alone, so that reading can go on where it was left: shards are shuffled,
+    then the windows of as many of them at a time as fit the buffer; those that `skip` passes over are not even opened.
 
     Parameters
     ----------
     folder, part
         Where the shards are, and which part of them: `train`, `validation` or `test`.
     batch
-        Windows a batch; the last batch may hold fewer.
-    shuffle_seed
-        Shuffle shards, and windows in a buffer of `buffer_megabytes`, anew in each iteration over the data set but
-        the same in each run. None keeps the order of the disk.
+        Windows a batch. The last batch is filled up with windows that have no target.
+    seed
+        Shuffle, in each epoch anew. None keeps the order of the disk.
+    epoch
+        Which of the orders that belong to the seed.
+    skip
+        Batches to pass over.
+    crop
+        Take only the context and this many targets of each window, from a place drawn by seed and epoch. Windows with
+        fewer targets stay whole.
+    buffer_megabytes
+        Shards that are shuffled together hold no more than this, unless there is but one.
 
     Returns
     -------
-    A data set of `(codes, targets)`: codes uint8 [b, context + span], filled up with zeros behind windows with fewer
-    targets; targets int32 [b], how many each window has.
+    A data set of `(codes, targets)`: codes uint8 [batch, context + (crop or span)], filled up with zeros behind windows
+    with fewer targets; targets int32 [batch], how many each window has.
     """
     from audiornn.backend import tf
 
     manifest = read_manifest(folder)
-    context, window = manifest["context"], manifest["context"] + manifest["span"]
-    files = [str(Path(folder) / shard["file"]) for shard in manifest["parts"][part]["shards"]]
-    if shuffle_seed is None:
-        data = tf.data.TFRecordDataset(files)
-    else:
-        data = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files), seed=shuffle_seed)
-        data = data.interleave(tf.data.TFRecordDataset, cycle_length=4, num_parallel_calls=2, deterministic=True)
-        windows_held = min(manifest["parts"][part]["windows"], int(buffer_megabytes * 1e6 / window) + 1)
-        data = data.shuffle(windows_held, seed=shuffle_seed)
-    data = data.map(lambda record: tf.io.decode_raw(record, tf.uint8), num_parallel_calls=2, deterministic=True)
-    data = data.map(lambda codes: (codes, tf.size(codes) - context))
-    return data.padded_batch(batch, padded_shapes=([window], [])).prefetch(2)
+    described = manifest["parts"][part]
+    context, most = manifest["context"], crop or manifest["span"]
+    draw = random.Random(f"{seed} {epoch}")
+    shards = described["shards"] if seed is None else draw.sample(described["shards"], len(described["shards"]))
+    blocks = list(_blocks(shards, buffer_megabytes * 1e6))
+    passed, ahead = 0, skip * batch  # windows
+    while blocks and passed + _windows(blocks[0]) <= ahead:
+        passed += _windows(blocks.pop(0))
+    files = tf.constant([str(Path(folder) / shard["file"]) for block in blocks for shard in block], tf.string)
+    sizes = np.array([(len(block), _windows(block)) for block in blocks], np.int64).reshape(-1, 2)
+    order = draw.randrange(2**31)
+
+    def records(stop: Any, number: Any, held: Any) -> Any:
+        names = files[stop - number : stop]
+        if seed is None:
+            return tf.data.TFRecordDataset(names)
+        data = tf.data.TFRecordDataset(names, num_parallel_reads=4)
+        return data.shuffle(held, seed=order, reshuffle_each_iteration=False)
+
+    def window(position: Any, record: Any) -> tuple:
+        codes = tf.io.decode_raw(record, tf.uint8)
+        spare = tf.maximum(tf.size(codes) - context - most, 0)
+        first = tf.random.stateless_uniform([], [order, position], 0, spare + 1, tf.int32) if crop else 0
+        codes = codes[first : first + context + most]
+        return codes, tf.size(codes) - context
+
+    data = tf.data.Dataset.from_tensor_slices((sizes[:, 0].cumsum(), *sizes.T)).flat_map(records)
+    data = data.skip(ahead - passed).enumerate(ahead).map(window, num_parallel_calls=2, deterministic=True)
+    filling = (tf.zeros([1, context + most], tf.uint8), tf.zeros([1], tf.int32))
+    data = data.concatenate(tf.data.Dataset.from_tensor_slices(filling).repeat(-described["windows"] % batch))
+    return data.padded_batch(batch, padded_shapes=([context + most], []), drop_remainder=True).prefetch(2)
+
+
+def _windows(shards: Sequence[Mapping[str, Any]]) -> int:
+    return sum(shard["windows"] for shard in shards)
+
+
+def _blocks(shards: Sequence[Mapping[str, Any]], size: float) -> Iterator[list[Mapping[str, Any]]]:
+    """Consecutive shards that together hold no more than `size` bytes, each at least one shard."""
+    block: list[Mapping[str, Any]] = []
+    for shard in shards:
+        if block and sum(s["bytes"] for s in block) + shard["bytes"] > size:
+            yield block
+            block = []
+        block.append(shard)
+    if block:
+        yield block

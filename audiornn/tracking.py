@@ -77,11 +77,21 @@ class Log:
 
     def metrics(self, metrics: Mapping[str, float | None], step: int = 0) -> None:
         """Log numbers; entries without a value are passed over."""
+        self.curves({step: metrics})
+
+    def curves(self, steps: Mapping[int, Mapping[str, float | None]], prefix: str = "") -> None:
+        """Log numbers of several steps at once, under names that begin with `prefix`."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        batch = [Metric(key, float(value), now, step) for key, value in metrics.items() if value is not None]
-        self._client.log_batch(self.run_id, metrics=batch)
+        batch = [
+            Metric(prefix + key, float(value), now, step)
+            for step, metrics in steps.items()
+            for key, value in metrics.items()
+            if value is not None
+        ]
+        for start in range(0, len(batch), 1000):  # MLflow's limit a call
+            self._client.log_batch(self.run_id, metrics=batch[start : start + 1000])
 
     def tags(self, tags: Mapping[str, Any]) -> None:
         for key, value in tags.items():

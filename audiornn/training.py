@@ -11,24 +11,28 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from audiornn import evaluation, models, shards
-from audiornn.backend import deterministic, keras, tf
+from audiornn import evaluation, models, optimizers, shards
+from audiornn.backend import deterministic, tf
 from audiornn.errors import AudioRNNError
 from audiornn.files import atomic_file
+from audiornn.learner import Learner, plan
 from audiornn.models.base import AudioModel
 from audiornn.params import Train
 
 BITS = 1 / math.log(2)
 SMOOTHING = 0.9  # of the running loss that divergence is judged by
-CODES_PER_BATCH = {"sequence": 8_192, "window": 65_536}  # where train.batch is not set
-FEWEST_WINDOWS = 4  # a batch, even of long windows
+SETTLE = 10  # updates whose numbers are fetched from the device at a time
+POINT = 20  # updates that make a point of the curves by step
+DELIVERY = 5.0  # seconds after which such points are handed on
+BAR = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {desc}"
 
 
 @dataclass
 class Epoch:
-    """What is known after an epoch; losses in bits per sample, accuracies as shares, training's while it learned."""
+    """What a validation found. Losses in bits per sample, accuracies as shares, training's while it learned."""
 
-    epoch: int
+    epoch: float  # passes over the training part so far
+    step: int
     train_loss: float
     validation_loss: float
     train_accuracy: float
@@ -38,87 +42,45 @@ class Epoch:
 
 
 @dataclass
+class Point:
+    """Means over the last updates up to `step`: loss in bits per sample, norm of the gradients before clipping."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    targets_per_second: float
+
+
+@dataclass
 class Result:
-    """How a training went. `stopped` says why in a sentence; `diverged` whether the loss ran away."""
+    """How a training goes, or went. `stopped` says why in a sentence; `diverged` whether the loss ran away."""
 
     history: list[Epoch] = field(default_factory=list)
-    best_epoch: int = 0
+    best_epoch: float = 0
     best_validation: float = math.inf
-    steps: int = 0
+    steps: int = 0  # updates
     targets: int = 0
-    seconds: float = 0.0
+    seconds: float = 0.0  # of learning, without validation
     stopped: str = ""
     diverged: bool = False
+    # Where it stands: whole passes, batches of the next pass, time as the clock tells it.
+    epochs: int = 0
+    batches: int = 0
+    elapsed: float = 0.0
+    # Sums of nats, hits and targets since the last validation, which was made after so many updates.
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    evaluated: int = 0
+    waited: int = 0  # validations since the best
+    # What the next point is made of: sums of nats, targets, norms, seconds.
+    point: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
+    running: float = math.nan  # mean loss of late, and the lowest that it has been, in nats
+    lowest: float = math.inf
 
     @property
     def targets_per_second(self) -> float:
         """Targets learned from a second of training, validation not included."""
         return self.targets / self.seconds if self.seconds else 0.0
-
-
-def learning_rate_schedule(params: Train, steps: int) -> Any:
-    """Linear warm-up, then constant or a cosine to zero at `steps` (Loshchilov & Hutter 2017)."""
-    warmup = min(params.warmup_steps, steps // 2)
-    if params.schedule == "cosine":
-        return keras.optimizers.schedules.CosineDecay(
-            params.learning_rate / max(warmup, 1) if warmup else params.learning_rate,
-            decay_steps=max(1, steps - warmup),
-            warmup_target=params.learning_rate if warmup else None,
-            warmup_steps=warmup,
-        )
-    if not warmup:
-        return params.learning_rate
-    boundaries = list(range(1, warmup))
-    values = [params.learning_rate * (i + 1) / warmup for i in range(warmup)]
-    return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, values)
-
-
-def make_optimizer(params: Train, steps: int) -> Any:
-    """Adam (Kingma & Ba 2015) or RMSprop, gradients clipped by their global norm."""
-    kind = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[params.optimizer]
-    return kind(learning_rate=learning_rate_schedule(params, steps), global_clipnorm=params.clip_norm)
-
-
-def batch_size(params: Train, window: int) -> int:
-    """Windows a batch: `train.batch`, by default as many as hold about 8,000 codes (window objective: 64,000)."""
-    return params.batch or max(FEWEST_WINDOWS, CODES_PER_BATCH[params.objective] // window)
-
-
-def make_step(model: AudioModel, optimizer: Any, context: int, objective: str) -> Callable[[Any, Any], Any]:
-    """A compiled function of a batch `(codes, targets)`: one update; loss in nats a target, hits, targets."""
-
-    @tf.function
-    def train_step(codes: Any, targets: Any) -> Any:
-        if objective == "window":  # one target a window, its last; earlier ones only lead up to it
-            codes, context_now = _last_target(codes, targets, context)
-            targets = tf.ones_like(targets)
-        else:
-            context_now = context
-        with tf.GradientTape() as tape:
-            logits, labels, mask = evaluation.predict(model, codes, targets, context_now, training=True)
-            weight = tf.cast(mask, tf.float32)
-            nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            count = tf.reduce_sum(weight)
-            loss = tf.reduce_sum(nats * weight) / count
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        hits = tf.cast(tf.argmax(logits, -1, tf.int32) == labels, tf.float32)
-        return tf.stack([loss, tf.reduce_sum(hits * weight), count])
-
-    return train_step
-
-
-def _last_target(codes: Any, targets: Any, context: int) -> tuple:
-    """Cut each window to the `context` codes before its last target and the target itself.
-
-    With `shard.span: 1` this changes nothing. A target of a longer span sees no more than its guaranteed context, as
-    if the window had been written for it alone.
-    """
-    width = context + 1
-    if codes.shape[1] == width:
-        return codes, context
-    first = targets - 1
-    return tf.gather(codes, first[:, None] + tf.range(width)[None], axis=1, batch_dims=1), context
 
 
 def train(
@@ -128,16 +90,19 @@ def train(
     settings: dict[str, Any] | None = None,
     *,
     log: str | Path | None = None,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_epoch: Callable[[Epoch, AudioModel], None] = lambda epoch, model: None,
+    on_steps: Callable[[list[Point]], None] = lambda points: None,
     model_files: dict[str, Any] | None = None,
+    clock: Callable[[], float] = time.monotonic,
     progress: bool = True,
 ) -> tuple[AudioModel, Result]:
     """Train a model on the training part of a folder of shards.
 
-    After each epoch the validation part is scored; whenever it is the best so far, the model is written to `output`,
-    so that whatever ends a run, the best weights are there. A run ends after `epochs`, after `patience` epochs
-    without a better one, or when it diverges: when the loss is not finite, or its running mean has risen by
-    `divergence_bits` over its lowest.
+    After each epoch, or every `evaluate_steps` updates, the validation part is scored; whenever it is the best so far,
+    the model is written to `output`, so that whatever ends a run, the best weights are there. A run ends when its
+    budget is used up, after `patience` validations without a better one, or when it diverges: when the loss is not
+    finite, or its running mean has risen by `divergence_bits` over its lowest. At the end there is a validation, which
+    a budget of minutes does not cover.
 
     Parameters
     ----------
@@ -150,11 +115,15 @@ def train(
     settings
         What is stored with the model for its users; see `AudioModel.settings`.
     log
-        A csv file with a line an epoch.
+        A csv file with a line a validation.
     on_epoch
-        Called after each epoch.
+        Called after each validation, with the model that was scored.
+    on_steps
+        Called every some seconds with points of the curves by step.
     model_files
         More JSON files to store with the model, by name.
+    clock
+        Seconds that a budget of minutes is counted in, such as `time.process_time`.
     progress
         Whether to show a progress bar on stderr.
 
@@ -165,108 +134,252 @@ def train(
     Raises
     ------
     AudioRNNError
-        If it diverged before the first epoch was over, so that there is no model to keep.
+        If parameters do not fit the model or the shards, or if it diverged before the first validation, so that there
+        is no model to keep.
     """
+    begin = clock()
     deterministic(params.seed)
     manifest = shards.read_manifest(folder)
-    context, part = manifest["context"], manifest["parts"]["train"]
-    window = context + manifest["span"]
-    batch = batch_size(params, window)
-    steps_an_epoch = -(-part["windows"] // batch)
-    data = shards.read(folder, "train", batch, shuffle_seed=params.seed)
-    validation = shards.read(folder, "validation", evaluation.default_batch(window))
-
-    model = models.build(params.model.name, **params.model.model_dump(exclude={"name"}))
+    part = manifest["parts"]["train"]
+    model = models.build(params.model.name, **params.model.sizes)
     model.settings = dict(settings or {})
     start_at_frequencies(model, part["code_counts"])
-    optimizer = make_optimizer(params, steps_an_epoch * params.epochs)
-    optimizer.build(model.trainable_variables)
-    train_step = make_step(model, optimizer, context, params.objective)
-    score_batch = evaluation.scorer(model, context)
+    layout = plan(params, manifest["context"], manifest["span"], part["windows"], model.hop)
+    learner = Learner(model, optimizers.make(params, model), layout, params)
 
-    result = Result()
-    running = lowest = None
-    with tqdm(
-        total=steps_an_epoch * params.epochs, unit="step", disable=not progress, dynamic_ncols=True, smoothing=0.1
-    ) as bar:
-        for number in range(1, params.epochs + 1):
-            begin, sums = time.perf_counter(), np.zeros(3)
-            for codes, targets in data:
-                loss, hits, count = (float(value) for value in train_step(codes, targets))
-                sums += [loss * count, hits, count]
-                result.steps += 1
-                running = loss if running is None else SMOOTHING * running + (1 - SMOOTHING) * loss
-                lowest = running if lowest is None else min(lowest, running)
-                if not math.isfinite(loss) or (running - lowest) * BITS > params.divergence_bits:
-                    result.diverged = True
-                    result.stopped = _divergence(loss * BITS, running * BITS, lowest * BITS, number, result, params)
+    def on_validation(epoch: Epoch, scored: AudioModel, best: bool) -> None:
+        if best:
+            models.save(scored, output, model_files)
+        if log:
+            write_log(log, training.result.history)
+        on_epoch(epoch, scored)
+
+    with tqdm(total=1.0, bar_format=BAR, disable=not progress, dynamic_ncols=True) as bar:
+        training = Training(learner, Path(folder), clock, begin, on_validation, on_steps, bar)
+        training.loop()
+    return model, training.result
+
+
+class Training:
+    """A training under way: `loop` is all of it; the other methods learn, count and validate."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        folder: Path,
+        clock: Callable[[], float],
+        begin: float,
+        on_validation: Callable[[Epoch, AudioModel, bool], None],
+        on_steps: Callable[[list[Point]], None],
+        bar: Any,
+    ) -> None:
+        self.learner, self.params, self.folder, self.clock, self.begin = learner, learner.params, folder, clock, begin
+        self.on_validation, self.on_steps, self.bar = on_validation, on_steps, bar
+        manifest = shards.read_manifest(folder)
+        self.batches = -(-manifest["parts"]["train"]["windows"] // learner.layout.batch)  # an epoch
+        window = manifest["context"] + manifest["span"]
+        self.validation = shards.read(folder, "validation", evaluation.default_batch(window))
+        self.result = Result()
+        self.best: list[Any] = []  # weights
+        self.gathered: Any = None  # gradients and sums of pieces that await an update; how many; budget spent before
+        self.unsettled: list[tuple[float, Any, Any]] = []  # learning rate, sums and norm of updates
+        self.points: list[Point] = []
+        self.mark = self.delivered = time.perf_counter()
+
+    def loop(self) -> None:
+        """Train until the budget is used up or there is another reason to stop; the model then has its best weights."""
+        result, params = self.result, self.params
+        while not result.stopped:
+            order: dict[str, Any] = {"seed": params.seed, "epoch": result.epochs, "skip": result.batches}
+            for codes, targets in shards.read(
+                self.folder, "train", self.learner.layout.batch, **order, crop=params.crop
+            ):
+                self.learn(codes, targets)
+                result.batches += 1
+                if result.batches == self.batches:
+                    result.epochs, result.batches = result.epochs + 1, 0
+                if self.validation_is_due():
+                    self.validate()
+                if result.stopped:
                     break
-                elapsed = time.perf_counter() - begin
-                bar.set_description(f"epoch {number}/{params.epochs}", refresh=False)
-                bar.set_postfix_str(
-                    f"{running * BITS:.3f} bits, {hits / count:.1%} right, {sums[2] / elapsed:,.0f} targets/s",
-                    refresh=False,
-                )
-                bar.update()
-            if result.diverged:
+        self.deliver()
+        if not self.best:
+            raise AudioRNNError(result.stopped)
+        for variable, weight in zip(self.learner.model.variables, self.best, strict=True):
+            variable.assign(weight)
+
+    def learn(self, codes: Any, targets: Any) -> None:
+        """Learn a batch of windows, piece by piece; stop where the budget ends."""
+        result, learner = self.result, self.learner
+        windows = learner.share(codes, targets)
+        state = learner.begin(windows[0])
+        starts = learner.layout.starts(int(targets.numpy().max()))
+        for i, start in enumerate(starts):
+            spent = self.spent(i / len(starts))
+            gradients, sums, state = learner.learn(*windows, tf.constant(start), state)
+            self.gather(gradients, sums, spent)
+            ends_epoch = result.batches == self.batches - 1 and start == starts[-1]
+            if self.gathered[2] == self.params.accumulate or ends_epoch:
+                self.update()
+                if self.spent((i + 1) / len(starts)) >= 1:
+                    result.stopped = result.stopped or f"after {self.params.budget}"
+                if result.stopped:
+                    return
+
+    def gather(self, gradients: Any, sums: Any, spent: float) -> None:
+        """Add gradients to those that await an update."""
+        if self.gathered:
+            others, their_sums, pieces, spent = self.gathered
+            self.gathered = self.learner.add(others, gradients), their_sums + sums, pieces + 1, spent
+        else:
+            self.gathered = gradients, sums, 1, spent
+
+    def update(self) -> None:
+        """Move the weights by what was gathered, at the learning rate of the first of it."""
+        gradients, sums, _, spent = self.gathered
+        rate = optimizers.learning_rate(self.params, self.result.steps, spent)
+        norm = self.learner.update(gradients, sums[2], rate)
+        self.result.steps += 1
+        self.gathered = None
+        self.unsettled.append((rate, sums, norm))
+        if len(self.unsettled) == SETTLE:
+            self.settle()
+
+    def spent(self, of_batch: float = 0.0) -> float:
+        """The share of the budget that is used up after `of_batch` of the next batch."""
+        result, params = self.result, self.params
+        result.elapsed = self.clock() - self.begin
+        if params.minutes:
+            return result.elapsed / (60 * params.minutes)
+        if params.steps:
+            return result.steps / params.steps
+        return (result.epochs * self.batches + result.batches + of_batch) / (params.epochs * self.batches)
+
+    def settle(self) -> None:
+        """Fetch the numbers of the last updates, count them, and see whether the loss has run away."""
+        result, params = self.result, self.params
+        seconds = time.perf_counter() - self.mark
+        self.mark += seconds
+        result.seconds += seconds
+        first = result.steps - len(self.unsettled) + 1
+        for step, (rate, sums, norm) in enumerate(self.unsettled, first):
+            nats, hits, targets = sums.numpy().tolist()
+            loss = nats / targets
+            result.targets += int(targets)
+            result.sums = [a + b for a, b in zip(result.sums, (nats, hits, targets), strict=True)]
+            of_point = (nats, targets, float(norm), seconds / len(self.unsettled))
+            result.point = [a + b for a, b in zip(result.point, of_point, strict=True)]
+            if step % POINT == 0:
+                nats, targets, norms, took = result.point
+                self.points.append(Point(step, nats / targets * BITS, rate, norms / POINT, targets / took))
+                result.point = [0.0] * 4
+            before = loss if math.isnan(result.running) else result.running
+            result.running = SMOOTHING * before + (1 - SMOOTHING) * loss
+            result.lowest = min(result.lowest, result.running)
+            if not math.isfinite(loss) or (result.running - result.lowest) * BITS > params.divergence_bits:
+                result.diverged, result.stopped = True, self.divergence(step, loss)
                 break
-            seconds = time.perf_counter() - begin
-            result.seconds += seconds
-            result.targets += int(sums[2])
-            scores = evaluation.score(validation, score_batch)
+        if self.unsettled:
+            self.show(hits / targets)
+        self.unsettled.clear()
+        if time.perf_counter() - self.delivered > DELIVERY:
+            self.deliver()
+
+    def deliver(self) -> None:
+        """Hand the points of the curves on."""
+        if self.points:
+            self.on_steps(self.points)
+        self.points, self.delivered = [], time.perf_counter()
+
+    def validation_is_due(self) -> bool:
+        """Whether the weights are to be scored now: always at the end."""
+        since = self.result.steps - self.result.evaluated
+        if self.result.stopped:
+            return since > 0
+        return since >= self.params.evaluate_steps if self.params.evaluate_steps else not self.result.batches
+
+    def validate(self) -> None:
+        """Score the weights, keep the best; stop where none have been better for too long."""
+        result, learner = self.result, self.learner
+        self.settle()
+        if result.diverged:
+            return
+        with learner.averaged() as model:
+            scores = evaluation.score(self.validation, lambda *batch: learner.score(*learner.share(*batch)))
+            nats, hits, targets = result.sums
+            passes = result.epochs + result.batches / self.batches
             epoch = Epoch(
-                epoch=number,
-                train_loss=sums[0] / sums[2] * BITS,
+                epoch=int(passes) if passes == int(passes) else round(passes, 4),
+                step=result.steps,
+                train_loss=nats / targets * BITS,
                 validation_loss=scores["bits_per_sample"],
-                train_accuracy=sums[1] / sums[2],
+                train_accuracy=hits / targets,
                 validation_accuracy=scores["accuracy"],
-                learning_rate=float(optimizer.learning_rate),
-                targets_per_second=sums[2] / seconds,
+                learning_rate=float(learner.optimizer.learning_rate),
+                targets_per_second=result.targets_per_second,
             )
             result.history.append(epoch)
-            if epoch.validation_loss < result.best_validation:  # never true of NaN
-                result.best_epoch, result.best_validation = number, epoch.validation_loss
-                models.save(model, output, model_files)
-            if log:
-                write_log(log, result.history)
-            on_epoch(epoch)
-            bar.write(
-                f"epoch {number:3d}: {epoch.train_loss:.3f} bits, {epoch.train_accuracy:.1%} right in training; "
-                f"{epoch.validation_loss:.3f} bits, {epoch.validation_accuracy:.1%} right in validation"
-                + (" (best)" if result.best_epoch == number else "")
+            result.sums, result.evaluated = [0.0] * 3, result.steps
+            best = epoch.validation_loss < result.best_validation  # never true of NaN
+            if best:
+                result.best_epoch, result.best_validation, result.waited = epoch.epoch, epoch.validation_loss, 0
+                self.best = [variable.numpy() for variable in model.variables]
+            else:
+                result.waited += 1
+            self.deliver()
+            self.on_validation(epoch, model, best)
+        self.bar.write(
+            f"epoch {epoch.epoch:3g}: {epoch.train_loss:.3f} bits, {epoch.train_accuracy:.1%} right in training; "
+            f"{epoch.validation_loss:.3f} bits, {epoch.validation_accuracy:.1%} right in validation"
+            + (" (best)" if best else "")
+        )
+        if self.params.patience and result.waited >= self.params.patience and not result.stopped:
+            times = (
+                f"{self.params.patience} validations"
+                if self.params.evaluate_steps
+                else f"{self.params.patience} epochs"
             )
-            if number - result.best_epoch >= params.patience:
-                result.stopped = f"early: no better validation loss for {params.patience} epochs"
-                break
-    if not result.best_epoch:
-        raise AudioRNNError(result.stopped or "validation loss was never finite: no model to keep")
-    result.stopped = result.stopped or f"after all {params.epochs} epochs"
-    model.load_weights(Path(output) / models.WEIGHTS)
-    return model, result
+            result.stopped = f"early: no better validation loss for {times}"
+        self.mark = time.perf_counter()
+
+    def show(self, accuracy: float) -> None:
+        """Say on the progress bar how it goes."""
+        result = self.result
+        self.bar.set_description_str(
+            f"epoch {result.epochs + 1}, step {result.steps}: {result.running * BITS:.3f} bits, {accuracy:.1%} right, "
+            f"{result.targets_per_second:,.0f} targets/s",
+            refresh=False,
+        )
+        self.bar.update(min(1.0, self.spent()) - self.bar.n)
+
+    def divergence(self, step: int, loss: float) -> str:
+        """What is said of a loss that has run away."""
+        result, params = self.result, self.params
+        running, lowest = result.running * BITS, result.lowest * BITS
+        what = (
+            f"the running loss rose to {running:.2f} bits, {running - lowest:.2f} above its lowest"
+            if math.isfinite(loss)
+            else f"the loss is {loss}"
+        )
+        kept = f"the weights of epoch {result.best_epoch:g} are kept" if self.best else "there is no model to keep"
+        return (
+            f"training diverged in epoch {result.epochs + 1}, step {step}: {what}; {kept}; "
+            f"a train.learning_rate below {params.learning_rate:g} or a train.clip_norm below {params.clip_norm:g} "
+            "may help"
+        )
 
 
 def start_at_frequencies(model: AudioModel, counts: list[int]) -> None:
     """Let a fresh model predict the frequencies of the codes: it need not learn them first."""
-    smoothed = np.asarray(counts, np.float64) + 1
-    model.output_bias.assign(np.log(smoothed / smoothed.sum()))
-
-
-def _divergence(loss: float, running: float, lowest: float, epoch: int, result: Result, params: Train) -> str:
-    what = (
-        f"the loss is {loss}"
-        if not math.isfinite(loss)
-        else f"the running loss rose to {running:.2f} bits, {running - lowest:.2f} above its lowest"
-    )
-    kept = f"the weights of epoch {result.best_epoch} are kept" if result.best_epoch else "there is no model to keep"
-    return (
-        f"training diverged in epoch {epoch}, step {result.steps}: {what}; {kept}; "
-        f"a train.learning_rate below {params.learning_rate:g} or a train.clip_norm below {params.clip_norm:g} may help"
-    )
+    if model.output_bias is not None:
+        smoothed = np.asarray(counts, np.float64) + 1
+        model.output_bias.assign(np.log(smoothed / smoothed.sum()))
 
 
 def write_log(path: str | Path, history: list[Epoch]) -> None:
-    """The history as csv, a line an epoch, written as a whole."""
+    """The history as csv, a line a validation, written as a whole. How fast it went is left out: it never repeats."""
+    columns = [name for name in Epoch.__dataclass_fields__ if name != "targets_per_second"]
     with atomic_file(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(Epoch.__dataclass_fields__))
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(asdict(epoch) for epoch in history)

@@ -1,7 +1,9 @@
 """Train the model, in an MLflow run of its own."""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from audiornn import shards, tracking, training
 from audiornn.files import write_json
@@ -21,18 +23,26 @@ def main(p: Params) -> None:
     ) as log:
         log.metrics({f"encode.{key}": value for key, value in manifest["encode_metrics"].items()})
         log.artifact(INPUT / shards.MANIFEST, "data")
+
+        def on_epoch(epoch: training.Epoch, _: Any) -> None:
+            log.metrics(asdict(epoch), step=epoch.step if p.train.evaluate_steps else math.ceil(epoch.epoch))
+
+        def on_steps(points: list[training.Point]) -> None:
+            log.curves({point.step: asdict(point) for point in points}, prefix="step.")
+
         model, result = training.train(
             INPUT,
             OUTPUT,
             p.train,
             settings,
             log=HISTORY,
-            on_epoch=lambda epoch: log.metrics(asdict(epoch), step=epoch.epoch),
+            on_epoch=on_epoch,
+            on_steps=on_steps,
             model_files={tracking.RUN_FILE: {"run_id": log.run_id}},
         )
         metrics = {
             "targets_per_second": result.targets_per_second,
-            "epochs": len(result.history),
+            "epochs": result.history[-1].epoch,
             "best_epoch": result.best_epoch,
             "best_validation_bits_per_sample": result.best_validation,
             "steps": result.steps,

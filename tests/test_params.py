@@ -132,6 +132,12 @@ def test_a_single_key_changes_that_key_alone(tmp_path):
     }
 
 
+@pytest.mark.parametrize("budget", ["steps: 7", "minutes: 7.0"])
+def test_a_budget_of_another_kind_takes_the_place_of_the_default(tmp_path, budget):
+    train = loaded(tmp_path, f"train: {{{budget}}}").train
+    assert (train.epochs, train.steps or train.minutes) == (None, 7)
+
+
 def test_names_of_models_are_checked_without_tensorflow():
     code = "import sys; from audiornn.params import load; load(); print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -239,7 +245,7 @@ def test_a_key_like_no_other_is_answered_with_those_there_are(tmp_path, text, kn
         ("generate: {temperature: {a: 1}}", "generate.temperature is {'a': 1}, but", "a number from 0 to 10, a ramp"),
         # Not among the choices
         ("corpus: {synth: noise}", "corpus.synth is 'noise', but", "'speech' or 'music'"),
-        ("train: {optimizer: Adam}", "train.optimizer is 'Adam', but", "'adam' or 'rmsprop'"),
+        ("train: {optimizer: Adam}", "train.optimizer is 'Adam', but", "'adamw', 'adam', 'rmsprop' or 'muon'"),
         ("train: {model: {name: wavenet}}", "train.model.name is 'wavenet', but", "one of audiornn"),
         ("train: {model: {name: 5}}", "train.model.name is 5, but", "string"),
     ],
@@ -267,6 +273,19 @@ def test_a_wrong_value_is_answered_in_one_line_with_the_key_the_value_and_what_w
         (
             "resample: {sample_rate: 1000, highpass_hz: 500}",
             "params.yaml: resample: highpass_hz is 500, but must lie below half of sample_rate, 500",
+        ),
+        (
+            "train: {steps: 5, epochs: 3}",
+            "params.yaml: train: epochs is 3, steps is 5, minutes is null, but one of them must be set, "
+            "the others null",
+        ),
+        (
+            "train: {epochs: }",
+            "params.yaml: train: epochs is null, steps is null, minutes is null, but one of them must be set",
+        ),
+        (
+            "train: {objective: window, piece: 5}",
+            "params.yaml: train: piece is 5, but must be null where objective is window: a window has one target then",
         ),
     ],
 )

@@ -129,6 +129,7 @@ def read_windows(folder: Path, part: str, batch: int = 4, **settings: Any) -> li
         window[: context + count].tobytes()
         for codes, counts in shards.read(folder, part, batch, **settings).as_numpy_iterator()
         for window, count in zip(codes, counts, strict=True)
+        if count
     ]
 
 
@@ -184,36 +185,61 @@ def test_any_shift_comes_back_as_it_was_laid_out(tmp_path, codes, shift):
 
 
 def test_batches_are_filled_up_behind_the_targets_and_say_how_many_there_are(folder):
-    sizes = []
+    windows = 0
     for codes, targets in shards.read(folder, "train", 8).as_numpy_iterator():
         assert (codes.dtype, targets.dtype) == (np.uint8, np.int32)
-        assert codes.shape == (len(targets), 16 + 40)
-        behind = np.arange(16 + 40) >= 16 + targets[:, None]
+        assert codes.shape == (8, 16 + 40)
+        behind = np.arange(16 + 40) >= np.where(targets, 16 + targets, 0)[:, None]
         assert ((codes == 0) == behind).all()  # the codes of these recordings hold no zero
-        sizes.append(len(targets))
-    total = shards.read_manifest(folder)["parts"]["train"]["windows"]
-    assert sizes == [8] * (total // 8) + [total % 8]
+        windows += np.count_nonzero(targets)
+    assert windows == shards.read_manifest(folder)["parts"]["train"]["windows"]
+    assert np.count_nonzero(targets) == windows % 8  # what fills the last batch up has no target
 
 
-@pytest.mark.parametrize("buffer_megabytes", [64.0, 0.0005])
+@pytest.mark.parametrize("buffer_megabytes", [64.0, 0.001])
 def test_shuffling_loses_and_repeats_no_window(folder, buffer_megabytes):
-    shuffled_windows = read_windows(folder, "train", shuffle_seed=1, buffer_megabytes=buffer_megabytes)
+    shuffled_windows = read_windows(folder, "train", seed=1, buffer_megabytes=buffer_megabytes)
     assert shuffled_windows != read_windows(folder, "train")
     assert sorted(shuffled_windows) == sorted(read_windows(folder, "train"))
 
 
 @pytest.mark.parametrize("megabytes", [0.0004, 32])
-def test_each_epoch_has_a_new_order_and_each_run_with_the_same_seed_the_same_orders(tmp_path, codes, megabytes):
+def test_each_epoch_has_an_order_of_its_own_and_each_run_with_the_same_seed_the_same_orders(tmp_path, codes, megabytes):
     written(tmp_path, codes, megabytes=megabytes)  # many shards; a single one
 
     def two_epochs(seed: int) -> list[list[bytes]]:
-        data = shards.read(tmp_path, "train", 4, shuffle_seed=seed)
-        return [[row.tobytes() for codes, _ in data.as_numpy_iterator() for row in codes] for _ in range(2)]
+        return [read_windows(tmp_path, "train", seed=seed, epoch=epoch) for epoch in range(2)]
 
     first, second = two_epochs(5)
     assert first != second
     assert two_epochs(5) == [first, second]
     assert two_epochs(6)[0] != first
+
+
+@pytest.mark.parametrize("buffer_megabytes", [64.0, 0.001])
+@pytest.mark.parametrize("settings", [{}, {"seed": 2, "epoch": 3, "crop": 10}])
+def test_reading_goes_on_at_any_batch_as_if_it_had_never_stopped(folder, buffer_megabytes, settings):
+    def batches(skip: int) -> list[tuple[bytes, bytes]]:
+        data = shards.read(folder, "train", 5, **settings, skip=skip, buffer_megabytes=buffer_megabytes)
+        return [(codes.tobytes(), targets.tobytes()) for codes, targets in data.as_numpy_iterator()]
+
+    whole = batches(0)
+    for skip in (1, 4, 7, len(whole) - 1, len(whole)):
+        assert batches(skip) == whole[skip:]
+
+
+def test_a_crop_is_a_piece_of_its_window_from_a_new_place_in_each_epoch(folder):
+    whole = read_windows(folder, "train")
+    places: list[set[int]] = [set() for _ in whole]
+    for epoch in range(8):
+        cropped = read_windows(folder, "train", seed=0, epoch=epoch, crop=10)
+        assert len(cropped) == len(whole)
+        for piece in cropped:
+            number = next(i for i, window in enumerate(whole) if piece in window)
+            assert len(piece) == min(16 + 10, len(whole[number]))
+            places[number].add(whole[number].index(piece))
+    assert max(map(len, places)) >= 5  # of eight epochs
+    assert {0, 30} <= set().union(*places)  # from the first target to the last
 
 
 def test_without_shuffling_each_epoch_has_the_order_of_the_disk(folder, codes):

@@ -1,0 +1,56 @@
+"""Optimisers and the schedule of their learning rate."""
+
+import math
+import re
+from typing import Any
+
+from audiornn.backend import keras
+from audiornn.models.base import AudioModel
+from audiornn.params import Train
+
+
+def learning_rate(params: Train, step: int, spent: float) -> float:
+    """The learning rate of an update.
+
+    A linear warm-up over the first `warmup_steps`, times a cosine to zero at the end of the budget (Loshchilov & Hutter
+    2017), or times one where the schedule is constant.
+
+    Parameters
+    ----------
+    step
+        Updates before this one.
+    spent
+        Share of the budget that is used up, 0 to 1.
+    """
+    warm = min(1.0, (step + 1) / max(1, params.warmup_steps))
+    fall = (1 + math.cos(math.pi * min(1.0, spent))) / 2 if params.schedule == "cosine" else 1.0
+    return params.learning_rate * warm * fall
+
+
+def make(params: Train, model: AudioModel) -> Any:
+    """The Keras optimiser for a model's weights; learning rates are set from outside, gradients come clipped.
+
+    AdamW (Loshchilov & Hutter 2019), Adam (Kingma & Ba 2015), RMSprop, or Muon (Jordan et al. 2024), which gives AdamW
+    all but matrices. Weights decay in matrices alone: not in biases and scales, and not in embeddings, whose rows are
+    moved only by the codes that occur.
+    """
+    rate = params.learning_rate
+    if params.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=params.weight_decay)
+    elif params.optimizer == "muon":
+        # The last layer, like an embedding, is better off with AdamW.
+        last = [] if model.output_bias is None else [f"^{re.escape(model.output_bias.path.rpartition('/')[0])}/"]
+        optimizer = keras.optimizers.Muon(
+            rate, weight_decay=params.weight_decay, adam_weight_decay=params.weight_decay, exclude_layers=last
+        )
+    else:
+        optimizer = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[params.optimizer](rate)
+    if optimizer.weight_decay:
+        optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if not decays(v)])
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+def decays(variable: Any) -> bool:
+    """Whether a weight is pulled towards zero: matrices are, vectors and embeddings are not."""
+    return len(variable.shape) > 1 and "embedding" not in variable.path
