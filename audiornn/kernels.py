@@ -115,10 +115,10 @@ def _tile(rows: int) -> Any:
             for v in range(VECTORS):
                 offset = b.add(line, number(v * LANES * size))
                 if size == 2:
-                    bits = b.shl(b.zext(load(weights, offset, halves, 32), wide), ir.Constant(wide, [16] * LANES))
+                    bits = b.shl(b.zext(load(weights, offset, halves, 2), wide), ir.Constant(wide, [16] * LANES))
                     columns.append(b.bitcast(bits, vector))
                 else:
-                    columns.append(load(weights, offset, vector, 64))
+                    columns.append(load(weights, offset, vector, 4))
             for ahead in range(AHEAD, AHEAD + BLOCK * size, 64):
                 far = at(weights, b.add(line, number(ahead)))
                 b.call(prefetch, [far, integer(0), integer(3), integer(1)])
@@ -329,8 +329,8 @@ def draw(logits: Any, temperature: Any, top_k: int, top_p: float, uniform: Any, 
     top_k
         Draw from this many likeliest codes; 0 or n: from all.
     top_p
-        Draw from the fewest likeliest codes that together have at least this probability (Holtzman et al. 2020); 1:
-        from all. Applied to what `top_k` leaves.
+        Draw from the fewest likeliest codes that together have at least this probability, above 0 (Holtzman et al.
+        2020); 1: from all. Applied to what `top_k` leaves.
     uniform
         float32 in [0, 1).
     weights

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from audiornn.backend import tf
 from audiornn.codec import CODES, SILENCE
 from audiornn.errors import AudioRNNError
-from audiornn.models.audiornn import AudioRNN
 from audiornn.models.base import AudioModel, State
 
 CHUNK = 1000  # samples between two looks at the progress; random numbers are drawn by so many
 ENGINES = ("auto", "fused", "fused-bf16", "tensorflow")
-# Models with kernels of their own, and where their engines are; loaded where they are used, as Numba takes a while.
-FUSED: dict[type[AudioModel], tuple[str, str]] = {AudioRNN: ("audiornn.fused", "FusedAudioRNN")}
+# Module and class of the engines made for a model, by its name in `audiornn.models.REGISTRY`.
+FUSED = {"audiornn": "audiornn.fused:FusedAudioRNN"}
 Temperature = float | tuple[float, float]  # constant, or a ramp from the first to the last sample
 
 
@@ -151,11 +150,11 @@ def engine(model: AudioModel, name: str = "auto", top_k: int = 0, top_p: float =
     """
     if name not in ENGINES:
         raise AudioRNNError(f"engine is {name!r}, but must be one of {', '.join(ENGINES)}")
-    if name == "tensorflow" or (name == "auto" and type(model) not in FUSED):
+    if name == "tensorflow" or (name == "auto" and model.name not in FUSED):
         return TensorFlowEngine(model, top_k, top_p)
-    if type(model) not in FUSED:
+    if model.name not in FUSED:
         raise AudioRNNError(f"engine is {name!r}, but {model.name} has no fused kernels: auto or tensorflow would do")
-    module, fused = FUSED[type(model)]
+    module, fused = FUSED[model.name].split(":")
     return getattr(import_module(module), fused)(model, top_k, top_p, bfloat16=name == "fused-bf16")
 
 
@@ -165,8 +164,7 @@ def consume(model: AudioModel, prompt: NDArray[np.uint8]) -> tuple[NDArray[np.fl
     Each different prompt runs alone, and so leaves the same bits whatever runs beside it.
     """
     different, which = np.unique(prompt, axis=0, return_inverse=True)
-    run = tf.function(model.consume)
-    results = [run(tf.constant(row[None]), model.initial_state(1)) for row in different]
+    results = [model.consume(tf.constant(row[None]), model.initial_state(1)) for row in different]
     logits = np.concatenate([logits.numpy() for logits, _ in results])[which]
     state = tf.nest.map_structure(lambda *rows: tf.gather(tf.concat(rows, 0), which), *(state for _, state in results))
     return logits, state

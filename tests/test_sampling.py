@@ -180,6 +180,18 @@ def test_a_stream_without_end_goes_on(model):
     np.testing.assert_array_equal(made, sampling.generate(model, 3000, [1.0], seed=5))
 
 
+def check_engines_on_a_trained_model(trained, codes):
+    """Cold and after a prompt, alone and beside others: engines have the logits of the parallel form."""
+    for streams in (1, 7):
+        expected = trained(codes[:streams]).numpy()
+        for name in ("tensorflow", "fused"):
+            runner = sampling.engine(trained, name)
+            for before in (1, 800):
+                runner.start(*sampling.consume(trained, codes[:streams, :before]))
+                logits = runner.follow(codes[:streams, before : before + 3000])
+                np.testing.assert_allclose(logits, expected[:, before : before + 3000], atol=1e-4, err_msg=name)
+
+
 def test_a_model_trained_on_a_sine_continues_it(make_shards, tmp_path, sine_codes):
     from audiornn import training
     from audiornn.params import ModelParams, Train
@@ -194,11 +206,7 @@ def test_a_model_trained_on_a_sine_continues_it(make_shards, tmp_path, sine_code
         patience=30,
     )
     trained, result = training.train(folder, tmp_path / "m", params, SETTINGS, progress=False)
-    expected = trained(sine_codes[None, :3800]).numpy()[:, 800:]
-    for name in ("tensorflow", "fused"):
-        runner = sampling.engine(trained, name)
-        runner.start(*sampling.consume(trained, sine_codes[None, :800]))
-        np.testing.assert_allclose(runner.follow(sine_codes[None, 800:3800]), expected, atol=1e-4, err_msg=name)
+    check_engines_on_a_trained_model(trained, np.stack([np.roll(sine_codes[:4000], -7 * i)[:3801] for i in range(7)]))
     codes = sampling.generate(trained, 16_000, [0.0], prompt=sine_codes[None, :800])[0]
     wave = codec.decode(codes, 0.95)[200:]
     spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave)), 1 << 17))
