@@ -2,9 +2,13 @@
 """How fast the engines generate, beside the original way, eager PyTorch, and what the machine could do.
 
     python benchmarks/generation.py [--model DIR] [--streams 1,8,64] [--json FILE]
+    python benchmarks/generation.py --model DIR --bits SHARDS
 
 One stream runs on one core, more on all. Without --model the network has fresh weights: the speed is the same. PyTorch
 is measured where it is installed. Each figure is the best of several runs, as other programs can only slow it down.
+
+With --bits it prints what rounded weights cost instead: bits per sample of the test part of a folder of shards, by the
+logits of each fused engine as it steps through the codes.
 """
 
 import argparse
@@ -15,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits  # with scikit-learn, which MLflow brings along
 
-from audiornn import models, sampling
+from audiornn import evaluation, models, sampling, shards
 from audiornn.backend import keras
 from audiornn.fused import FusedAudioRNN, cores
+from audiornn.models.base import AudioModel
 
 CONTEXT = 1000  # of the original way, which runs over all of it for each sample
 Row = dict[str, Any]
@@ -37,7 +43,7 @@ def best(run: Callable[[], None], seconds: float = 2.0, least: int = 3) -> float
     return min(times)
 
 
-def original(model: models.AudioModel) -> Iterator[Row]:
+def original(model: AudioModel) -> Iterator[Row]:
     """`model.predict` on the whole context for each sample, the likeliest code appended."""
     codes = np.full([1, CONTEXT], 128, np.uint8)
 
@@ -81,7 +87,7 @@ def pytorch(model: Any, streams: list[int]) -> Iterator[Row]:
         yield {"engine": "PyTorch, eager", "streams": n, "samples_per_second": 200 * n / best(run)}
 
 
-def engines(model: models.AudioModel, streams: list[int]) -> Iterator[Row]:
+def engines(model: AudioModel, streams: list[int]) -> Iterator[Row]:
     """TensorFlow's loop and the fused kernels."""
     for n in streams:
         makers: list[Callable[[], Any]] = [lambda: sampling.TensorFlowEngine(model)]
@@ -118,15 +124,44 @@ def limits(weight_bytes: int) -> tuple[float, float]:
     return bandwidth, 2 * 2048**3 / best(lambda: square @ square)  # type: ignore[arg-type, return-value]
 
 
+def bits_per_sample(model: AudioModel, name: str, folder: Path) -> float:
+    """Of the targets of the test part, as an engine of that name predicts them sample by sample."""
+    context = shards.read_manifest(folder)["context"]
+    engine, nats, count = sampling.engine(model, name), 0.0, 0
+    for windows, targets in shards.read(folder, "test", 64):
+        codes = windows.numpy()
+        first, state = sampling.consume(model, codes[:, :1])
+        engine.start(first, state)
+        logits = np.concatenate([first[:, None], engine.follow(codes[:, 1:-1])], axis=1)[:, context - 1 :]
+        labels, real = codes[:, context:], np.arange(codes.shape[1] - context) < targets.numpy()[:, None]
+        likelihoods = log_softmax(logits.astype(np.float64), axis=-1)
+        nats -= np.take_along_axis(likelihoods, labels[..., None].astype(int), -1)[..., 0][real].sum()
+        count += real.sum()
+    return nats / count / np.log(2)
+
+
+def print_bits(model: AudioModel, folder: Path) -> None:
+    """What the parallel form, the exact and the rounded engine make of the same codes."""
+    exact = bits_per_sample(model, "fused", folder)
+    rounded = bits_per_sample(model, "fused-bf16", folder)
+    parallel = evaluation.evaluate(model, folder)["test"]
+    print(f"bits per sample of {parallel['targets']:,} targets of the test part: {parallel['bits_per_sample']:.5f} in")
+    print(f"parallel, {exact:.5f} by fused, {rounded:.5f} by fused-bf16: {rounded - exact:+.5f} for rounded weights")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, metavar="DIR")
     parser.add_argument("--streams", default="1,8,64", help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--bits", type=Path, metavar="SHARDS", help="compare the engines' bits per sample instead")
     arguments = parser.parse_args()
     streams = [int(n) for n in arguments.streams.split(",")]
     keras.utils.set_random_seed(0)
     model = models.load(arguments.model) if arguments.model else models.build("audiornn")
+    if arguments.bits:
+        print_bits(model, arguments.bits)
+        return
     multiplications = FusedAudioRNN(model).weight_bytes / 4  # a multiply and an add for each weight
     bandwidth, peak = limits(int(4 * multiplications))
     print(f"{cores()} cores; GEMV {bandwidth / 1e9:.0f} GB/s on one, GEMM {peak / 1e9:.0f} GFLOP/s on all")
