@@ -1,7 +1,7 @@
 """What runs on the devices: the gradients of a piece of a window, an update, a score. Each is compiled once."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,9 +111,8 @@ class Learner:
     def __init__(self, model: AudioModel, optimizer: Any, layout: Layout, params: Train, strategy: Any = None) -> None:
         self.model, self.optimizer, self.layout, self.params = model, optimizer, layout, params
         self.strategy = strategy or tf.distribute.get_strategy()
-        self._averaged = [v for v in model.variables if "float" in v.dtype]
         with self.strategy.scope():
-            self.averages = [tf.Variable(v.value) for v in self._averaged] if params.ema else []
+            self.averages = [tf.Variable(v.value) for v in model.variables] if params.ema else []
 
     def share(self, *tensors: Any) -> tuple:
         """Tensors with the batch as first axis, divided over the devices."""
@@ -174,12 +173,11 @@ class Learner:
         def on_replica(codes: Any, targets: Any, state: Any) -> tuple:
             inputs, labels, valid = self._piece(codes, targets, start)
             with tf.GradientTape() as tape:
-                logits, after = self.model.run(inputs, state, training=True, valid=valid, last=self.layout.last)
+                each, hits, after = self.model.learn(inputs, labels, state, valid=valid, last=self.layout.last)
                 weight = tf.cast(valid[:, -self.layout.last :], tf.float32)
-                nats = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits) * weight)
+                nats = tf.reduce_sum(each * weight)
             gradients = tape.gradient(nats, self.model.trainable_variables, unconnected_gradients="zero")
-            hits = tf.cast(tf.argmax(logits, -1, tf.int32) == labels, tf.float32) * weight
-            sums = tf.stack([nats, tf.reduce_sum(hits), tf.reduce_sum(weight)])
+            sums = tf.stack([nats, tf.reduce_sum(hits * weight), tf.reduce_sum(weight)])
             return [tf.convert_to_tensor(g) for g in gradients], sums, _like(state, after)
 
         gradients, sums, state = self.strategy.run(on_replica, (codes, targets, state))
@@ -220,10 +218,11 @@ class Learner:
             step = tf.cast(self.optimizer.iterations, tf.float32)
             # Young averages forget faster, so that the first, random weights do not linger.
             keep = tf.minimum(self.params.ema, (1 + step) / (10 + step))
-            for average, weight in zip(self.averages, self._averaged, strict=True):
-                self.strategy.extended.update(
-                    average, lambda a, w: a.assign(w + keep * (a - w)), args=(weight.value,), group=False
-                )
+            for average, weight in zip(self.averages, self.model.variables, strict=True):
+                if average.dtype.is_floating:
+                    self.strategy.extended.update(
+                        average, lambda a, w: a.assign(w + keep * (a - w)), args=(weight.value,), group=False
+                    )
         return self.strategy.experimental_local_results(norm)[0]
 
     @tf.function
@@ -235,20 +234,26 @@ class Learner:
 
         return self.strategy.reduce("sum", self.strategy.run(on_replica, (codes, targets)), axis=None)
 
+    def averaged(self) -> AbstractContextManager[AudioModel]:
+        """The model with the averages of its weights, where there are any, for as long as a block lasts."""
+        return (
+            self.holding([variable.numpy() for variable in self.averages]) if self.averages else nullcontext(self.model)
+        )
+
     @contextmanager
-    def averaged(self) -> Iterator[AudioModel]:
-        """The model with the averages of its weights, where there are any, for as long as the block lasts."""
-        if not self.averages:
-            yield self.model
-            return
-        weights = [v.numpy() for v in self._averaged]
-        for variable, average in zip(self._averaged, self.averages, strict=True):
-            variable.assign(average.numpy())
+    def holding(self, weights: Sequence[Any]) -> Iterator[AudioModel]:
+        """The model with other weights for as long as the block lasts."""
+        own = [variable.numpy() for variable in self.model.variables]
+        self.put(weights)
         try:
             yield self.model
         finally:
-            for variable, weight in zip(self._averaged, weights, strict=True):
-                variable.assign(weight)
+            self.put(own)
+
+    def put(self, weights: Sequence[Any]) -> None:
+        """Give the model other weights, by the order of `model.variables`."""
+        for variable, weight in zip(self.model.variables, weights, strict=True):
+            variable.assign(weight)
 
     @property
     def variables(self) -> list:

@@ -131,6 +131,8 @@ class Train(Section):
     evaluate_steps: Count | None = None
     patience: Count | None = 5
     divergence_bits: Annotated[float, Field(gt=0)] = 1.0
+    checkpoint_minutes: Annotated[float, Field(gt=0)] | None = 2.0
+    checkpoint_steps: Count | None = None
     seed: Seed = 0
 
     @model_validator(mode="before")

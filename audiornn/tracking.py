@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from audiornn.errors import AudioRNNError
-from audiornn.files import read_json
+from audiornn.files import read_json, write_json
 
 RUN_FILE = "mlflow.json"  # beside the weights: which run they come from
 EXPERIMENT = "audiornn"
@@ -63,9 +63,11 @@ def _experiment(client: Any, workspace: str | Path) -> str:
 class Log:
     """Writes into one MLflow run."""
 
-    def __init__(self, client: Any, run_id: str) -> None:
+    def __init__(self, client: Any, run_id: str, resumed: bool = False) -> None:
         self._client = client
         self.run_id = run_id
+        self._resumed = resumed
+        self._last_steps: dict[str, int] = {}
 
     def params(self, params: Mapping[str, Any]) -> None:
         """Log nested parameters under dotted names, as they stand in params.yaml."""
@@ -80,7 +82,10 @@ class Log:
         self.curves({step: metrics})
 
     def curves(self, steps: Mapping[int, Mapping[str, float | None]], prefix: str = "") -> None:
-        """Log numbers of several steps at once, under names that begin with `prefix`."""
+        """Log numbers of several steps at once, under names that begin with `prefix`.
+
+        A run that is gone on with already has the numbers up to where it was interrupted: they are not repeated.
+        """
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -88,10 +93,17 @@ class Log:
             Metric(prefix + key, float(value), now, step)
             for step, metrics in steps.items()
             for key, value in metrics.items()
-            if value is not None
+            if value is not None and not (self._resumed and step <= self._last_step(prefix + key))
         ]
         for start in range(0, len(batch), 1000):  # MLflow's limit a call
             self._client.log_batch(self.run_id, metrics=batch[start : start + 1000])
+
+    def _last_step(self, key: str) -> int:
+        """The last step of a metric that was there when the run was gone on with; -1 where it was not."""
+        if key not in self._last_steps:
+            points = self._client.get_metric_history(self.run_id, key)
+            self._last_steps[key] = max((point.step for point in points), default=-1)
+        return self._last_steps[key]
 
     def tags(self, tags: Mapping[str, Any]) -> None:
         for key, value in tags.items():
@@ -127,8 +139,14 @@ def _code_version() -> dict[str, str]:
 
 
 @contextmanager
-def pipeline_run(workspace: str | Path, params: Mapping[str, Any], tags: Mapping[str, str], name: str) -> Iterator[Log]:
-    """Start the MLflow run of a pipeline run; it is marked failed if the block fails.
+def pipeline_run(
+    workspace: str | Path,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+    name: str,
+    run_file: str | Path | None = None,
+) -> Iterator[Log]:
+    """Start the MLflow run of a pipeline run, or go on with it; it is marked failed if the block fails.
 
     Parameters
     ----------
@@ -140,14 +158,17 @@ def pipeline_run(workspace: str | Path, params: Mapping[str, Any], tags: Mapping
         More tags; the git commit is there by itself.
     name
         Of the run; a DVC experiment's own name comes before it.
+    run_file
+        A JSON file that keeps the run's id. Where it names a run already, that one is gone on with.
     """
     client = _client(workspace)
-    experiment = os.environ.get("DVC_EXP_NAME")
-    tags = {**tags, **_code_version(), **({"dvc.experiment": experiment} if experiment else {})}
-    tags |= {"mlflow.source.name": "dvc repro", "mlflow.user": os.environ.get("USER", "")}
-    run = client.create_run(_experiment(client, workspace), run_name=experiment or name, tags=tags)
-    log = Log(client, run.info.run_id)
-    log.params(params)
+    run_id = read_json(run_file)["run_id"] if run_file and Path(run_file).exists() else None
+    log = Log(client, run_id, resumed=True) if run_id and _reopened(client, run_id) else None
+    if not log:
+        log = Log(client, _begin(client, workspace, tags, name))
+        log.params(params)
+        if run_file:
+            write_json(run_file, {"run_id": log.run_id})
     try:
         yield log
     except KeyboardInterrupt:
@@ -158,6 +179,27 @@ def pipeline_run(workspace: str | Path, params: Mapping[str, Any], tags: Mapping
         client.set_terminated(log.run_id, "FAILED")
         raise
     client.set_terminated(log.run_id)
+
+
+def _begin(client: Any, workspace: str | Path, tags: Mapping[str, str], name: str) -> str:
+    """The id of a new run."""
+    experiment = os.environ.get("DVC_EXP_NAME")
+    tags = {**tags, **_code_version(), **({"dvc.experiment": experiment} if experiment else {})}
+    tags |= {"mlflow.source.name": "dvc repro", "mlflow.user": os.environ.get("USER", "")}
+    return client.create_run(_experiment(client, workspace), run_name=experiment or name, tags=tags).info.run_id
+
+
+def _reopened(client: Any, run_id: str) -> bool:
+    """Set a run going again, if it is still there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if client.get_run(run_id).info.lifecycle_stage == "deleted":
+            return False
+        client.update_run(run_id, status="RUNNING")
+    except MlflowException:
+        return False
+    return True
 
 
 def reopen(workspace: str | Path, model_folder: str | Path) -> Log:

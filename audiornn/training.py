@@ -4,6 +4,7 @@ import csv
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from audiornn import evaluation, models, optimizers, shards
 from audiornn.backend import deterministic, tf
+from audiornn.checkpoints import Store, identity, interruptions
 from audiornn.errors import AudioRNNError
 from audiornn.files import atomic_file
 from audiornn.learner import Learner, plan
@@ -93,6 +95,7 @@ def train(
     on_epoch: Callable[[Epoch, AudioModel], None] = lambda epoch, model: None,
     on_steps: Callable[[list[Point]], None] = lambda points: None,
     model_files: dict[str, Any] | None = None,
+    store: Store | None = None,
     clock: Callable[[], float] = time.monotonic,
     progress: bool = True,
 ) -> tuple[AudioModel, Result]:
@@ -122,6 +125,9 @@ def train(
         Called every some seconds with points of the curves by step.
     model_files
         More JSON files to store with the model, by name.
+    store
+        Where checkpoints are kept. What is found there is gone on with: the training ends as if it had never been
+        interrupted, to the bit, unless its budget is in minutes.
     clock
         Seconds that a budget of minutes is counted in, such as `time.process_time`.
     progress
@@ -136,6 +142,8 @@ def train(
     AudioRNNError
         If parameters do not fit the model or the shards, or if it diverged before the first validation, so that there
         is no model to keep.
+    KeyboardInterrupt
+        After a signal to interrupt or terminate the process; with a store, once all is saved.
     """
     begin = clock()
     deterministic(params.seed)
@@ -155,8 +163,14 @@ def train(
         on_epoch(epoch, scored)
 
     with tqdm(total=1.0, bar_format=BAR, disable=not progress, dynamic_ncols=True) as bar:
-        training = Training(learner, Path(folder), clock, begin, on_validation, on_steps, bar)
-        training.loop()
+        training = Training(learner, Path(folder), clock, begin, on_validation, on_steps, bar, store)
+        if training.restore() and training.best:  # the output may have been removed since
+            with learner.holding(training.best):
+                models.save(model, output, model_files)
+            if log:
+                write_log(log, training.result.history)
+        with interruptions() if store else nullcontext(lambda: False) as interrupted:
+            training.loop(interrupted)
     return model, training.result
 
 
@@ -172,21 +186,24 @@ class Training:
         on_validation: Callable[[Epoch, AudioModel, bool], None],
         on_steps: Callable[[list[Point]], None],
         bar: Any,
+        store: Store | None,
     ) -> None:
         self.learner, self.params, self.folder, self.clock, self.begin = learner, learner.params, folder, clock, begin
-        self.on_validation, self.on_steps, self.bar = on_validation, on_steps, bar
+        self.on_validation, self.on_steps, self.bar, self.store = on_validation, on_steps, bar, store
         manifest = shards.read_manifest(folder)
         self.batches = -(-manifest["parts"]["train"]["windows"] // learner.layout.batch)  # an epoch
         window = manifest["context"] + manifest["span"]
         self.validation = shards.read(folder, "validation", evaluation.default_batch(window))
-        self.result = Result()
+        self.result, self.before = Result(), 0.0
         self.best: list[Any] = []  # weights
         self.gathered: Any = None  # gradients and sums of pieces that await an update; how many; budget spent before
         self.unsettled: list[tuple[float, Any, Any]] = []  # learning rate, sums and norm of updates
         self.points: list[Point] = []
         self.mark = self.delivered = time.perf_counter()
+        self.saved = time.monotonic()  # when, and after how many updates
+        self.saved_steps = 0
 
-    def loop(self) -> None:
+    def loop(self, interrupted: Callable[[], bool]) -> None:
         """Train until the budget is used up or there is another reason to stop; the model then has its best weights."""
         result, params = self.result, self.params
         while not result.stopped:
@@ -202,11 +219,16 @@ class Training:
                     self.validate()
                 if result.stopped:
                     break
+                if self.store and not self.gathered and (interrupted() or self.checkpoint_is_due()):
+                    self.save(self.store)
+                    if interrupted():
+                        raise KeyboardInterrupt
         self.deliver()
         if not self.best:
+            if self.store:
+                self.store.clear()  # it would only end here again
             raise AudioRNNError(result.stopped)
-        for variable, weight in zip(self.learner.model.variables, self.best, strict=True):
-            variable.assign(weight)
+        self.learner.put(self.best)
 
     def learn(self, codes: Any, targets: Any) -> None:
         """Learn a batch of windows, piece by piece; stop where the budget ends."""
@@ -248,7 +270,7 @@ class Training:
     def spent(self, of_batch: float = 0.0) -> float:
         """The share of the budget that is used up after `of_batch` of the next batch."""
         result, params = self.result, self.params
-        result.elapsed = self.clock() - self.begin
+        result.elapsed = self.before + self.clock() - self.begin
         if params.minutes:
             return result.elapsed / (60 * params.minutes)
         if params.steps:
@@ -341,6 +363,43 @@ class Training:
             )
             result.stopped = f"early: no better validation loss for {times}"
         self.mark = time.perf_counter()
+
+    def checkpoint_is_due(self) -> bool:
+        """Whether enough time or updates have passed since the last checkpoint."""
+        minutes, steps = self.params.checkpoint_minutes, self.params.checkpoint_steps
+        return bool(minutes and time.monotonic() - self.saved >= 60 * minutes) or bool(
+            steps and self.result.steps - self.saved_steps >= steps
+        )
+
+    def save(self, store: Store) -> None:
+        """Keep all that the rest of the training depends on."""
+        self.settle()
+        self.deliver()  # what is handed on later is made again by who goes on from here
+        arrays = [*(variable.numpy() for variable in self.learner.variables), *self.best]
+        store.save(self.result.steps, arrays, {"identity": self.identity(), "result": asdict(self.result)})
+        self.saved, self.saved_steps = time.monotonic(), self.result.steps
+
+    def identity(self) -> list[Any]:
+        """What a checkpoint must agree in."""
+        return [identity(self.params.model_dump(), shards.read_manifest(self.folder)), asdict(self.learner.layout)]
+
+    def restore(self) -> bool:
+        """Go on from the store's last checkpoint, if there is one."""
+        if not self.store or not (saved := self.store.load()):
+            return False
+        arrays, about = saved
+        if about["identity"] != self.identity():
+            self.bar.write(f"{self.store.folder}: of other settings, data or code: the training begins anew")
+            self.store.clear()
+            return False
+        for variable, array in zip(self.learner.variables, arrays, strict=False):
+            variable.assign(array)
+        self.best = arrays[len(self.learner.variables) :]
+        history = [Epoch(**epoch) for epoch in about["result"].pop("history")]
+        self.result = Result(history, **about["result"])
+        self.before, self.saved_steps = self.result.elapsed, self.result.steps
+        self.bar.write(f"going on after step {self.result.steps}, where the training was interrupted")
+        return True
 
     def show(self, accuracy: float) -> None:
         """Say on the progress bar how it goes."""

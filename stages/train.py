@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from audiornn import shards, tracking, training
+from audiornn import checkpoints, shards, tracking, training
 from audiornn.files import write_json
 from audiornn.params import Params
 from stages.common import WORKSPACE, run
@@ -18,9 +18,13 @@ def main(p: Params) -> None:
     window = {"context": manifest["context"], "span": manifest["span"]}
     settings = {"codec": manifest["codec"], "window": window}
     tags = {"data.digest": manifest["digest"]}
-    with tracking.pipeline_run(
-        WORKSPACE, p.model_dump(), tags, name=f"{p.train.model.name} {window['context']}"
-    ) as log:
+    name = f"{p.train.model.name} {window['context']}"
+    with (
+        checkpoints.claim(WORKSPACE / "checkpoints", checkpoints.identity(p.train.model_dump(), manifest)) as store,
+        tracking.pipeline_run(
+            WORKSPACE, p.model_dump(), tags, name, store.folder / tracking.RUN_FILE if store else None
+        ) as log,
+    ):
         log.metrics({f"encode.{key}": value for key, value in manifest["encode_metrics"].items()})
         log.artifact(INPUT / shards.MANIFEST, "data")
 
@@ -38,6 +42,7 @@ def main(p: Params) -> None:
             log=HISTORY,
             on_epoch=on_epoch,
             on_steps=on_steps,
+            store=store,
             model_files={tracking.RUN_FILE: {"run_id": log.run_id}},
         )
         metrics = {

@@ -63,6 +63,29 @@ def test_a_run_that_fails_is_marked_so(tmp_path, error, status):
     assert run.data.tags.get("error", "why") == "why"
 
 
+def test_a_run_that_was_interrupted_is_gone_on_with_and_repeats_nothing(tmp_path):
+    file = tmp_path / "checkpoints" / "run.json"
+    with pytest.raises(KeyboardInterrupt), tracking.pipeline_run(tmp_path, {"a": 1}, {}, "n", file) as log:
+        log.metrics({"once": 5.0})
+        log.curves({step: {"loss": 10.0 - step} for step in (20, 40, 60)}, prefix="step.")
+        raise KeyboardInterrupt
+    with tracking.pipeline_run(tmp_path, {"a": 2}, {}, "n", file) as again:
+        client = mlflow.MlflowClient(tracking.store(tmp_path))
+        assert again.run_id == log.run_id
+        assert client.get_run(log.run_id).info.status == "RUNNING"
+        again.metrics({"once": 5.0})
+        again.curves({step: {"loss": 10.0 - step} for step in (40, 60)}, prefix="step.")
+        again.curves({80: {"loss": 1.0}}, prefix="step.")
+    run = client.get_run(log.run_id)
+    assert (run.info.status, run.data.params) == ("FINISHED", {"a": "1"})
+    points = [(point.step, point.value) for point in client.get_metric_history(log.run_id, "step.loss")]
+    assert points == [(20, -10.0), (40, -30.0), (60, -50.0), (80, 1.0)]
+    assert len(client.get_metric_history(log.run_id, "once")) == 1
+    client.delete_run(log.run_id)  # by a person: then there is nothing to go on with
+    with tracking.pipeline_run(tmp_path, {}, {}, "n", file) as new:
+        assert new.run_id != log.run_id
+
+
 def test_later_stages_write_on_into_the_run_of_the_training(tmp_path):
     with tracking.pipeline_run(tmp_path, {}, {}, name="n") as log:
         pass
