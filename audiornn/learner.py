@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from audiornn import evaluation
+from audiornn import distribution, evaluation
 from audiornn.backend import tf
 from audiornn.errors import AudioRNNError
 from audiornn.models.base import AudioModel
@@ -126,6 +126,15 @@ class Learner:
 
         spread = self.strategy.experimental_distribute_values_from_function
         return tuple(spread(lambda at, t=t: part(t, at.replica_id_in_sync_group)) for t in tensors)
+
+    def agree(self, *numbers: float) -> tuple[float, ...]:
+        """The means over all machines, so that they decide alike by what differs between them, such as the time."""
+        return tuple(self._mean(tf.constant(numbers, tf.float64)).numpy()) if distribution.cluster() else numbers
+
+    @tf.function
+    def _mean(self, numbers: Any) -> Any:
+        means = self.strategy.run(lambda n: tf.distribute.get_replica_context().all_reduce("mean", n), (numbers,))
+        return self.strategy.experimental_local_results(means)[0]
 
     def begin(self, codes: Any) -> Any:
         """The state after the burn-in of windows uint8 [batch, context + targets]."""

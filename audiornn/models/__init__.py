@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Module and class. A model's module needs TensorFlow, which takes seconds to import: not before one is built.
 REGISTRY = {
+    "lpcmix": "audiornn.models.lpcmix:LPCMix",
     "audiornn": "audiornn.models.audiornn:AudioRNN",
     "samplernn": "audiornn.models.samplernn:SampleRNN",
 }

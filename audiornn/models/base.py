@@ -68,7 +68,31 @@ class AudioModel(keras.Model, abc.ABC):
     @property
     @abc.abstractmethod
     def output_bias(self) -> Any:
-        """The variable [256] that is added to the logits last; training sets it to the log of the code frequencies."""
+        """The variable [256] that is added to the logits last; training sets it to the log of the code frequencies.
+
+        None where a model has other knowledge to start from.
+        """
+
+    def learn(
+        self, codes: Any, labels: Any, state: State, training: bool = True, valid: Any = None, last: int | None = None
+    ) -> tuple:
+        """What training needs: -log P of the codes that came, without the other 255 where a model can do without.
+
+        Parameters
+        ----------
+        labels
+            int32 [batch, last or time]: the codes that follow the last ones of `codes`.
+
+        Others as for `run`.
+
+        Returns
+        -------
+        Nats float32 [batch, last or time]; whether each label was the likeliest code, as 0 or 1, of which a model may
+        take samples; and the state.
+        """
+        logits, after = self.run(codes, state, training, valid, last)
+        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return nats, tf.cast(tf.argmax(logits, -1, tf.int32) == labels, tf.float32), after
 
     def call(self, codes: Any, training: bool = False, valid: Any = None, last: int | None = None) -> Any:
         """Logits float32 [batch, last or time, 256] of codes int [batch, time]; `[:, t]` predicts `codes[:, t + 1]`."""
