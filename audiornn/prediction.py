@@ -86,12 +86,18 @@ class Predictor:
         parts = [2, 2 * self.longest, sum(orders), k * k, k, k, LMS_ORDER, LMS_ORDER, self.outputs, len(DECAYS) + k + 1]
         self.places = np.cumsum([0, *parts])
         self.size = int(self.places[-1])
+        self.tables = (self.plan, self.windows, self.places, AMPLITUDES)
 
     def initial_state(self, streams: int) -> NDArray[np.float32]:
         """State float32 [streams, size] before the first code."""
         state = np.zeros((streams, self.size), f32)
         state[:, self.places[9] :] = SCALE_START
         return state
+
+    def scratch(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Room for `consume` to work in."""
+        k = len(self.predictors)
+        return np.empty((5, 2 * self.longest + STRIDE), f32), np.empty((k + 2, k))
 
     def advance(self, codes: NDArray[Any], state: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """Consume codes.
@@ -113,7 +119,7 @@ class Predictor:
         codes, after = np.ascontiguousarray(codes, np.uint8), np.array(state, f32, order="C")
         features = np.empty((*codes.shape, self.features), f32)
         for stream in range(len(codes)):
-            consume(codes[stream], after[stream], features[stream], self.plan, self.windows, self.places, AMPLITUDES)
+            consume(codes[stream], after[stream], features[stream], self.tables, *self.scratch())
         return features, after
 
 
@@ -127,8 +133,12 @@ def _window(n: int) -> NDArray[np.float64]:
 
 
 @njit(nogil=True, fastmath=True, cache=True)
-def consume(codes: Any, state: Any, features: Any, plan: Any, windows: Any, places: Any, amplitudes: Any) -> None:
-    """Advance one stream by codes uint8 [n]: `state` [size] in place, `features` [n, features] filled."""
+def consume(codes: Any, state: Any, features: Any, tables: Any, scratch: Any, small: Any) -> None:
+    """Advance one stream by codes uint8 [n]: `state` [size] in place, `features` [n, features] filled.
+
+    `tables` are the predictor's, `scratch` and `small` as its `scratch` made them.
+    """
+    plan, windows, places, amplitudes = tables
     k, longest = plan.shape[0], windows.shape[1]
     count = state[places[0] : places[1]]
     history = state[places[1] : places[2]]
@@ -138,10 +148,8 @@ def consume(codes: Any, state: Any, features: Any, plan: Any, windows: Any, plac
     taps, inputs = state[places[6] : places[7]], state[places[7] : places[8]]
     predictions, errors = state[places[8] : places[9]], state[places[9] :]
     slow = errors.size - k - 1  # errors of the cascade come first, by DECAYS
-    windowed = np.empty(2 * longest + STRIDE, f32)
-    correlation = np.empty(longest + 1, f32)
-    solution, spare, backward = np.empty(longest, f32), np.empty(longest, f32), np.empty(longest + 1, f32)
-    deviation, triangle, half = np.empty(k), np.empty((k, k)), np.empty(k)
+    windowed, correlation, solution, spare, backward = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
+    deviation, half, triangle = small[0], small[1], small[2:]
     for t in range(codes.size):
         x = amplitudes[codes[t]]
         residual = x - predictions[0]

@@ -21,7 +21,7 @@ from audiornn.models.base import AudioModel, State
 CHUNK = 1000  # samples between two looks at the progress; random numbers are drawn by so many
 ENGINES = ("auto", "fused", "fused-bf16", "tensorflow")
 # Module and class of the engines made for a model, by its name in `audiornn.models.REGISTRY`.
-FUSED = {"audiornn": "audiornn.fused:FusedAudioRNN"}
+FUSED = {"audiornn": "audiornn.fused:FusedAudioRNN", "lpcmix": "audiornn.fused_lpcmix:FusedLPCMix"}
 Temperature = float | tuple[float, float]  # constant, or a ramp from the first to the last sample
 
 

@@ -101,9 +101,8 @@ class LPCMix(AudioModel):
         self.head.bias.assign(np.concatenate([np.zeros(2 * mixture), shifts]))
         self.built = True
         # XLA fuses the many small operations between the matrix products.
-        self._compiled_outputs = tf.function(self._outputs, jit_compile=COMPILE)
-        self._compiled_logits = tf.function(_logits, jit_compile=COMPILE)
-        self._compiled_nats = tf.function(_nats, jit_compile=COMPILE)
+        self._compiled_distribution = tf.function(self._distribution, jit_compile=COMPILE)
+        self._compiled_surprise = tf.function(self._surprise, jit_compile=COMPILE)
 
     @property
     def output_bias(self) -> Any:
@@ -123,27 +122,19 @@ class LPCMix(AudioModel):
     def run(
         self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None
     ) -> tuple:
-        compiled = codes.shape[1] >= COMPILED
-        outputs, after = self._run(codes, state, last, compiled)
-        return (self._compiled_logits if compiled else _logits)(*outputs), after
+        seen, after = self._see(codes, state, last)
+        return (self._compiled_distribution if codes.shape[1] >= COMPILED else self._distribution)(*seen), after
 
     def consume(self, codes: Any, state: State) -> tuple:
-        # A prompt has any length: not worth compiling for.
-        outputs, after = self._run(codes, state, 1, compiled=False)
-        return _logits(*outputs)[:, -1], after
+        seen, after = self._see(codes, state, 1)
+        return self._distribution(*seen)[:, -1], after  # prompts have any length: not worth compiling for
 
     def learn(
         self, codes: Any, labels: Any, state: State, training: bool = True, valid: Any = None, last: int | None = None
     ) -> tuple:
-        compiled = codes.shape[1] >= COMPILED
-        outputs, after = self._run(codes, state, last, compiled)
-        nats = (self._compiled_nats if compiled else _nats)(*outputs, labels)
-        some = [tf.stop_gradient(part[:, ::HITS_EVERY]) for part in outputs]
-        hits = tf.cast(
-            tf.argmax((self._compiled_logits if compiled else _logits)(*some), -1, tf.int32) == labels[:, ::HITS_EVERY],
-            tf.float32,
-        )
-        return nats, tf.repeat(hits, HITS_EVERY, axis=1)[:, : nats.shape[1]], after
+        seen, after = self._see(codes, state, last)
+        nats, hits = (self._compiled_surprise if codes.shape[1] >= COMPILED else self._surprise)(*seen, labels)
+        return nats, hits, after
 
     def step(self, codes: Any, state: State) -> tuple:
         known, predictor = self._predict(codes[:, None], state["predictor"])
@@ -155,7 +146,7 @@ class LPCMix(AudioModel):
             return gru, self.condition(gru)
 
         gru, condition = tf.cond(state["phase"][0] == 0, begin, lambda: (state["gru"], state["condition"]))
-        outputs = self._sample_level(amplitudes, errors, known, condition[:, None])
+        logits = self._distribution(amplitudes, errors, known, condition[:, None])
         after = {
             "predictor": predictor,
             "amplitudes": amplitudes[:, 1:],
@@ -164,23 +155,30 @@ class LPCMix(AudioModel):
             "condition": condition,
             "phase": (state["phase"] + 1) % self.hop,
         }
-        return _logits(*outputs)[:, 0], after
+        return logits[:, 0], after
 
-    def _run(self, codes: Any, state: State, last: int | None, compiled: bool) -> tuple:
-        """Parameters of the mixtures after the last codes, and the state. The state is at the begin of a frame."""
+    def _see(self, codes: Any, state: State, last: int | None) -> tuple:
+        """What the residual layers see of the last codes, see `_mixtures`, and the state after all.
+
+        The state before must be at the begin of a frame.
+        """
+        time = codes.shape[1]
         known, predictor = self._predict(codes, state["predictor"])
         amplitudes, errors = self._histories(codes, known, state)
-        outputs = self._compiled_outputs if compiled else self._outputs
-        *mixtures, gru, condition = outputs(amplitudes, errors, known, state["gru"], last or codes.shape[1])
+        frames = self._frames(amplitudes, errors, known)
+        grus = self.gru.scan(self.gru.project(tf.transpose(frames, [1, 0, 2])), state["gru"])
+        conditions = self.condition(tf.transpose(grus, [1, 0, 2]))
         after = {
             "predictor": predictor,
             "amplitudes": amplitudes[:, -self.history :],
             "errors": errors[:, -self.history :],
-            "gru": gru,
-            "condition": condition,
-            "phase": tf.fill([tf.shape(codes)[0]], codes.shape[1] % self.hop),
+            "gru": grus[-1],
+            "condition": conditions[:, -1],
+            "phase": tf.fill([tf.shape(codes)[0]], time % self.hop),
         }
-        return mixtures, after
+        first = time - (last or time)
+        each = tf.repeat(conditions, self.hop, axis=1)[:, first:time]
+        return (amplitudes[:, first:], errors[:, first:], known[:, first:], each), after
 
     def _predict(self, codes: Any, state: Any) -> tuple:
         """What the linear predictors know after each code [batch, time, features], and their state."""
@@ -192,17 +190,6 @@ class LPCMix(AudioModel):
         amplitudes = tf.gather(tf.constant(AMPLITUDES), tf.cast(codes, tf.int32))
         together = [tf.concat([state["amplitudes"], amplitudes], 1), tf.concat([state["errors"], known[..., -1]], 1)]
         return together[0], together[1]
-
-    def _outputs(self, amplitudes: Any, errors: Any, known: Any, before: Any, last: int) -> tuple:
-        """Mixtures for the `last` codes; state of the GRU and the conditioning of the last frame."""
-        time = known.shape[1]
-        frames = self._frames(amplitudes, errors, known)
-        states = self.gru.scan(self.gru.project(tf.transpose(frames, [1, 0, 2])), before)
-        conditions = self.condition(tf.transpose(states, [1, 0, 2]))
-        each = tf.repeat(conditions, self.hop, axis=1)[:, time - last : time]
-        first = time - last
-        mixtures = self._sample_level(amplitudes[:, first:], errors[:, first:], known[:, first:], each)
-        return *mixtures, states[-1], conditions[:, -1]
 
     def _frames(self, amplitudes: Any, errors: Any, known: Any) -> Any:
         """Inputs of the GRU [batch, frames, ..]: what is known at the first code of each frame."""
@@ -222,8 +209,33 @@ class LPCMix(AudioModel):
         resolution = 0.3 * tf.math.log(interval / scale)[..., None]
         return tf.concat([loudness, resolution, companded, tf.sin(angle), tf.cos(angle)], -1)
 
-    def _sample_level(self, amplitudes: Any, errors: Any, known: Any, condition: Any) -> tuple:
-        """Parameters of the mixture [batch, time, 3 * mixture], prediction and scale [batch, time]."""
+    def _distribution(self, *seen: Any) -> Any:
+        """log P of each code [batch, time, 256]; arguments as of `_mixtures`."""
+        return _logits(*self._mixtures(*seen))
+
+    def _surprise(self, amplitudes: Any, errors: Any, known: Any, condition: Any, labels: Any) -> tuple:
+        """-log P(label), and whether a label was the likeliest code, of which samples are taken; [batch, time] both."""
+        mixtures = self._mixtures(amplitudes, errors, known, condition)
+        some = [tf.stop_gradient(part[:, ::HITS_EVERY]) for part in mixtures]
+        hits = tf.cast(tf.argmax(_logits(*some), -1, tf.int32) == labels[:, ::HITS_EVERY], tf.float32)
+        return _nats(*mixtures, labels), tf.repeat(hits, HITS_EVERY, axis=1)[:, : labels.shape[1]]
+
+    def _mixtures(self, amplitudes: Any, errors: Any, known: Any, condition: Any) -> tuple:
+        """The residual layers' answer for every sample.
+
+        Parameters
+        ----------
+        amplitudes, errors
+            Of the codes and, before them, of the history: float32 [batch, history + time].
+        known
+            What the predictors know after each code, [batch, time, features].
+        condition
+            What the GRU adds to the first layer, [batch, time, hidden].
+
+        Returns
+        -------
+        Parameters of the mixture [batch, time, 3 * mixture], prediction and scale [batch, time].
+        """
         p, scale = known[..., 0], _scale(known, self.predictor)
         recent, past_errors = _windows(amplitudes, self.history), _windows(errors, self.history)
         n = self.predictor.outputs
