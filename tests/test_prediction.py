@@ -82,6 +82,17 @@ def test_what_repeats_itself_is_predicted(name):
     assert np.sqrt(np.mean(error**2)) < 0.02 * max(np.sqrt(np.mean(amplitudes**2)), 0.05)
 
 
+def test_the_counter_starts_again_unnoticed():
+    p = Predictor(SMALL)
+    codes = speechlike(2000)[None]
+    _, state = p.advance(codes[:, :1008], p.initial_state(1))
+    late = state.copy()
+    late[:, 0] = prediction.WRAP - 1024 + 1008 % 1024
+    (features, _), (features_late, end) = p.advance(codes[:, 1008:], state), p.advance(codes[:, 1008:], late)
+    np.testing.assert_array_equal(features, features_late)
+    assert end[0, 0] < 2000
+
+
 def test_streams_do_not_touch_each_other():
     p = Predictor(SMALL)
     codes = np.stack([SIGNALS["noise"], SIGNALS["speech"], SIGNALS["silence"]])

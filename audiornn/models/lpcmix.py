@@ -133,7 +133,7 @@ class LPCMix(AudioModel):
         self, codes: Any, labels: Any, state: State, training: bool = True, valid: Any = None, last: int | None = None
     ) -> tuple:
         seen, after = self._see(codes, state, last)
-        nats, hits = (self._compiled_surprise if codes.shape[1] >= COMPILED else self._surprise)(*seen, labels)
+        nats, hits = (self._compiled_surprise if codes.shape[1] >= COMPILED else self._surprise)(labels, *seen)
         return nats, hits, after
 
     def step(self, codes: Any, state: State) -> tuple:
@@ -213,12 +213,12 @@ class LPCMix(AudioModel):
         """log P of each code [batch, time, 256]; arguments as of `_mixtures`."""
         return _logits(*self._mixtures(*seen))
 
-    def _surprise(self, amplitudes: Any, errors: Any, known: Any, condition: Any, labels: Any) -> tuple:
+    def _surprise(self, labels: Any, amplitudes: Any, errors: Any, known: Any, condition: Any) -> tuple:
         """-log P(label), and whether a label was the likeliest code, of which samples are taken; [batch, time] both."""
         mixtures = self._mixtures(amplitudes, errors, known, condition)
         some = [tf.stop_gradient(part[:, ::HITS_EVERY]) for part in mixtures]
         hits = tf.cast(tf.argmax(_logits(*some), -1, tf.int32) == labels[:, ::HITS_EVERY], tf.float32)
-        return _nats(*mixtures, labels), tf.repeat(hits, HITS_EVERY, axis=1)[:, : labels.shape[1]]
+        return _nats(labels, *mixtures), tf.repeat(hits, HITS_EVERY, axis=1)[:, : labels.shape[1]]
 
     def _mixtures(self, amplitudes: Any, errors: Any, known: Any, condition: Any) -> tuple:
         """The residual layers' answer for every sample.
@@ -279,7 +279,7 @@ def _log_mass(low: Any, high: Any, width: Any) -> Any:
     return tf.math.log_sigmoid(high) + tf.math.log_sigmoid(-low) + tf.math.log(-tf.math.expm1(-width))
 
 
-def _nats(outputs: Any, p: Any, scale: Any, labels: Any) -> Any:
+def _nats(labels: Any, outputs: Any, p: Any, scale: Any) -> Any:
     """-log P(label) [batch, time]."""
     weights, inverse, centres = _components(outputs)
     low, high = ((tf.gather(tf.constant(EDGES), labels + i) - p) / scale for i in (0, 1))
