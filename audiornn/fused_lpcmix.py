@@ -230,7 +230,7 @@ class FusedLPCMix(FusedEngine):
             s["phase"][:1].astype(np.int64),
         )
 
-    def pack_weights(self, model: Any, bfloat16: bool) -> Arrays:
+    def pack_weights(self, model: Any, bfloat16: bool) -> tuple[Any, ...]:
         """Tables of the predictors and the codes; matrices packed, gates and layers padded to whole blocks."""
         hidden, units = model.hidden, model.units
         h, g = padded(hidden), padded(units)
