@@ -8,7 +8,6 @@ A further model's engine is a subclass of `FusedEngine` and one entry in `audior
 """
 
 import abc
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,15 +19,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from audiornn.codec import CODES
-from audiornn.kernels import draw, gru, lookup, multiply, pack, padded, spread
+from audiornn.kernels import cores, draw, gru, lookup, multiply, pack, padded, spread
 from audiornn.models.base import AudioModel, State
 
 Arrays = tuple[NDArray[Any], ...]
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass

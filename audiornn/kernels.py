@@ -11,6 +11,7 @@ instructions inside loops over arrays, if the loop's function is a `block`: plai
 zero, which keeps LLVM from that.
 """
 
+import os
 from functools import partial
 from typing import Any
 
@@ -24,14 +25,18 @@ from numpy.typing import NDArray
 LANES = 16  # floats of a vector; LLVM splits it where the processor's registers are shorter
 VECTORS = 4  # vectors of a block
 BLOCK = LANES * VECTORS  # outputs that are computed together
-ROWS = 4  # streams that share a pass over the weights
 AHEAD = 4096  # bytes from the weights in use to those that are fetched: the processor's own foresight ends at each page
 
 f32 = np.float32
 
 # Streams run in threads. Loops over arrays may be reordered, and divide by zero, so that they become vector code.
-block = partial(njit, nogil=True, cache=True, fastmath=True, error_model="numpy")
-_scalar = partial(njit, nogil=True, fastmath=True, error_model="numpy")
+block: Any = partial(njit, nogil=True, cache=True, fastmath=True, error_model="numpy")
+_scalar: Any = partial(njit, nogil=True, fastmath=True, error_model="numpy")
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def padded(n: int) -> int:
@@ -147,7 +152,7 @@ def _tile(rows: int) -> Any:
     return tile
 
 
-_one, _several = _tile(1), _tile(ROWS)
+_one, _two, _four = _tile(1), _tile(2), _tile(4)
 
 
 @njit(nogil=True, cache=True)
@@ -168,9 +173,12 @@ def multiply(weights: Any, x: Any, y: Any) -> None:
         at_x, at_y = x.ctypes.data, y.ctypes.data + block * BLOCK * 4
         s = 0
         while s < streams:
-            if s + ROWS <= streams:
-                _several(weights, block, at_x + s * x_row, x_row, at_y + s * y_row, y_row)
-                s += ROWS
+            if s + 4 <= streams:
+                _four(weights, block, at_x + s * x_row, x_row, at_y + s * y_row, y_row)
+                s += 4
+            elif s + 2 <= streams:
+                _two(weights, block, at_x + s * x_row, x_row, at_y + s * y_row, y_row)
+                s += 2
             else:
                 _one(weights, block, at_x + s * x_row, x_row, at_y + s * y_row, y_row)
                 s += 1

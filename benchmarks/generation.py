@@ -24,7 +24,8 @@ from threadpoolctl import threadpool_limits  # with scikit-learn, which MLflow b
 
 from audiornn import evaluation, models, sampling, shards
 from audiornn.backend import keras
-from audiornn.fused import FusedAudioRNN, cores
+from audiornn.fused import FusedAudioRNN
+from audiornn.kernels import cores
 from audiornn.models.base import AudioModel
 
 CONTEXT = 1000  # of the original way, which runs over all of it for each sample

@@ -1,24 +1,23 @@
 """Layers for recurrent networks over whole sequences and over single samples, time-major: [time, batch, units].
 
 Keras' own GRU multiplies the input by its kernel at every step of its loop, and differentiates the loop operation by
-operation. Here the products with the input are one matrix product over all steps, what is left of the loop is compiled
-by XLA, and its gradient is written out (back-propagation through time, Werbos 1990), so that the gradients of the
-kernels are one product each, too.
+operation. Here the products with the input are one matrix product over all steps, the rest of the loop and its gradient
+(back-propagation through time, Werbos 1990) are compiled functions, see `audiornn.bptt`, and the gradients of the
+kernels are one product each, too. On a GPU the loops are TensorFlow's.
 """
 
 from typing import Any
 
+from audiornn import bptt
 from audiornn.backend import GPUS, keras, tf
 
-# XLA fuses what lies between the matrix products of a step. On a GPU it needs tools that not every machine has.
+# XLA fuses small operations. On a GPU it needs tools that not every machine has.
 COMPILE = not GPUS
 
 
-@tf.function(jit_compile=COMPILE)
 def _forward(inputs: Any, before: Any, kernel: Any, bias: Any) -> tuple:
-    """States [time, batch, units], and what the gradient needs: gates z and r, candidate, its recurrent part."""
-    units = kernel.shape[0]
-    steps = tf.shape(inputs)[0]
+    """As `bptt.forward`, on any device."""
+    units, steps = kernel.shape[0], tf.shape(inputs)[0]
     states = tf.TensorArray(tf.float32, steps, element_shape=before.shape)
     saved = tf.TensorArray(tf.float32, steps, element_shape=[before.shape[0], 4 * units])
 
@@ -34,30 +33,37 @@ def _forward(inputs: Any, before: Any, kernel: Any, bias: Any) -> tuple:
     _, _, states, saved = tf.while_loop(
         lambda t, *_: t < steps, body, (0, before, states, saved), parallel_iterations=1
     )
-    return states.stack(), saved.stack()
+    return tf.concat([before[None], states.stack()], 0), saved.stack()
 
 
-@tf.function(jit_compile=COMPILE)
-def _backward(upstream: Any, previous: Any, saved: Any, kernel: Any) -> tuple:
-    """Gradients of the first state and, by step, of z, r, the candidate's recurrent part, and the candidate."""
-    units = kernel.shape[0]
-    steps = tf.shape(upstream)[0]
-    gradients = tf.TensorArray(tf.float32, steps, element_shape=[previous.shape[1], 4 * units])
+def _backward(upstream: Any, states: Any, saved: Any, kernel: Any) -> tuple:
+    """As `bptt.backward`, on any device."""
+    units, steps = kernel.shape[0], tf.shape(upstream)[0]
+    shape = [states.shape[1], 3 * units]
+    inputs, products = (tf.TensorArray(tf.float32, steps, element_shape=shape) for _ in range(2))
 
-    def body(t: Any, later: Any, gradients: Any) -> tuple:
+    def body(t: Any, later: Any, bias: Any, inputs: Any, products: Any) -> tuple:
         z, r, candidate, recurrent = tf.split(saved[t], 4, axis=1)
         d = later + upstream[t]
-        d_z = d * (previous[t] - candidate) * z * (1 - z)
+        d_z = d * (states[t] - candidate) * z * (1 - z)
         d_candidate = d * (1 - z) * (1 - candidate * candidate)
         d_r = d_candidate * recurrent * r * (1 - r)
         d_product = tf.concat([d_z, d_r, d_candidate * r], 1)
         earlier = d * z + tf.matmul(d_product, kernel, transpose_b=True)
-        return t - 1, earlier, gradients.write(t, tf.concat([d_product, d_candidate], 1))
+        inputs = inputs.write(t, tf.concat([d_z, d_r, d_candidate], 1))
+        return t - 1, earlier, bias + d_candidate * r, inputs, products.write(t, d_product)
 
-    _, d_before, gradients = tf.while_loop(
-        lambda t, *_: t >= 0, body, (steps - 1, tf.zeros_like(previous[0]), gradients), parallel_iterations=1
+    nothing = tf.zeros_like(states[0])
+    _, before, bias, inputs, products = tf.while_loop(
+        lambda t, *_: t >= 0, body, (steps - 1, nothing, nothing, inputs, products), parallel_iterations=1
     )
-    return d_before, gradients.stack()
+    return inputs.stack(), products.stack(), bias, before
+
+
+def _compiled(function: Any, *tensors: Any, shapes: list) -> list:
+    """Results float32 of these shapes of a function of arrays."""
+    results = tf.numpy_function(function, tensors, [tf.float32] * len(shapes), stateful=False)
+    return [tf.ensure_shape(result, shape) for result, shape in zip(results, shapes, strict=True)]
 
 
 @tf.custom_gradient
@@ -79,19 +85,29 @@ def scan(inputs: Any, before: Any, kernel: Any, bias: Any) -> tuple:
     -------
     Float [time, batch, units].
     """
+    steps, batch, units = inputs.shape[0], before.shape[0], kernel.shape[0]
     # No tape may look into the loop: its gradient is the one below.
-    states, saved = _forward(*(tf.stop_gradient(tensor) for tensor in (inputs, before, kernel, bias)))
+    arguments = [tf.stop_gradient(tensor) for tensor in (inputs, before, kernel, bias)]
+    if GPUS:
+        states, saved = _forward(*arguments)
+    else:
+        shapes = [[None if steps is None else steps + 1, batch, units], [steps, batch, 4 * units]]
+        states, saved = _compiled(bptt.forward, *arguments, shapes=shapes)
 
     def gradient(upstream: Any) -> tuple:
-        units = kernel.shape[0]
-        previous = tf.concat([before[None], states[:-1]], 0)
-        d_before, d = _backward(upstream, previous, saved, kernel)
-        d_product = tf.reshape(d[..., : 3 * units], [-1, 3 * units])
-        d_kernel = tf.matmul(tf.reshape(previous, [-1, units]), d_product, transpose_a=True)
-        d_inputs = tf.concat([d[..., : 2 * units], d[..., 3 * units :]], -1)
-        return d_inputs, d_before, d_kernel, tf.reduce_sum(d_product[:, 2 * units :], 0)
+        if GPUS:
+            d_inputs, d_products, d_bias, d_before = _backward(upstream, states, saved, kernel)
+        else:
+            shapes = [[steps, batch, 3 * units]] * 2 + [[batch, units]] * 2
+            d_inputs, d_products, d_bias, d_before = _compiled(
+                bptt.backward, upstream, states, saved, kernel, shapes=shapes
+            )
+        d_kernel = tf.matmul(
+            tf.reshape(states[:-1], [-1, units]), tf.reshape(d_products, [-1, 3 * units]), transpose_a=True
+        )
+        return d_inputs, d_before, d_kernel, tf.reduce_sum(d_bias, 0)
 
-    return states, gradient
+    return states[1:], gradient
 
 
 class GRU(keras.layers.Layer):
@@ -124,14 +140,7 @@ class GRU(keras.layers.Layer):
     def scan(self, projected: Any, before: Any) -> Any:
         """States [time, batch, units] from projected inputs [time, batch, 3 * units]."""
         kernel, bias = tf.convert_to_tensor(self.recurrent_kernel), tf.convert_to_tensor(self.recurrent_bias)
-        batch = projected.shape[1]
-        if not COMPILE or batch is None or batch < 2:
-            return scan(projected, before, kernel, bias)
-        # A compiled loop runs on one core. Two halves of the batch run side by side; the number does not depend on the
-        # machine, so that neither do the weights.
-        sizes = [batch - batch // 2, batch // 2]
-        halves = zip(tf.split(projected, sizes, axis=1), tf.split(before, sizes, axis=0), strict=True)
-        return tf.concat([scan(x, h, kernel, bias) for x, h in halves], axis=1)
+        return scan(projected, before, kernel, bias)
 
     def step(self, projected: Any, before: Any) -> Any:
         """The next state [batch, units] from one step's projected input [batch, 3 * units]."""
