@@ -366,7 +366,7 @@ def draw(logits: Any, temperature: Any, top_k: int, top_p: float, uniform: Any, 
         for weight in weights[group * LANES : (group + 1) * LANES]:
             some += weight
         sums[group] = some
-        total += some
+        total += float(some)
     goal, reached, group = uniform * total, 0.0, 0
     while group < sums.size - 1 and reached + sums[group] <= goal:
         reached += sums[group]
