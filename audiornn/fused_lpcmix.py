@@ -10,7 +10,8 @@ from audiornn.codec import CODES
 from audiornn.fused import Arrays, FusedEngine
 from audiornn.kernels import block, draw, exp, gru, log, multiply, pack, padded, spread, tanh
 from audiornn.models.base import State
-from audiornn.models.lpcmix import EDGES, FLOOR, MU, SCALE, SMALLEST, WAVES, WIDEST, WIDTHS
+from audiornn.models.logistic import EDGES, FLOOR, MU, WIDEST, WIDTHS
+from audiornn.models.prior import SCALE, SMALLEST, WAVES
 from audiornn.prediction import DECAYS, MAIN_DECAY, consume
 
 f32 = np.float32
@@ -43,7 +44,7 @@ def _add(x: Any, y: Any) -> None:
 
 @block
 def _place(known: Any, outputs: int, scale: Any, into: Any) -> None:
-    """As `LPCMix._place`: float32 [2 + 4 + 8]."""
+    """As `prior.place`: float32 [2 + 4 + 8]."""
     p = known[0]
     for i in range(MEANS):
         into[i] = f32(0.3) * log(known[outputs + i] + f32(SMALLEST)) + f32(1)
@@ -59,7 +60,7 @@ def _place(known: Any, outputs: int, scale: Any, into: Any) -> None:
 
 @block
 def _mixture(outputs: Any, p: Any, scale: Any, edges: Any, widths: Any, sums: Any, logits: Any) -> None:
-    """log P of each code: `_logits` of the model for one sample. `sums` float32 [2, 257] is overwritten."""
+    """log P of each code: `logistic.logits` for one sample. `sums` float32 [2, 257] is overwritten."""
     components = outputs.size // 3
     largest = outputs[0]
     for m in range(components):

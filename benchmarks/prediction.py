@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 from speech import SEGMENT, SKIP_HEAD, SKIP_TAIL, load
 
-from audiornn.models.lpcmix import EDGES
+from audiornn.models.logistic import EDGES
 from audiornn.prediction import AMPLITUDES, DEFAULT, Predictor
 
 FLOOR = 1e-4  # share of a uniform distribution

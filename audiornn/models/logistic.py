@@ -1,0 +1,74 @@
+"""Mixtures of logistic distributions around a prediction, integrated over the interval of each code.
+
+Salimans et al. 2017 (PixelCNN++) do so for pixels; here the intervals are those of the µ-law codes. Centres and widths
+are in units of a scale that goes with the prediction.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from audiornn.backend import tf
+from audiornn.codec import CODES
+
+MU = CODES - 1
+WIDEST = 3.0  # components are at most e^3 scales wide, and no narrower than e^-3
+FLOOR = 2.0**-14  # share of a uniform distribution over the codes: nothing is impossible, and logarithms stay finite
+
+# Amplitudes [257] between which the codes' intervals lie, the outermost far out, and the intervals' widths [256].
+_companded = 2 * (np.arange(1, CODES) - 0.5) / MU - 1
+_edges = np.concatenate([[-1e6], np.sign(_companded) * (CODES ** np.abs(_companded) - 1) / MU, [1e6]])
+EDGES, WIDTHS = _edges.astype(np.float32), np.diff(_edges).astype(np.float32)
+
+
+def nats(labels: Any, mixture: Any, p: Any, scale: Any) -> Any:
+    """-log P of the labels.
+
+    Parameters
+    ----------
+    labels
+        Codes int32 [batch, time].
+    mixture
+        Float [batch, time, 3 * components]: unnormalised log weights, log widths, centres.
+    p, scale
+        The prediction and the unit of widths and centres, amplitudes float [batch, time].
+
+    Returns
+    -------
+    Float [batch, time].
+    """
+    weights, inverse, centres = _components(mixture)
+    low, high = ((tf.gather(tf.constant(EDGES), labels + i) - p) / scale for i in (0, 1))
+    width = tf.gather(tf.constant(WIDTHS), labels) / scale
+    z = ((low[..., None] - centres) * inverse, (high[..., None] - centres) * inverse, width[..., None] * inverse)
+    return -_floored(tf.reduce_logsumexp(weights + _log_mass(*z), -1))
+
+
+def logits(mixture: Any, p: Any, scale: Any) -> Any:
+    """log P of each code, float [batch, time, 256]; arguments as of `nats`."""
+    weights, inverse, centres = (part[..., None] for part in _components(mixture))
+    edges = ((tf.constant(EDGES) - p[..., None]) / scale[..., None])[..., None, :]
+    widths = (tf.constant(WIDTHS) / scale[..., None])[..., None, :]
+    z = (edges - centres) * inverse
+    return _floored(tf.reduce_logsumexp(weights + _log_mass(z[..., :-1], z[..., 1:], widths * inverse), -2))
+
+
+def _components(mixture: Any) -> tuple:
+    """Log weights, inverse widths and centres of the components, each [batch, time, components]."""
+    weights, widths, centres = tf.split(mixture, 3, axis=-1)
+    return tf.nn.log_softmax(weights), tf.exp(-WIDEST * tf.tanh(widths / WIDEST)), centres
+
+
+def _log_mass(low: Any, high: Any, width: Any) -> Any:
+    """log(sigmoid(high) - sigmoid(low)) without cancellation: sigmoid(high) sigmoid(-low) (1 - exp(-width)).
+
+    The width is high - low, but not as the difference of two rounded numbers.
+    """
+    return tf.math.log_sigmoid(high) + tf.math.log_sigmoid(-low) + tf.math.log(-tf.math.expm1(-width))
+
+
+def _floored(log_p: Any) -> Any:
+    """log((1 - FLOOR) p + FLOOR / 256)."""
+    floor = np.float32(np.log(FLOOR / CODES))
+    larger = tf.maximum(log_p, floor)
+    return larger + tf.math.log((1 - FLOOR) * tf.exp(log_p - larger) + tf.exp(floor - larger))

@@ -1,0 +1,124 @@
+"""Backward-adaptive linear prediction for networks: what they see of it, and a distribution to start from."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from audiornn.backend import keras, tf
+from audiornn.codec import CODES
+from audiornn.models import logistic
+from audiornn.models.logistic import MU
+from audiornn.models.recurrent import COMPILE
+from audiornn.prediction import AMPLITUDES, DECAYS, DEFAULT, MAIN_DECAY, Predictor
+
+SCALE = 0.8  # of the recent mean error: the unit of all that is taken relative to the prediction
+SMALLEST = 1e-5  # amplitude that is added to scales, far below a code's interval
+WAVES = np.pi * np.array([1, 2, 4, 8], np.float32)  # of the prediction's embedding
+PLACE = len(DECAYS) + 2 + 2 * len(WAVES)  # numbers that `place` gives
+
+
+def advance(predictor: Predictor, codes: Any, state: Any) -> tuple:
+    """What the predictor knows after each code, float32 [batch, time, features], and its state: see `Predictor`."""
+    known, after = tf.numpy_function(predictor.advance, [codes, state], [tf.float32, tf.float32])
+    return tf.ensure_shape(known, [*codes.shape, predictor.features]), tf.ensure_shape(after, state.shape)
+
+
+def initial_state(predictor: Predictor, batch: Any) -> Any:
+    """The predictor's state before the first code, float32 [batch, size]."""
+    return tf.tile(tf.constant(predictor.initial_state(1)), [batch, 1])
+
+
+def scale(known: Any, predictor: Predictor) -> Any:
+    """The unit in which the next sample lies around the prediction, float32 [..]."""
+    return SCALE * known[..., predictor.outputs + MAIN_DECAY] + SMALLEST
+
+
+def compand(x: Any) -> Any:
+    """The µ-law curve, [-1, 1] -> [-1, 1]."""
+    return tf.sign(x) * tf.math.log1p(MU * tf.abs(x)) / np.float32(np.log(CODES))
+
+
+def place(known: Any, predictor: Predictor) -> Any:
+    """Loudness of the error by several means, and where the prediction is, as a smooth code: float32 [.., PLACE]."""
+    p, unit = known[..., 0], scale(known, predictor)
+    errors = known[..., predictor.outputs : predictor.outputs + len(DECAYS)]
+    interval = (tf.abs(p) + 1 / MU) * (2 * np.log(CODES) / MU)  # of the code at p
+    companded = compand(p)[..., None]
+    angle = companded * WAVES
+    loudness = 0.3 * tf.math.log(errors + SMALLEST) + 1
+    resolution = 0.3 * tf.math.log(interval / unit)[..., None]
+    return tf.concat([loudness, resolution, companded, tf.sin(angle), tf.cos(angle)], -1)
+
+
+def reliability(known: Any, predictor: Predictor) -> Any:
+    """Log of how much larger than the cascade's the mean errors of its parts are, float32 [.., outputs - 1]."""
+    n = predictor.outputs
+    means = tf.math.log(known[..., n : 2 * n - 1 + len(DECAYS)] + SMALLEST)
+    return means[..., len(DECAYS) :] - means[..., MAIN_DECAY : MAIN_DECAY + 1]
+
+
+class Prior(keras.layers.Layer):
+    """Linear prediction for a model that has its own view of the codes, too.
+
+    Parameters
+    ----------
+    width
+        Of the vector that is added to what the model's sample-level network sees.
+    predictors
+        See `audiornn.prediction.Predictor`.
+    """
+
+    def __init__(self, width: int, predictors: Sequence[Sequence[int]] = DEFAULT, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.predictor = Predictor(predictors)
+        self.view = keras.layers.Dense(width, use_bias=False, name="view")
+        self.view.build([None, 2 * self.predictor.outputs + PLACE])
+        # One logistic around the prediction: log weight, log width, centre. Its width is learned.
+        self.shape = self.add_weight(shape=[1], initializer="zeros", name="shape")
+        self.built = True
+        self._distribution = tf.function(self._distribute, jit_compile=COMPILE)
+
+    def initial_state(self, batch: Any) -> Any:
+        """The predictor's state before the first code."""
+        return initial_state(self.predictor, batch)
+
+    def run(self, codes: Any, state: Any, skip: int = 0, compiled: bool = True) -> tuple:
+        """What is known of the codes that follow.
+
+        Parameters
+        ----------
+        codes
+            Int [batch, time].
+        skip
+            Leave out the results for so many of the first codes.
+        compiled
+            Whether it is worth compiling for this number of codes.
+
+        Returns
+        -------
+        Float [batch, time - skip, width], log P of each code [batch, time - skip, 256], and the state.
+        """
+        known, after = advance(self.predictor, codes, state)
+        known, codes = known[:, skip:], codes[:, skip:]
+        p, unit = known[..., 0], scale(known, self.predictor)
+        amplitude = tf.gather(tf.constant(AMPLITUDES), tf.cast(codes, tf.int32))
+        around = tf.concat(
+            [
+                (amplitude - p)[..., None],
+                known[..., -1:],
+                known[..., 1 : self.predictor.outputs] - p[..., None],
+            ],
+            -1,
+        )
+        seen = [
+            tf.asinh(around / unit[..., None]),
+            reliability(known, self.predictor),
+            place(known, self.predictor),
+        ]
+        return self.view(tf.concat(seen, -1)), (self._distribution if compiled else self._distribute)(p, unit), after
+
+    def _distribute(self, p: Any, unit: Any) -> Any:
+        nothing = tf.zeros([*p.shape, 1])
+        mixture = tf.concat([nothing, nothing + tf.convert_to_tensor(self.shape), nothing], -1)
+        return logistic.logits(mixture, p, unit)
