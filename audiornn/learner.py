@@ -133,8 +133,8 @@ class Learner:
 
     @tf.function
     def _mean(self, numbers: Any) -> Any:
-        means = self.strategy.run(lambda n: tf.distribute.get_replica_context().all_reduce("mean", n), (numbers,))
-        return self.strategy.experimental_local_results(means)[0]
+        own = self.strategy.run(tf.identity, (numbers,))
+        return self.strategy.reduce("mean", own, axis=None)
 
     def begin(self, codes: Any) -> Any:
         """The state after the burn-in of windows uint8 [batch, context + targets]."""
@@ -217,6 +217,7 @@ class Learner:
     @tf.function
     def _update(self, gradients: Any, targets: Any) -> Any:
         def on_replica(gradients: Any) -> Any:
+            gradients = [tf.identity(g) for g in gradients]  # a tensor from outside is on no device, as sums have to be
             gradients = tf.distribute.get_replica_context().all_reduce("sum", gradients)
             clipped, norm = tf.clip_by_global_norm([g / targets for g in gradients], self.params.clip_norm)
             self.optimizer.apply(clipped, self.model.trainable_variables)

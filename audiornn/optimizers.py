@@ -48,6 +48,9 @@ def make(params: Train, model: AudioModel) -> Any:
     if optimizer.weight_decay:
         optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if not decays(v)])
     optimizer.build(model.trainable_variables)
+    # Gradients are clipped by the norm of their sum over all devices: they come summed, and Keras must not do it again.
+    assert hasattr(optimizer, "_all_reduce_sum_gradients")
+    optimizer._all_reduce_sum_gradients = lambda gradients_and_weights: gradients_and_weights
     return optimizer
 
 

@@ -113,6 +113,7 @@ class ModelParams(Section):
 
 class Train(Section):
     model: ModelParams = ModelParams()
+    strategy: Literal["auto", "default", "mirrored", "multiworker"] = "auto"
     objective: Literal["sequence", "window"] = "sequence"
     epochs: Count | None = 10
     steps: Count | None = None

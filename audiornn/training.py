@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from audiornn import evaluation, models, optimizers, shards
+from audiornn import distribution, evaluation, models, optimizers, shards
 from audiornn.backend import deterministic, tf
 from audiornn.checkpoints import Store, identity, interruptions
 from audiornn.errors import AudioRNNError
@@ -146,14 +146,19 @@ def train(
         After a signal to interrupt or terminate the process; with a store, once all is saved.
     """
     begin = clock()
+    strategy = distribution.strategy(params.strategy)
+    writes = distribution.is_chief()
     deterministic(params.seed)
     manifest = shards.read_manifest(folder)
     part = manifest["parts"]["train"]
-    model = models.build(params.model.name, **params.model.sizes)
-    model.settings = dict(settings or {})
-    start_at_frequencies(model, part["code_counts"])
-    layout = plan(params, manifest["context"], manifest["span"], part["windows"], model.hop)
-    learner = Learner(model, optimizers.make(params, model), layout, params)
+    with strategy.scope():
+        model = models.build(params.model.name, **params.model.sizes)
+        model.settings = dict(settings or {})
+        start_at_frequencies(model, part["code_counts"])
+        optimizer = optimizers.make(params, model)
+    devices = strategy.num_replicas_in_sync
+    layout = plan(params, manifest["context"], manifest["span"], part["windows"], model.hop, devices)
+    learner = Learner(model, optimizer, layout, params, strategy)
 
     def on_validation(epoch: Epoch, scored: AudioModel, best: bool) -> None:
         if best:
@@ -162,14 +167,16 @@ def train(
             write_log(log, training.result.history)
         on_epoch(epoch, scored)
 
-    with tqdm(total=1.0, bar_format=BAR, disable=not progress, dynamic_ncols=True) as bar:
-        training = Training(learner, Path(folder), clock, begin, on_validation, on_steps, bar, store)
-        if training.restore() and training.best:  # the output may have been removed since
+    with tqdm(total=1.0, bar_format=BAR, disable=not progress or not writes, dynamic_ncols=True) as bar:
+        training = Training(learner, Path(folder), clock, begin, store, bar)
+        if writes:
+            training.on_validation, training.on_steps = on_validation, on_steps
+        if training.restore() and training.best and writes:  # the output may have been removed since
             with learner.holding(training.best):
                 models.save(model, output, model_files)
             if log:
                 write_log(log, training.result.history)
-        with interruptions() if store else nullcontext(lambda: False) as interrupted:
+        with interruptions() if store or distribution.cluster() else nullcontext(lambda: False) as interrupted:
             training.loop(interrupted)
     return model, training.result
 
@@ -183,13 +190,13 @@ class Training:
         folder: Path,
         clock: Callable[[], float],
         begin: float,
-        on_validation: Callable[[Epoch, AudioModel, bool], None],
-        on_steps: Callable[[list[Point]], None],
-        bar: Any,
         store: Store | None,
+        bar: Any,
     ) -> None:
         self.learner, self.params, self.folder, self.clock, self.begin = learner, learner.params, folder, clock, begin
-        self.on_validation, self.on_steps, self.bar, self.store = on_validation, on_steps, bar, store
+        self.store, self.bar = store, bar
+        self.on_validation: Callable[[Epoch, AudioModel, bool], None] = lambda epoch, model, best: None
+        self.on_steps: Callable[[list[Point]], None] = lambda points: None
         manifest = shards.read_manifest(folder)
         self.batches = -(-manifest["parts"]["train"]["windows"] // learner.layout.batch)  # an epoch
         window = manifest["context"] + manifest["span"]
@@ -219,9 +226,11 @@ class Training:
                     self.validate()
                 if result.stopped:
                     break
-                if self.store and not self.gathered and (interrupted() or self.checkpoint_is_due()):
-                    self.save(self.store)
-                    if interrupted():
+                if not self.gathered:
+                    ends = self.learner.agree(interrupted())[0] > 0
+                    if self.store and (ends or self.checkpoint_is_due()):
+                        self.save(self.store)
+                    if ends:
                         raise KeyboardInterrupt
         self.deliver()
         if not self.best:
@@ -259,11 +268,11 @@ class Training:
     def update(self) -> None:
         """Move the weights by what was gathered, at the learning rate of the first of it."""
         gradients, sums, _, spent = self.gathered
-        rate = optimizers.learning_rate(self.params, self.result.steps, spent)
-        norm = self.learner.update(gradients, sums[2], rate)
+        self.rate = optimizers.learning_rate(self.params, self.result.steps, spent)
+        norm = self.learner.update(gradients, sums[2], self.rate)
         self.result.steps += 1
         self.gathered = None
-        self.unsettled.append((rate, sums, norm))
+        self.unsettled.append((self.rate, sums, norm))
         if len(self.unsettled) == SETTLE:
             self.settle()
 
@@ -272,7 +281,7 @@ class Training:
         result, params = self.result, self.params
         result.elapsed = self.before + self.clock() - self.begin
         if params.minutes:
-            return result.elapsed / (60 * params.minutes)
+            return self.learner.agree(result.elapsed)[0] / (60 * params.minutes)
         if params.steps:
             return result.steps / params.steps
         return (result.epochs * self.batches + result.batches + of_batch) / (params.epochs * self.batches)
@@ -337,7 +346,7 @@ class Training:
                 validation_loss=scores["bits_per_sample"],
                 train_accuracy=hits / targets,
                 validation_accuracy=scores["accuracy"],
-                learning_rate=float(learner.optimizer.learning_rate),
+                learning_rate=self.rate,
                 targets_per_second=result.targets_per_second,
             )
             result.history.append(epoch)
@@ -375,8 +384,9 @@ class Training:
         """Keep all that the rest of the training depends on."""
         self.settle()
         self.deliver()  # what is handed on later is made again by who goes on from here
-        arrays = [*(variable.numpy() for variable in self.learner.variables), *self.best]
-        store.save(self.result.steps, arrays, {"identity": self.identity(), "result": asdict(self.result)})
+        if distribution.is_chief():
+            arrays = [*(variable.numpy() for variable in self.learner.variables), *self.best]
+            store.save(self.result.steps, arrays, {"identity": self.identity(), "result": asdict(self.result)})
         self.saved, self.saved_steps = time.monotonic(), self.result.steps
 
     def identity(self) -> list[Any]:
@@ -384,7 +394,22 @@ class Training:
         return [identity(self.params.model_dump(), shards.read_manifest(self.folder)), asdict(self.learner.layout)]
 
     def restore(self) -> bool:
-        """Go on from the store's last checkpoint, if there is one."""
+        """Go on from the store's last checkpoint, if there is one.
+
+        Raises
+        ------
+        AudioRNNError
+            If the machines of a cluster do not find the same one.
+        """
+        found = self._restore()
+        if self.learner.agree(self.result.steps)[0] != self.result.steps:
+            raise AudioRNNError(
+                f"{self.store.folder if self.store else 'no checkpoints'}: step {self.result.steps}, but other "
+                "machines go on from another step: all must see the same checkpoints, or none"
+            )
+        return found
+
+    def _restore(self) -> bool:
         if not self.store or not (saved := self.store.load()):
             return False
         arrays, about = saved

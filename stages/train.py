@@ -5,12 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from audiornn import checkpoints, shards, tracking, training
+from audiornn import checkpoints, distribution, shards, tracking, training
 from audiornn.files import write_json
 from audiornn.params import Params
 from stages.common import WORKSPACE, run
 
-INPUT, OUTPUT, HISTORY = Path("data/shard"), Path("models"), Path("metrics/history.csv")
+INPUT, OUTPUT, HISTORY, CHECKPOINTS = Path("data/shard"), Path("models"), Path("metrics/history.csv"), "checkpoints"
 
 
 def main(p: Params) -> None:
@@ -19,8 +19,12 @@ def main(p: Params) -> None:
     settings = {"codec": manifest["codec"], "window": window}
     tags = {"data.digest": manifest["digest"]}
     name = f"{p.train.model.name} {window['context']}"
+    key = checkpoints.identity(p.train.model_dump(), manifest)
+    if not distribution.is_chief():  # computes, reads the chief's checkpoints, and leaves nothing
+        training.train(INPUT, OUTPUT, p.train, store=checkpoints.Store(WORKSPACE / CHECKPOINTS / key))
+        return
     with (
-        checkpoints.claim(WORKSPACE / "checkpoints", checkpoints.identity(p.train.model_dump(), manifest)) as store,
+        checkpoints.claim(WORKSPACE / CHECKPOINTS, key) as store,
         tracking.pipeline_run(
             WORKSPACE, p.model_dump(), tags, name, store.folder / tracking.RUN_FILE if store else None
         ) as log,
