@@ -150,10 +150,12 @@ def engine(model: AudioModel, name: str = "auto", top_k: int = 0, top_p: float =
     """
     if name not in ENGINES:
         raise AudioRNNError(f"engine is {name!r}, but must be one of {', '.join(ENGINES)}")
-    if name == "tensorflow" or (name == "auto" and model.name not in FUSED):
+    fits = model.name in FUSED and not model.sizes.get("predictor")
+    if name == "tensorflow" or (name == "auto" and not fits):
         return TensorFlowEngine(model, top_k, top_p)
-    if model.name not in FUSED:
-        raise AudioRNNError(f"engine is {name!r}, but {model.name} has no fused kernels: auto or tensorflow would do")
+    if not fits:
+        what = f"{model.name} with a predictor" if model.name in FUSED else model.name
+        raise AudioRNNError(f"engine is {name!r}, but {what} has no fused kernels: auto or tensorflow would do")
     module, fused = FUSED[model.name].split(":")
     return getattr(import_module(module), fused)(model, top_k, top_p, bfloat16=name == "fused-bf16")
 

@@ -3,7 +3,9 @@
     amplitude ─► Dense(relu) ─► BN ─┬─► GRU ─► BN ─┬─► GRU ─► BN ─► Dense ─► logits
         └───────────────────────────┴──────────────┘   (the amplitude is concatenated before each GRU)
 
-The amplitude is the code as a scalar in [0, 1]. Batch normalisation runs over batch and time.
+The amplitude is the code as a scalar in [0, 1]. Batch normalisation runs over batch and time. With `predictor`, which
+the original did not have, the first GRU also sees a backward-adaptive linear prediction, whose logits are added at the
+end.
 """
 
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 from audiornn.backend import keras, tf
 from audiornn.codec import CODES
 from audiornn.models.base import AudioModel, State
+from audiornn.models.prior import Prior
 from audiornn.models.recurrent import GRU, BatchNormalization
 from audiornn.params import Count
 
@@ -28,9 +31,11 @@ class AudioRNN(AudioModel):
         Units of each GRU.
     layers
         How many GRUs.
+    predictor
+        Whether to start from linear prediction; see `audiornn.models.prior`.
     """
 
-    def __init__(self, dense: Count = 256, units: Count = 256, layers: Count = 2) -> None:
+    def __init__(self, dense: Count = 256, units: Count = 256, layers: Count = 2, predictor: bool = False) -> None:
         super().__init__(name="audiornn")
         self.dense = keras.layers.Dense(dense, activation="relu", name="dense")
         self.grus = [GRU(units, name=f"gru_{i}") for i in range(layers)]
@@ -46,25 +51,30 @@ class AudioRNN(AudioModel):
             gru.build(width + 1)
         self.norms[-1].build(units)
         self.head.build([None, units])
+        self.prior = Prior(3 * units, name="prior") if predictor else None
         self.built = True
 
     @property
     def output_bias(self) -> Any:
-        return self.head.bias
+        return None if self.prior else self.head.bias
 
     def initial_state(self, batch: Any) -> State:
-        return [tf.zeros([batch, gru.units]) for gru in self.grus]
+        state = [tf.zeros([batch, gru.units]) for gru in self.grus]
+        return [*state, self.prior.initial_state(batch)] if self.prior else state
 
     def run(
         self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None
     ) -> tuple:
-        codes = tf.cast(tf.transpose(codes), tf.int32)  # time-major from here on
+        given, codes = codes, tf.cast(tf.transpose(codes), tf.int32)  # time-major from here on
         amplitude = tf.cast(codes, tf.float32)[..., None] / (CODES - 1)
         weight = None if valid is None else tf.cast(tf.transpose(valid), tf.float32)
 
         # Up to the first GRU all depends on the code alone: its 256 values are computed once and looked up.
         counts = tf.math.bincount(codes, weights=weight, minlength=CODES, dtype=tf.float32)
         projected = tf.gather(self._table(training, counts), codes)
+        if self.prior:
+            seen, prior, predictor = self.prior.run(given, state[-1], last)
+            projected += tf.transpose(seen, [1, 0, 2])
         after, x = [], amplitude
         for i, (gru, norm) in enumerate(zip(self.grus, self.norms[1:], strict=True)):
             if i:
@@ -74,7 +84,8 @@ class AudioRNN(AudioModel):
             if last and gru is self.grus[-1]:  # the burn-in is over: from here on only the targets count
                 x, weight = x[-last:], None if weight is None else weight[-last:]
             x = norm(x, training=training, weight=weight)
-        return tf.transpose(self.head(x), [1, 0, 2]), after
+        logits = tf.transpose(self.head(x), [1, 0, 2])
+        return (logits + prior, [*after, predictor]) if self.prior else (logits, after)
 
     def _table(self, training: bool, counts: Any) -> Any:
         """Input products [256, 3 * units] of the first GRU by code."""
@@ -86,8 +97,12 @@ class AudioRNN(AudioModel):
         amplitude = tf.cast(codes, tf.float32)[:, None] / (CODES - 1)
         x = self.norms[0](self.dense(amplitude))
         after = []
-        for gru, norm, before in zip(self.grus, self.norms[1:], state, strict=True):
-            h = gru.step(gru.project(tf.concat([x, amplitude], -1)), before)
+        if self.prior:
+            seen, prior, predictor = self.prior.step(codes, state[-1])
+        for i, (gru, norm) in enumerate(zip(self.grus, self.norms[1:], strict=True)):
+            projected = gru.project(tf.concat([x, amplitude], -1))
+            h = gru.step(projected + seen if self.prior and not i else projected, state[i])
             after.append(h)
             x = norm(h)
-        return self.head(x), after
+        logits = self.head(x)
+        return (logits + prior, [*after, predictor]) if self.prior else (logits, after)

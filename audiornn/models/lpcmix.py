@@ -30,7 +30,6 @@ Count = Annotated[int, Field(ge=1)]
 PREDICTORS = [list(p) for p in DEFAULT]
 
 SPREAD = 1.5  # the components' centres lie within so many scales of the prediction before training
-COMPILED = 256  # codes a sequence from which compiling is worth its time
 HITS_EVERY = 64  # in training accuracy is measured on every so many-th target
 
 
@@ -111,7 +110,7 @@ class LPCMix(AudioModel):
         self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None
     ) -> tuple:
         seen, after = self._see(codes, state, last)
-        return (self._compiled_distribution if codes.shape[1] >= COMPILED else self._distribution)(*seen), after
+        return (self._compiled_distribution if codes.shape[1] >= prior.COMPILED else self._distribution)(*seen), after
 
     def consume(self, codes: Any, state: State) -> tuple:
         seen, after = self._see(codes, state, 1)
@@ -121,7 +120,7 @@ class LPCMix(AudioModel):
         self, codes: Any, labels: Any, state: State, training: bool = True, valid: Any = None, last: int | None = None
     ) -> tuple:
         seen, after = self._see(codes, state, last)
-        nats, hits = (self._compiled_surprise if codes.shape[1] >= COMPILED else self._surprise)(labels, *seen)
+        nats, hits = (self._compiled_surprise if codes.shape[1] >= prior.COMPILED else self._surprise)(labels, *seen)
         return nats, hits, after
 
     def step(self, codes: Any, state: State) -> tuple:

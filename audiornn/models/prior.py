@@ -12,6 +12,7 @@ from audiornn.models.logistic import MU
 from audiornn.models.recurrent import COMPILE
 from audiornn.prediction import AMPLITUDES, DECAYS, DEFAULT, MAIN_DECAY, Predictor
 
+COMPILED = 256  # codes a sequence from which compiling is worth its time
 SCALE = 0.8  # of the recent mean error: the unit of all that is taken relative to the prediction
 SMALLEST = 1e-5  # amplitude that is added to scales, far below a code's interval
 WAVES = np.pi * np.array([1, 2, 4, 8], np.float32)  # of the prediction's embedding
@@ -83,24 +84,23 @@ class Prior(keras.layers.Layer):
         """The predictor's state before the first code."""
         return initial_state(self.predictor, batch)
 
-    def run(self, codes: Any, state: Any, skip: int = 0, compiled: bool = True) -> tuple:
+    def run(self, codes: Any, state: Any, last: int | None = None, seen: int | None = None) -> tuple:
         """What is known of the codes that follow.
 
         Parameters
         ----------
         codes
             Int [batch, time].
-        skip
-            Leave out the results for so many of the first codes.
-        compiled
-            Whether it is worth compiling for this number of codes.
+        last, seen
+            Give probabilities, or vectors, for this many last codes alone (default: for all).
 
         Returns
         -------
-        Float [batch, time - skip, width], log P of each code [batch, time - skip, 256], and the state.
+        Vectors [batch, seen or time, width], log P of each code [batch, last or time, 256], and the state.
         """
         known, after = advance(self.predictor, codes, state)
-        known, codes = known[:, skip:], codes[:, skip:]
+        if seen:
+            known, codes = known[:, -seen:], codes[:, -seen:]
         p, unit = known[..., 0], scale(known, self.predictor)
         amplitude = tf.gather(tf.constant(AMPLITUDES), tf.cast(codes, tf.int32))
         around = tf.concat(
@@ -111,12 +111,16 @@ class Prior(keras.layers.Layer):
             ],
             -1,
         )
-        seen = [
-            tf.asinh(around / unit[..., None]),
-            reliability(known, self.predictor),
-            place(known, self.predictor),
-        ]
-        return self.view(tf.concat(seen, -1)), (self._distribution if compiled else self._distribute)(p, unit), after
+        x = [tf.asinh(around / unit[..., None]), reliability(known, self.predictor), place(known, self.predictor)]
+        if last:
+            p, unit = p[:, -last:], unit[:, -last:]
+        distribute = self._distribution if p.shape[1] >= COMPILED else self._distribute
+        return self.view(tf.concat(x, -1)), distribute(p, unit), after
+
+    def step(self, codes: Any, state: Any) -> tuple:
+        """One sample: codes int [batch] -> vector [batch, width], log P [batch, 256], and the state."""
+        vectors, log_p, after = self.run(codes[:, None], state)
+        return vectors[:, 0], log_p[:, 0], after
 
     def _distribute(self, p: Any, unit: Any) -> Any:
         nothing = tf.zeros([*p.shape, 1])
