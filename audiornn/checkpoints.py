@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from audiornn.files import atomic_file
 
 KEPT = 3  # the last checkpoint, and some before it, should it turn out damaged
-MODULES = ("codec", "evaluation", "learner", "models", "optimizers", "prediction", "shards", "training")
+# Modules of which no training depends
+APART = {"audio", "cli", "clips", "corpus", "diagnostics", "figures", "inspection", "sampling", "synthesis", "tracking"}
 
 
 def identity(params: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
@@ -35,8 +36,8 @@ def identity(params: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     import tensorflow as tf
 
     root = Path(__file__).parent
-    sources = [file for name in MODULES for file in sorted([root / f"{name}.py", *(root / name).glob("*.py")])]
-    code = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sources if file.is_file()}
+    sources = [file for file in root.rglob("*.py") if file.stem not in APART]
+    code = sorted((str(file.relative_to(root)), hashlib.sha256(file.read_bytes()).hexdigest()) for file in sources)
     libraries = {library.__name__: library.__version__ for library in (keras, np, tf)}
     settings = {key: value for key, value in params.items() if not key.startswith("checkpoint_")}
     layout = {key: manifest[key] for key in ("digest", "context", "span")}

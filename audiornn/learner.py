@@ -185,7 +185,8 @@ class Learner:
                 each, hits, after = self.model.learn(inputs, labels, state, valid=valid, last=self.layout.last)
                 weight = tf.cast(valid[:, -self.layout.last :], tf.float32)
                 nats = tf.reduce_sum(each * weight)
-            gradients = tape.gradient(nats, self.model.trainable_variables, unconnected_gradients="zero")
+                scaled = self.optimizer.scale_loss(nats)  # where gradients are float16, so that they do not underflow
+            gradients = tape.gradient(scaled, self.model.trainable_variables, unconnected_gradients="zero")
             sums = tf.stack([nats, tf.reduce_sum(hits * weight), tf.reduce_sum(weight)])
             return [tf.convert_to_tensor(g) for g in gradients], sums, _like(state, after)
 
@@ -219,9 +220,11 @@ class Learner:
         def on_replica(gradients: Any) -> Any:
             gradients = [tf.identity(g) for g in gradients]  # a tensor from outside is on no device, as sums have to be
             gradients = tf.distribute.get_replica_context().all_reduce("sum", gradients)
-            clipped, norm = tf.clip_by_global_norm([g / targets for g in gradients], self.params.clip_norm)
+            scale = self.optimizer.scale_loss(1.0)  # the optimiser takes it out again
+            means = [g / targets for g in gradients]
+            clipped, norm = tf.clip_by_global_norm(means, self.params.clip_norm * scale)
             self.optimizer.apply(clipped, self.model.trainable_variables)
-            return norm
+            return norm / scale
 
         norm = self.strategy.run(on_replica, (gradients,))
         if self.averages:

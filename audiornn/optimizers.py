@@ -4,7 +4,8 @@ import math
 import re
 from typing import Any
 
-from audiornn.backend import keras
+from audiornn.backend import GPUS, keras, tf
+from audiornn.errors import AudioRNNError
 from audiornn.models.base import AudioModel
 from audiornn.params import Train
 
@@ -27,12 +28,36 @@ def learning_rate(params: Train, step: int, spent: float) -> float:
     return params.learning_rate * warm * fall
 
 
-def make(params: Train, model: AudioModel) -> Any:
+def mixed_precision(wanted: bool | str) -> bool:
+    """Let TensorFlow compute in float16 what float16 is good enough for; whether it does.
+
+    It chooses the operations in the graphs that it runs, so that models need not know (Micikevicius et al. 2018).
+
+    Parameters
+    ----------
+    wanted
+        `train.mixed_precision`: true, false, or `auto` for true on a GPU.
+
+    Raises
+    ------
+    AudioRNNError
+        If it is wanted, but there is no GPU.
+    """
+    if wanted is True and not GPUS:
+        raise AudioRNNError("train.mixed_precision is true, but there is no GPU, and others are no faster in float16")
+    used = bool(wanted and GPUS)
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision": used})
+    return used
+
+
+def make(params: Train, model: AudioModel, scaled: bool = False) -> Any:
     """The Keras optimiser for a model's weights; learning rates are set from outside, gradients come clipped.
 
     AdamW (Loshchilov & Hutter 2019), Adam (Kingma & Ba 2015), RMSprop, or Muon (Jordan et al. 2024), which gives AdamW
     all but matrices. Weights decay in matrices alone: not in biases and scales, and not in embeddings, whose rows are
     moved only by the codes that occur.
+
+    With `scaled` it scales losses, for gradients in float16, and passes over updates whose gradients overflow.
     """
     rate = params.learning_rate
     if params.optimizer == "adamw":
@@ -51,7 +76,7 @@ def make(params: Train, model: AudioModel) -> Any:
     # Gradients are clipped by the norm of their sum over all devices: they come summed, and Keras must not do it again.
     assert hasattr(optimizer, "_all_reduce_sum_gradients")
     optimizer._all_reduce_sum_gradients = lambda gradients_and_weights: gradients_and_weights
-    return optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer
 
 
 def decays(variable: Any) -> bool:

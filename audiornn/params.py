@@ -53,7 +53,7 @@ class Encode(Section):
 
 
 class Shard(Section):
-    context: Count = 128
+    context: Count = 1000
     span: Count | None = None
     shift: Count | None = None
     validation: Share = 0.1
@@ -87,7 +87,7 @@ class ModelParams(Section):
 
     model_config = ConfigDict(extra="allow")
 
-    name: str = "audiornn"
+    name: str = "lpcmix"
 
     @model_validator(mode="before")
     @classmethod
@@ -125,13 +125,14 @@ class Train(Section):
     optimizer: Literal["adamw", "adam", "rmsprop", "muon"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.004
     schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_steps: Annotated[int, Field(ge=0)] = 20
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     ema: Share | None = None
+    mixed_precision: Literal[False, True, "auto"] = False
     evaluate_steps: Count | None = None
     patience: Count | None = 5
-    divergence_bits: Annotated[float, Field(gt=0)] = 1.0
+    divergence_bits: Annotated[float, Field(gt=0)] = 3.0
     checkpoint_minutes: Annotated[float, Field(gt=0)] | None = 2.0
     checkpoint_steps: Count | None = None
     seed: Seed = 0

@@ -155,7 +155,7 @@ def train(
         model = models.build(params.model.name, **params.model.sizes)
         model.settings = dict(settings or {})
         start_at_frequencies(model, part["code_counts"])
-        optimizer = optimizers.make(params, model)
+        optimizer = optimizers.make(params, model, scaled=optimizers.mixed_precision(params.mixed_precision))
     devices = strategy.num_replicas_in_sync
     layout = plan(params, manifest["context"], manifest["span"], part["windows"], model.hop, devices)
     learner = Learner(model, optimizer, layout, params, strategy)

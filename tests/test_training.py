@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiornn import evaluation, models, optimizers, shards, training
-from audiornn.backend import tf
+from audiornn.backend import GPUS, keras, tf
 from audiornn.errors import AudioRNNError
 from audiornn.learner import Learner, plan
 from audiornn.params import ModelParams, Train
@@ -79,11 +79,11 @@ def test_a_fresh_model_predicts_the_frequencies_of_the_codes(make_shards, sine_c
     assert bits == pytest.approx(-np.mean(np.log2(p[sine_codes[16:]])), abs=1e-3)
 
 
-def learner_of(folder, params, strategy=None):
+def learner_of(folder, params, scaled=False):
     manifest = shards.read_manifest(folder)
     model = models.build(params.model.name, **params.model.sizes)
     layout = plan(params, manifest["context"], manifest["span"], manifest["parts"]["train"]["windows"], model.hop)
-    return Learner(model, optimizers.make(params, model), layout, params)
+    return Learner(model, optimizers.make(params, model, scaled), layout, params)
 
 
 @pytest.mark.parametrize("objective", ["sequence", "window"])
@@ -375,6 +375,36 @@ def test_averaged_weights_are_validated_and_kept(make_shards, tmp_path, little, 
     _, result = training.train(folder, tmp_path / "m", params, progress=False)
     scores = evaluation.evaluate(models.load(tmp_path / "m"), folder)["validation"]
     assert scores["bits_per_sample"] == pytest.approx(result.best_validation, abs=1e-5)
+
+
+def test_scaled_losses_change_nothing_and_an_overflow_passes_over_the_update(make_shards, little, sine_codes):
+    folder = make_shards({"a": sine_codes[:400]}, 16, 100)
+    batch = next(iter(shards.read(folder, "train", 4)))
+    weights, norms = [], []
+    for scaled in (False, True):
+        keras.utils.set_random_seed(0)
+        learner = learner_of(folder, quick(model=little, clip_norm=0.01), scaled)
+        for _ in range(3):
+            gradients, sums, _ = learner.learn(*batch, 0, learner.begin(batch[0]))
+            norms.append(float(learner.update(gradients, sums[2], rate=0.01)))
+        weights.append(learner.model.get_weights())
+    assert norms[0] > 0.01  # so that they are clipped
+    np.testing.assert_allclose(norms[:3], norms[3:], rtol=1e-5)
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    scale = float(learner.optimizer.dynamic_scale.numpy())
+    gradients[0] = gradients[0] * math.inf
+    learner.update(gradients, sums[2], rate=0.01)
+    assert float(learner.optimizer.dynamic_scale.numpy()) == scale / 2
+    for before, after in zip(weights[1], learner.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.skipif(bool(GPUS), reason="there is a GPU")
+def test_mixed_precision_needs_a_gpu():
+    with pytest.raises(AudioRNNError, match="train.mixed_precision is true, but there is no GPU"):
+        optimizers.mixed_precision(True)
+    assert [optimizers.mixed_precision(wanted) for wanted in ("auto", False)] == [False, False]
 
 
 # --- Budgets -----------------------------------------------------------------------------------------------------
