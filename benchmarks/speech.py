@@ -111,7 +111,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         write_shards(Path(scratch) / "shards", codes)
         output = arguments.output or Path(scratch) / "model"
-        described = {"codec": {"sample_rate": 8000, "preemphasis": 0.95}, "window": {"context": 1, "span": SEGMENT}}
+        described = {
+            "codec": {"sample_rate": 8000, "highpass_hz": 20.0, "preemphasis": 0.95},
+            "window": {"context": 1, "span": SEGMENT},
+        }
         begin, wall = time.process_time(), time.perf_counter()
         model, result = training.train(Path(scratch) / "shards", output, settings, described, clock=time.process_time)
         spent, wall = time.process_time() - begin, time.perf_counter() - wall
