@@ -129,8 +129,9 @@ def test_unknown_models_and_wrong_sizes_are_answered_in_one_line(name, sizes, sa
 
 
 def test_a_model_knows_its_name_and_all_its_sizes():
-    model = models.build("audiornn", units=8, dense=4)
-    assert (model.name, model.sizes) == ("audiornn", {"dense": 4, "units": 8, "layers": 2})
+    model = models.build("samplernn", frames=[4, 2], units=8, dense=4)
+    rest = {"embedding": 16, "lookback": 16, "predictor": False}
+    assert (model.name, model.sizes) == ("samplernn", {"frames": (4, 2), "units": 8, "dense": 4, **rest})
 
 
 def test_our_gru_is_keras_gru():

@@ -1,4 +1,4 @@
-"""What hierarchical models are made of: recurrent tiers at slow clocks, and a view of the last codes at sample level.
+"""What hierarchical models are made of: recurrent tiers at slow clocks, and a network at sample level below them.
 
 A tier with frames of n codes ticks with the first of every n codes, and sees the n codes up to that one. It leaves
 n / m vectors for the next tier with its frames of m codes, one for each of its ticks until it ticks again itself, and
@@ -6,6 +6,7 @@ the last tier leaves one for each code. (SampleRNN's frames end one code earlier
 frames makes whole arrays, and none of them has to be cut.)
 """
 
+import abc
 from collections.abc import Sequence
 from typing import Annotated, Any, Protocol
 
@@ -13,7 +14,9 @@ import numpy as np
 from pydantic import AfterValidator, BeforeValidator
 
 from audiornn.backend import keras, tf
-from audiornn.codec import CODES
+from audiornn.codec import CODES, SILENCE
+from audiornn.models.base import AudioModel, State
+from audiornn.models.prior import Prior
 from audiornn.models.recurrent import GRU
 from audiornn.params import Count
 
@@ -95,7 +98,7 @@ class Embedding(keras.layers.Layer):
 
     def call(self, codes: Any) -> Any:
         """Codes int [...] -> float [..., width]."""
-        return tf.gather(tf.convert_to_tensor(self.table), codes)
+        return tf.gather(tf.convert_to_tensor(self.table), tf.cast(codes, tf.int32))
 
 
 class LookBack(keras.layers.Layer):
@@ -103,7 +106,7 @@ class LookBack(keras.layers.Layer):
 
     def __init__(self, embedding: Embedding, length: int, width: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.embedding, self.length = embedding, length
+        self.embedding, self.length, self.width = embedding, length, width
         shape = [length, embedding.width, width]
         self.kernel = self.add_weight(shape=shape, initializer="glorot_uniform", name="kernel")
         self.built = True
@@ -134,13 +137,22 @@ class Tiers(keras.layers.Layer):
         One for each tier.
     width
         Width of the vectors that the last tier leaves for each code.
+    window
+        Codes that a tier sees at a tick, where these are more than its frame.
     """
 
     def __init__(
-        self, embedding: Embedding, frames: Sequence[int], cores: Sequence[Core], width: int, **kwargs: Any
+        self,
+        embedding: Embedding,
+        frames: Sequence[int],
+        cores: Sequence[Core],
+        width: int,
+        window: int = 1,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.embedding, self.frames, self.cores = embedding, tuple(frames), list(cores)
+        self.windows = [max(frame, window) for frame in self.frames]
         self.ratios = [slow // fast for slow, fast in zip(self.frames, (*self.frames[1:], 1), strict=True)]
         self.widths = [core.units for core in self.cores[1:]] + [width]
         self.upsample = [
@@ -148,8 +160,8 @@ class Tiers(keras.layers.Layer):
             for frame, ratio, width in zip(self.frames, self.ratios, self.widths, strict=True)
         ]
         above = 0
-        for frame, core, upsample, width in zip(self.frames, self.cores, self.upsample, self.widths, strict=True):
-            core.build(frame * embedding.width + above)
+        for seen, core, upsample, width in zip(self.windows, self.cores, self.upsample, self.widths, strict=True):
+            core.build(seen * embedding.width + above)
             upsample.build([None, core.units])
             above = width
         self.built = True
@@ -167,7 +179,7 @@ class Tiers(keras.layers.Layer):
         Parameters
         ----------
         codes
-            Int [batch, past + time], the slowest frame's length less 1 codes or more before the sequence.
+            Int [batch, past + time]: the longest window less 1, or more, and then the sequence.
         time
             Codes in the sequence.
         skip
@@ -179,13 +191,13 @@ class Tiers(keras.layers.Layer):
         """
         batch = -1 if codes.shape[0] is None else codes.shape[0]
         cores, left, vectors = [], [], None
-        for i, (frame, core, ratio, width) in enumerate(
-            zip(self.frames, self.cores, self.ratios, self.widths, strict=True)
+        for i, (frame, seen, core, ratio, width) in enumerate(
+            zip(self.frames, self.windows, self.cores, self.ratios, self.widths, strict=True)
         ):
-            ticks, first = -(-time // frame), codes.shape[1] - time + 1 - frame
-            frames = tf.reshape(codes[:, first : first + ticks * frame], [batch, ticks, frame])
-            x = self.embedding(tf.transpose(frames, [1, 0, 2]))
-            x = tf.reshape(x, [ticks, batch, frame * self.embedding.width])
+            ticks, first = -(-time // frame), codes.shape[1] - time + 1 - seen
+            places = first + np.arange(ticks)[:, None] * frame + np.arange(seen)
+            x = self.embedding(tf.gather(tf.transpose(codes), places))  # [ticks, seen, batch, width]
+            x = tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [ticks, batch, seen * self.embedding.width])
             if vectors is not None:
                 x = tf.concat([x, vectors[:ticks]], -1)
             h, after = core.run(x, state["cores"][i])
@@ -209,7 +221,7 @@ class Tiers(keras.layers.Layer):
         Parameters
         ----------
         recent
-            Int [batch, slowest frame's length or more], the last codes up to this one.
+            Int [batch, longest window or more], the last codes up to this one.
         phase
             Int, codes since the slowest tier's last tick.
 
@@ -218,19 +230,70 @@ class Tiers(keras.layers.Layer):
         Float [batch, width], and the state after the code.
         """
         cores, left, vector = [], [], None
-        for i, (frame, core, upsample, ratio) in enumerate(
-            zip(self.frames, self.cores, self.upsample, self.ratios, strict=True)
-        ):
+        for i, (frame, ratio) in enumerate(zip(self.frames, self.ratios, strict=True)):
 
-            def tick(
-                i: int = i, frame: int = frame, core: Any = core, upsample: Any = upsample, v: Any = vector
-            ) -> Any:
-                x = tf.reshape(self.embedding(recent[:, -frame:]), [-1, frame * self.embedding.width])
-                h, after = core.step(x if v is None else tf.concat([x, v], -1), state["cores"][i])
-                return after, tf.reshape(upsample(h), tf.shape(state["left"][i]))
+            def tick(i: int = i, above: Any = vector) -> Any:
+                x = self.embedding(recent[:, -self.windows[i] :])
+                x = tf.reshape(x, [-1, self.windows[i] * self.embedding.width])
+                h, after = self.cores[i].step(x if above is None else tf.concat([x, above], -1), state["cores"][i])
+                return after, tf.reshape(self.upsample[i](h), tf.shape(state["left"][i]))
 
             after, vectors = tf.cond(phase % frame == 0, tick, lambda i=i: (state["cores"][i], state["left"][i]))
             cores.append(after)
             left.append(vectors)
             vector = vectors[:, phase % frame // (frame // ratio)]
         return vector, {"cores": cores, "left": left}
+
+
+class TieredModel(AudioModel):
+    """Tiers, a view of the last codes, and a network at sample level that sees the sum of both: a model.
+
+    Its constructor calls `connect`, and makes what `logits` needs.
+    """
+
+    def connect(self, tiers: Tiers, lookback: LookBack, predictor: bool) -> None:
+        """Set up all but the network at sample level; with `predictor` it also sees a linear prediction."""
+        self.tiers, self.lookback = tiers, lookback
+        self.prior = Prior(lookback.width, name="prior") if predictor else None
+        self.hop, self.remembered = tiers.frames[0], max(*tiers.windows, lookback.length)
+
+    @abc.abstractmethod
+    def logits(self, x: Any) -> Any:
+        """The network at sample level: what is known of each code's past, [..., width] -> [..., 256]."""
+
+    def initial_state(self, batch: Any) -> State:
+        return {
+            "recent": tf.fill([batch, self.remembered], SILENCE),
+            "phase": tf.zeros([batch], tf.int32),  # codes since the slowest tier's tick
+            "tiers": self.tiers.initial_state(batch),
+            "prior": self.prior.initial_state(batch) if self.prior else [],
+        }
+
+    def run(
+        self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None
+    ) -> tuple:
+        time = codes.shape[1]
+        skip = time - (last or time)
+        known = tf.concat([state["recent"], tf.cast(codes, tf.int32)], 1)
+        vectors, tiers = self.tiers.run(known, state["tiers"], time, skip)
+        x = vectors + self.lookback.run(known[:, self.remembered + 1 - self.lookback.length + skip :])
+        after = {
+            "recent": known[:, -self.remembered :],
+            "phase": (state["phase"] + time) % self.hop,
+            "tiers": tiers,
+            "prior": [],
+        }
+        if not self.prior:
+            return self.logits(x), after
+        view, log_p, after["prior"] = self.prior.run(codes, state["prior"], last, last)
+        return self.logits(x + view) + log_p, after
+
+    def step(self, codes: Any, state: State) -> tuple:
+        recent = tf.concat([state["recent"][:, 1:], tf.cast(codes, tf.int32)[:, None]], 1)
+        vector, tiers = self.tiers.step(recent, state["tiers"], state["phase"][0])
+        x = vector + self.lookback.step(recent)
+        after = {"recent": recent, "phase": (state["phase"] + 1) % self.hop, "tiers": tiers, "prior": []}
+        if not self.prior:
+            return self.logits(x), after
+        view, log_p, after["prior"] = self.prior.step(codes, state["prior"])
+        return self.logits(x + view) + log_p, after

@@ -1,0 +1,69 @@
+"""Linear recurrences h[t] = decay[t] * h[t - 1] + input[t] over whole sequences, in parallel.
+
+Two steps in a row are again such a step, so that a sequence can be taken in any grouping (Blelloch 1990). Here it is
+cut into chunks: all chunks run side by side from zero, their ends are carried from chunk to chunk by the same function,
+in which a chunk now is a step, and each state gets what was carried to its chunk, decayed. All that is multiplied is
+decays from 0 to 1: nothing overflows, and there is nothing to divide by, as with products over a whole sequence.
+"""
+
+from typing import Any
+
+from audiornn.backend import tf
+from audiornn.models.recurrent import COMPILE
+
+CHUNK = 8
+
+
+def _states(decay: Any, inputs: Any, before: Any) -> Any:
+    steps, width = decay.shape[0], decay.shape[1:]
+    if steps <= CHUNK:
+        states = [before]
+        for t in range(steps):
+            states.append(decay[t] * states[-1] + inputs[t])
+        return tf.stack(states[1:])
+    count = -(-steps // CHUNK)
+    padding = [[0, count * CHUNK - steps]] + [[0, 0]] * len(width)
+    decay = tf.reshape(tf.pad(decay, padding), [count, CHUNK, *width])
+    inputs = tf.reshape(tf.pad(inputs, padding), [count, CHUNK, *width])
+    decays, states = [decay[:, 0]], [inputs[:, 0]]
+    for t in range(1, CHUNK):
+        decays.append(decay[:, t] * decays[-1])
+        states.append(decay[:, t] * states[-1] + inputs[:, t])
+    ends = _states(decays[-1], states[-1], before)
+    carried = tf.concat([before[None], ends[:-1]], 0)[:, None]
+    return tf.reshape(tf.stack(states, 1) + tf.stack(decays, 1) * carried, [count * CHUNK, *width])[:steps]
+
+
+@tf.function(jit_compile=COMPILE)
+def _forward(decay: Any, inputs: Any, before: Any) -> Any:
+    return _states(decay, inputs, before)
+
+
+@tf.function(jit_compile=COMPILE)
+def _backward(decay: Any, states: Any, before: Any, upstream: Any) -> tuple:
+    """Gradients of decay, inputs and before: the same recurrence, backwards in time."""
+    later = tf.concat([decay[1:], tf.zeros_like(decay[:1])], 0)
+    d_inputs = _states(later[::-1], upstream[::-1], tf.zeros_like(before))[::-1]
+    previous = tf.concat([before[None], states[:-1]], 0)
+    return d_inputs * previous, d_inputs, decay[0] * d_inputs[0]
+
+
+@tf.custom_gradient
+def scan(decay: Any, inputs: Any, before: Any) -> tuple:
+    """States of a linear recurrence.
+
+    Parameters
+    ----------
+    decay
+        Float [time, batch, units], 0 to 1. How many steps there are must be known.
+    inputs
+        Float [time, batch, units].
+    before
+        Float [batch, units], the state before the first step.
+
+    Returns
+    -------
+    Float [time, batch, units].
+    """
+    states = _forward(*(tf.stop_gradient(tensor) for tensor in (decay, inputs, before)))
+    return states, lambda upstream: _backward(decay, states, before, upstream)
