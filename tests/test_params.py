@@ -1,5 +1,6 @@
 """What the writer of a params.yaml is promised: it means what it says, or one line says what is wrong with it."""
 
+import json
 import os
 import re
 import subprocess
@@ -85,9 +86,21 @@ def test_the_shipped_file_sets_what_the_classes_default_to_but_for_the_recording
     assert shipped.corpus.path == "recordings"
 
 
-def test_the_shipped_file_shows_all_sizes_of_its_model_at_their_defaults():
+def test_the_shipped_file_names_a_model_and_leaves_its_sizes_to_the_model():
+    # So that another model is one changed word.
     model = load(SHIPPED).train.model
-    assert model.sizes == models.complete(model.name, {})
+    assert not model.sizes
+    assert models.complete(model.name, {})
+
+
+def test_the_page_about_models_shows_all_sizes_at_their_defaults():
+    page = (SHIPPED.parent / "docs" / "models.md").read_text(encoding="utf-8")
+    shown = [yaml.safe_load(block) for block in re.findall("```yaml\n(.*?)```", page, re.S)]
+    assert [model["name"] for model in shown] == list(models.REGISTRY)
+    for model in shown:
+        name = model.pop("name")
+        # As JSON, which knows no tuples.
+        assert json.loads(json.dumps(models.complete(name, {}))) == model, name
 
 
 def test_the_shipped_file_shows_every_key_with_a_comment_on_its_line():
@@ -246,7 +259,7 @@ def test_a_key_like_no_other_is_answered_with_those_there_are(tmp_path, text, kn
         # Not among the choices
         ("corpus: {synth: noise}", "corpus.synth is 'noise', but", "'speech' or 'music'"),
         ("train: {optimizer: Adam}", "train.optimizer is 'Adam', but", "'adamw', 'adam', 'rmsprop' or 'muon'"),
-        ("train: {model: {name: wavenet}}", "train.model.name is 'wavenet', but", "one of audiornn"),
+        ("train: {model: {name: wavenet}}", "train.model.name is 'wavenet', but", "one of lpcmix"),
         ("train: {model: {name: 5}}", "train.model.name is 5, but", "string"),
     ],
 )
