@@ -198,7 +198,7 @@ def test_a_model_trained_on_a_sine_continues_it(make_shards, tmp_path, sine_code
 
     folder = make_shards({"a": sine_codes}, 128, 512)
     params = Train(
-        model=ModelParams(dense=32, units=48, layers=1),
+        model=ModelParams(name="audiornn", dense=32, units=48, layers=1),
         epochs=30,
         batch=4,
         learning_rate=0.01,

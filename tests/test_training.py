@@ -14,7 +14,7 @@ from audiornn.errors import AudioRNNError
 from audiornn.learner import Learner, plan
 from audiornn.params import ModelParams, Train
 
-TINY = ModelParams(dense=16, units=16, layers=1)
+TINY = ModelParams(name="audiornn", dense=16, units=16, layers=1)
 
 
 def quick(**changes):

@@ -20,6 +20,7 @@ REGISTRY = {
     "lpcmix": "audiornn.models.lpcmix:LPCMix",
     "audiornn": "audiornn.models.audiornn:AudioRNN",
     "samplernn": "audiornn.models.samplernn:SampleRNN",
+    "linear": "audiornn.models.linear:Linear",
 }
 RUN_ID = re.compile("[0-9a-f]{32}")
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"

@@ -9,9 +9,8 @@ decays from 0 to 1: nothing overflows, and there is nothing to divide by, as wit
 from typing import Any
 
 from audiornn.backend import tf
-from audiornn.models.recurrent import COMPILE
 
-CHUNK = 8
+CHUNK = 16
 
 
 def _states(decay: Any, inputs: Any, before: Any) -> Any:
@@ -34,20 +33,6 @@ def _states(decay: Any, inputs: Any, before: Any) -> Any:
     return tf.reshape(tf.stack(states, 1) + tf.stack(decays, 1) * carried, [count * CHUNK, *width])[:steps]
 
 
-@tf.function(jit_compile=COMPILE)
-def _forward(decay: Any, inputs: Any, before: Any) -> Any:
-    return _states(decay, inputs, before)
-
-
-@tf.function(jit_compile=COMPILE)
-def _backward(decay: Any, states: Any, before: Any, upstream: Any) -> tuple:
-    """Gradients of decay, inputs and before: the same recurrence, backwards in time."""
-    later = tf.concat([decay[1:], tf.zeros_like(decay[:1])], 0)
-    d_inputs = _states(later[::-1], upstream[::-1], tf.zeros_like(before))[::-1]
-    previous = tf.concat([before[None], states[:-1]], 0)
-    return d_inputs * previous, d_inputs, decay[0] * d_inputs[0]
-
-
 @tf.custom_gradient
 def scan(decay: Any, inputs: Any, before: Any) -> tuple:
     """States of a linear recurrence.
@@ -65,5 +50,14 @@ def scan(decay: Any, inputs: Any, before: Any) -> tuple:
     -------
     Float [time, batch, units].
     """
-    states = _forward(*(tf.stop_gradient(tensor) for tensor in (decay, inputs, before)))
-    return states, lambda upstream: _backward(decay, states, before, upstream)
+    # No tape need look into this: its gradient is the same recurrence, backwards in time.
+    states = _states(*(tf.stop_gradient(tensor) for tensor in (decay, inputs, before)))
+
+    def gradient(upstream: Any) -> tuple:
+        later = tf.concat([decay[1:], tf.zeros_like(decay[:1])], 0)
+        d_inputs = _states(tf.reverse(later, [0]), tf.reverse(upstream, [0]), tf.zeros_like(before))
+        d_inputs = tf.reverse(d_inputs, [0])
+        previous = tf.concat([before[None], states[:-1]], 0)
+        return d_inputs * previous, d_inputs, decay[0] * d_inputs[0]
+
+    return states, gradient

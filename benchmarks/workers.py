@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""How training scales over workers that talk through loopback.
+
+    python benchmarks/workers.py [--workers 1,2] [--model audiornn] [--steps 60] [--batch 24] [--json FILE]
+
+Each worker is a process on a core of its own, described to TensorFlow by TF_CONFIG as on a cluster; the global batch is
+the same however many they are. The data are random codes, which cost what others cost. Wall-clock figures need a quiet
+machine with as many cores as workers; processor seconds a target, summed over the workers, tell what working together
+costs on a busy one, too. What a worker sends an update is calculated for a ring (Patarasuk & Yuan 2009).
+"""
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+WARM_UP = 20  # updates that do not count
+
+
+def write_shards(folder: Path) -> None:
+    """Windows of random codes."""
+    from audiornn import corpus, shards
+
+    codes = {"noise": np.random.default_rng(0).integers(0, 256, 2_000_000, dtype=np.uint8)}
+    parts = {part: [corpus.Range("noise", 0, 1_900_000)] for part in corpus.PARTS[:1]}
+    parts |= {part: [corpus.Range("noise", 1_900_000, 1_950_000)] for part in corpus.PARTS[1:]}
+    shards.write(folder, codes, parts, context=128, span=512, shift=512)
+
+
+def work(folder: Path, model: str, steps: int, batch: int) -> None:
+    """Train as one of the workers; print what it cost."""
+    index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[index % len(cores)]})
+    from audiornn import training
+    from audiornn.params import Train
+
+    marks: list[tuple[float, float]] = []
+
+    def clock() -> float:
+        marks.append((time.perf_counter(), time.process_time()))
+        return marks[-1][0]
+
+    params = Train(
+        **{"model": {"name": model}, "steps": steps, "batch": batch, "patience": None, "divergence_bits": 99.0}
+    )
+    trained, result = training.train(folder, folder / f"model{index}", params, clock=clock, progress=False)
+    calls = len(marks) // steps  # of the clock, an update
+    wall, processor = (b - a for a, b in zip(marks[calls * WARM_UP], marks[-1], strict=True))
+    targets = result.targets * (steps - WARM_UP) / steps
+    print(json.dumps({"seconds": wall, "processor": processor, "targets": targets, "weights": trained.count_params()}))
+
+
+def measure(workers: int, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run so many workers."""
+    sockets = [socket.socket() for _ in range(workers)]
+    for probe in sockets:
+        probe.bind(("127.0.0.1", 0))
+    cluster = {"worker": [f"127.0.0.1:{probe.getsockname()[1]}" for probe in sockets]}
+    for probe in sockets:
+        probe.close()
+    command = [sys.executable, __file__, "--model", arguments.model, "--steps", str(arguments.steps)]
+    command += ["--batch", str(arguments.batch), "--work", str(folder)]
+    processes = []
+    for index in range(workers):
+        config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+        processes.append(subprocess.Popen(command, env=os.environ | {"TF_CONFIG": config}, stdout=subprocess.PIPE))
+    reports = []
+    for process in processes:
+        output, _ = process.communicate()
+        if process.returncode:
+            sys.exit(f"a worker ended with code {process.returncode}")
+        reports.append(json.loads(output.splitlines()[-1]))
+    targets = reports[0]["targets"]
+    return {
+        "workers": workers,
+        "targets_per_second": round(targets / max(report["seconds"] for report in reports)),
+        "processor_microseconds_a_target": round(1e6 * sum(report["processor"] for report in reports) / targets, 2),
+        "megabytes_sent_an_update": round(2 * (workers - 1) / workers * 4 * reports[0]["weights"] / 1e6, 2),
+    }
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", default="1,2", help="numbers of workers (default: %(default)s)")
+    parser.add_argument("--model", default="audiornn", help="default: %(default)s")
+    parser.add_argument(
+        "--steps", type=int, default=60, help="updates, of which 20 do not count (default: %(default)s)"
+    )
+    parser.add_argument("--batch", type=int, default=24, help="windows of all workers together (default: %(default)s)")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.work:
+        work(arguments.work, arguments.model, arguments.steps, arguments.batch)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write_shards(Path(folder))
+        rows = [measure(int(number), Path(folder), arguments) for number in arguments.workers.split(",")]
+    print("  ".join(rows[0]))
+    for row in rows:
+        print("  ".join(f"{value:>{len(name)}}" for name, value in row.items()))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
