@@ -9,7 +9,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-# What no output depends on: errors, how files are written, what is logged. What params.py reads is among the parameters.
+# What no output depends on: errors, how files are written, what is logged. Parameters are read by params.py.
 APART = {"audiornn/__init__.py", *(f"audiornn/{name}.py" for name in ("errors", "files", "params", "tracking"))}
 # Imports of mere names and types, or for what no stage asks for.
 HARMLESS = {
