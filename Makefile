@@ -17,8 +17,8 @@ demo: setup ## set up, run the pipeline on the embedded default, say where to li
 	dvc repro
 	@$(BIN)/python -m audiornn.cli summary
 
-test: setup ## set up and run all tests
-	$(BIN)/python -m pytest
+test: setup ## set up and run all tests, on all cores
+	$(BIN)/python -m pytest -n logical --maxprocesses 4
 
 check: setup ## lint and check types
 	$(BIN)/ruff check .

@@ -1,11 +1,59 @@
-"""What several tests share: small synthesised data."""
+"""What several tests share: small synthesised data, a workspace in which the pipeline has run."""
+
+import os
+import sys
 
 import numpy as np
 import pytest
+from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 from audiornn import codec, corpus, shards
+from tests.serving import free_port, serving
+from tests.workspace import clone
 
 SETTINGS = {"codec": {"sample_rate": 8000, "highpass_hz": 20.0, "preemphasis": 0.95, "codes": 256}}
+
+settings.register_profile("cores are shared", deadline=None)
+settings.load_profile("cores are shared")
+
+
+class Scheduling(LoadFileScheduling):
+    """With -n a file goes to one worker as a whole, and all files whose tests share a workspace go to the same one."""
+
+    def _split_scope(self, nodeid):
+        file = super()._split_scope(nodeid)
+        return "pipeline" if file.startswith(("tests/pipeline/", "tests/browser/")) else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """The browser comes after the pipeline, whose tests leave runs to look at."""
+    items.sort(key=lambda item: item.nodeid.startswith("tests/browser/"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A clone in which `dvc repro` has run once, and its output. Tests that change it leave it up to date."""
+    workspace = clone(tmp_path_factory.mktemp("finished") / "clone")
+    output = workspace.run("dvc", "repro").stdout
+    workspace.commit()
+    return workspace, output
+
+
+@pytest.fixture(scope="session")
+def ui(finished, tmp_path_factory):
+    """The address of `audiornn ui` on the finished workspace."""
+    workspace, _ = finished
+    port = free_port()
+    command = [sys.executable, "-m", "audiornn.cli", "ui", "--port", str(port)]
+    env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")} | {"MLFLOW_WORKERS": "1"}
+    log = tmp_path_factory.mktemp("ui") / "log.txt"
+    with serving(log, command, port, cwd=workspace.root, env=env) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from tests.pipeline.conftest import clone
+from tests.workspace import clone
 
 pytestmark = pytest.mark.pipeline
 STAGES = ["corpus", "resample", "encode", "shard", "train", "evaluate", "generate"]

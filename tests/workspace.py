@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-SOURCE = Path(__file__).parents[2]
+SOURCE = Path(__file__).parents[1]
 TINY = {
     "corpus": {"minutes": 0.3},
     "shard": {"context": 64, "span": 256},
@@ -81,12 +81,3 @@ def clone(root, **changes):
     workspace.run("git", "init", "-q")
     workspace.commit()
     return workspace
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A clone in which `dvc repro` has run once, and its output. Tests that change it leave it up to date."""
-    workspace = clone(tmp_path_factory.mktemp("finished") / "clone")
-    output = workspace.run("dvc", "repro").stdout
-    workspace.commit()
-    return workspace, output
