@@ -18,11 +18,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from audiornn import fused_prior
 from audiornn.codec import CODES
-from audiornn.kernels import cores, draw, gru, lookup, multiply, pack, padded, spread
+from audiornn.fused_prior import Arrays, add_log_p, room, see
+from audiornn.kernels import cores, draw, gru, lookup, multiply, pack, spaced, spread
 from audiornn.models.base import AudioModel, State
-
-Arrays = tuple[NDArray[Any], ...]
 
 
 @dataclass
@@ -111,6 +111,35 @@ class FusedEngine(abc.ABC):
 
 
 @njit(nogil=True, cache=True)
+def take(
+    logits: Any,
+    uniform: Any,
+    temperature: Any,
+    top_k: int,
+    top_p: float,
+    given: Any,
+    t: int,
+    codes: Any,
+    scratch: Any,
+) -> None:
+    """Set `codes[:, t]`: the given ones, where there are any, or those drawn from the logits by `uniform[:, t]`."""
+    for s in range(len(logits)):
+        if given.shape[1]:
+            codes[s, t] = given[s, t]
+        else:
+            codes[s, t] = draw(logits[s], temperature[s, t], top_k, top_p, uniform[s, t], scratch)
+
+
+@njit(nogil=True, cache=True)
+def keep(logits: Any, t: int, kept: Any) -> None:
+    """Copy the logits after code t, where there is room for them."""
+    if kept.shape[1]:
+        for s in range(len(logits)):
+            for code in range(CODES):
+                kept[s, t, code] = logits[s, code]
+
+
+@njit(nogil=True, cache=True)
 def _audiornn(
     weights: Any,
     states: Any,
@@ -123,26 +152,27 @@ def _audiornn(
     kept: Any,
 ) -> Any:
     """The kernel of `FusedAudioRNN`; see `FusedEngine.kernel`."""
-    tables, input_weights, input_bias, recurrent_weights, recurrent_bias, head, head_bias = weights
-    (state,) = states
+    tables, input_weights, input_bias, recurrent_weights, recurrent_bias, head, head_bias, prior = weights
+    state, prior_state = states
     layers, streams, _ = state.shape
-    follow = given.shape[1] > 0
-    n = given.shape[1] if follow else uniform.shape[1]
+    n = max(given.shape[1], uniform.shape[1])
+    predicts = len(prior_state[0]) > 0
     codes = np.empty((streams, n), np.uint8)
     inputs = np.empty((streams, recurrent_bias.shape[1]), np.float32)
     recurrent = np.empty((layers, streams, recurrent_bias.shape[1]), np.float32)
     scratch = np.empty(logits.shape[1], np.float32)
+    space = room(prior, streams)
     for t in range(n):
-        for s in range(streams):
-            if follow:
-                codes[s, t] = given[s, t]
-            else:
-                codes[s, t] = draw(logits[s], temperature[s, t], top_k, top_p, uniform[s, t], scratch)
+        take(logits, uniform, temperature, top_k, top_p, given, t, codes, scratch)
+        if predicts:
+            see(codes, t, prior, prior_state, space)
         for layer in range(layers):
             spread(input_bias[layer], inputs)
             lookup(tables[layer], codes[:, t : t + 1], inputs)
             if layer:
                 multiply(input_weights[layer - 1], state[layer - 1], inputs)
+            elif predicts:
+                multiply(prior[1], space[1], inputs)
             # The state's products of this sample and, below, of the next: the second time the matrix is in the cache.
             if t % 2 == 0:
                 spread(recurrent_bias[layer], recurrent[layer])
@@ -153,10 +183,9 @@ def _audiornn(
                 multiply(recurrent_weights[layer], state[layer], recurrent[layer])
         spread(head_bias, logits)
         multiply(head, state[layers - 1], logits)
-        if kept.shape[1]:
-            for s in range(streams):
-                for code in range(CODES):
-                    kept[s, t, code] = logits[s, code]
+        if predicts:
+            add_log_p(prior, space, logits)
+        keep(logits, t, kept)
     return codes
 
 
@@ -168,12 +197,16 @@ class FusedAudioRNN(FusedEngine):
     @property
     def weight_bytes(self) -> int:
         """Bytes of weights that a sample of one stream reads."""
-        tables, *matrices = self.weights
-        return sum(part.nbytes for part in matrices) + tables[..., 0, :].nbytes
+        tables, *matrices, prior = self.weights
+        return sum(part.nbytes for part in matrices) + tables[..., 0, :].nbytes + prior[1].nbytes
 
     def pack_state(self, state: State, streams: slice) -> Arrays:
-        """States [layers, streams, units]."""
-        return (np.stack([np.asarray(part)[streams] for part in state]),)
+        """States [layers, streams, units], and the prior's."""
+        n = len(self.model.grus)
+        predictor = np.asarray(state[n])[streams] if self.model.prior else None
+        return np.stack([np.asarray(part)[streams] for part in state[:n]]), fused_prior.state(
+            self.model.prior, predictor
+        )
 
     def pack_weights(self, model: Any, bfloat16: bool) -> Arrays:
         """Tables [layers, 1, 256, 3p], packed matrices by layer, biases; computed in double precision."""
@@ -186,18 +219,6 @@ class FusedAudioRNN(FusedEngine):
             return scale, array(norm.beta) - array(norm.moving_mean) * scale
 
         units = model.sizes["units"]
-        p = padded(units)
-
-        def laid_out(gates: NDArray[np.float64]) -> NDArray[np.float64]:
-            """Columns [.., 3 * units] with each gate at a multiple of p."""
-            parts = gates.reshape(len(gates), 3, units)
-            return np.pad(parts, ((0, 0), (0, 0), (0, p - units))).reshape(len(gates), 3 * p)
-
-        def packed(matrices: list[NDArray[np.float64]]) -> NDArray[Any]:
-            """All layers' matrices [units, 3p] as one packed array [layers, blocks, units, 64]."""
-            together = np.concatenate(matrices, axis=1) if matrices else np.zeros((units, 0))
-            return pack(together, bfloat16).reshape(len(matrices), 3 * p // 64, units, 64)
-
         amplitude = np.arange(CODES)[:, None] / (CODES - 1)
         kernel, bias = (array(w) for w in model.dense.weights)
         scale, shift = folded(model.norms[0])
@@ -209,21 +230,22 @@ class FusedAudioRNN(FusedEngine):
             if i:
                 scale, shift = folded(model.norms[i])
                 bias = bias + shift @ kernel[:-1]
-                inputs.append(laid_out(kernel[:-1] * scale[:, None]))
+                inputs.append(spaced(kernel[:-1] * scale[:, None], 3))
             else:
                 table = table + first @ kernel[:-1]
-            input_bias.append(laid_out(bias[None])[0])
-            tables.append(laid_out(table))
-            recurrent.append(laid_out(array(layer.recurrent_kernel)))
-            recurrent_bias.append(laid_out(np.r_[np.zeros(2 * units), array(layer.recurrent_bias)][None])[0])
+            input_bias.append(spaced(bias, 3))
+            tables.append(spaced(table, 3))
+            recurrent.append(spaced(array(layer.recurrent_kernel), 3))
+            recurrent_bias.append(spaced(np.r_[np.zeros(2 * units), array(layer.recurrent_bias)], 3))
         scale, shift = folded(model.norms[-1])
         kernel, bias = (array(w) for w in model.head.weights)
         return (
             np.stack(tables)[:, None].astype(np.float32),
-            packed(inputs),
+            pack(np.reshape(inputs, (len(inputs), units, recurrent[0].shape[1])), bfloat16),
             np.stack(input_bias).astype(np.float32),
-            packed(recurrent),
+            pack(np.stack(recurrent), bfloat16),
             np.stack(recurrent_bias).astype(np.float32),
             pack(kernel * scale[:, None], bfloat16),
             (bias + shift @ kernel).astype(np.float32),
+            fused_prior.weights(model.prior, 3, bfloat16),
         )

@@ -44,24 +44,36 @@ def padded(n: int) -> int:
     return -(-n // BLOCK) * BLOCK
 
 
-def pack(matrix: NDArray[Any], bfloat16: bool = False) -> NDArray[Any]:
-    """A matrix [inputs, outputs] as `multiply` wants it: [blocks, inputs, 64], filled up with zeros.
+def spaced(matrix: NDArray[Any], parts: int = 1) -> NDArray[Any]:
+    """Columns [.., parts * n] with each part, such as a gate, at a multiple of a block's outputs, and zeros between."""
+    before, n = matrix.shape[:-1], matrix.shape[-1] // parts
+    split = matrix.reshape(*before, parts, n)
+    full = np.pad(split, [(0, 0)] * (split.ndim - 1) + [(0, padded(n) - n)])
+    return full.reshape(*before, parts * padded(n))
+
+
+def aligned(array: NDArray[Any]) -> NDArray[Any]:
+    """A contiguous copy that begins with a cache line."""
+    raw = np.empty(array.nbytes + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    copy = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def pack(matrices: NDArray[Any], bfloat16: bool = False) -> NDArray[Any]:
+    """Matrices [.., inputs, outputs] as `multiply` wants each: [.., blocks, inputs, 64], filled up with zeros.
 
     With `bfloat16` the upper halves of the floats, rounded to nearest, as uint16: half the bytes to read, 8 bits of
     mantissa.
     """
-    inputs, outputs = matrix.shape
-    full = np.zeros((inputs, padded(outputs)), f32)
-    full[:, :outputs] = matrix
-    blocks = np.ascontiguousarray(full.reshape(inputs, -1, BLOCK).transpose(1, 0, 2))
+    full = spaced(np.asarray(matrices, f32))
+    split = full.reshape(*full.shape[:-1], full.shape[-1] // BLOCK, BLOCK)
+    blocks = np.ascontiguousarray(np.moveaxis(split, -2, -3))
     if bfloat16:
         bits = blocks.view(np.uint32)
         blocks = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)  # ties to even
-    raw = np.empty(blocks.nbytes + 64, np.uint8)
-    start = -raw.ctypes.data % 64  # cache lines, and whole vectors
-    aligned = raw[start : start + blocks.nbytes].view(blocks.dtype).reshape(blocks.shape)
-    aligned[...] = blocks
-    return aligned
+    return aligned(blocks)
 
 
 def _tile(rows: int) -> Any:
@@ -236,6 +248,31 @@ def tanh(x: Any) -> Any:
     return f32(1) - f32(2) / (f32(1) + exp(min(max(f32(2) * x, f32(-80)), f32(80))))
 
 
+@_scalar
+def one_minus_exp(x: Any) -> Any:
+    """1 - exp(-x) of a float32 >= 0: where little is left of the 1, by its series."""
+    x = min(x, f32(40))
+    series = f32(1 / 24) - x * f32(1 / 120)
+    series = f32(1 / 6) - x * series
+    series = f32(1 / 2) - x * series
+    series = x * (f32(1) - x * series)
+    return series if x < f32(0.2) else f32(1) - exp(-x)
+
+
+@block
+def add(x: Any, y: Any) -> None:
+    """Add x float32 [n] to y."""
+    for i in range(x.size):
+        y[i] += x[i]
+
+
+@block
+def silu(x: Any) -> None:
+    """x sigmoid(x) of float32 [n], in place."""
+    for i in range(x.size):
+        x[i] = x[i] / (f32(1) + exp(min(max(-x[i], f32(-80)), f32(80))))
+
+
 @block
 def spread(row: Any, y: Any) -> None:
     """Set every row of y float32 [streams, n] to `row` float32 [n]: biases, where sums begin."""
@@ -251,12 +288,19 @@ def lookup(tables: Any, codes: Any, y: Any) -> None:
 
     The product with embedded codes: tables float32 [lags, 256, n], codes [streams, lags].
     """
+    lags = codes.shape[1]
+    fours = lags - lags % 4
     for s in range(codes.shape[0]):
         into = y[s]
-        for lag in range(codes.shape[1]):
-            row = tables[lag, codes[s, lag]]
+        for lag in range(0, fours, 4):
+            a, b = tables[lag, codes[s, lag]], tables[lag + 1, codes[s, lag + 1]]
+            c, d = tables[lag + 2, codes[s, lag + 2]], tables[lag + 3, codes[s, lag + 3]]
             for i in range(into.size):
-                into[i] += row[i]
+                into[i] += (a[i] + b[i]) + (c[i] + d[i])
+        for lag in range(fours, lags):
+            a = tables[lag, codes[s, lag]]
+            for i in range(into.size):
+                into[i] += a[i]
 
 
 @block

@@ -2,7 +2,7 @@
 
 Two engines keep one protocol: `tensorflow` runs any model's `step` in a compiled loop; `fused` runs kernels made for a
 model on the CPU, many times faster, and `fused-bf16` the same with rounded weights. `auto` takes the exact fused engine
-where a model has one.
+where a model has one, as all of the registry have.
 """
 
 import time
@@ -21,7 +21,12 @@ from audiornn.models.base import AudioModel, State
 CHUNK = 1000  # samples between two looks at the progress; random numbers are drawn by so many
 ENGINES = ("auto", "fused", "fused-bf16", "tensorflow")
 # Module and class of the engines made for a model, by its name in `audiornn.models.REGISTRY`.
-FUSED = {"audiornn": "audiornn.fused:FusedAudioRNN", "lpcmix": "audiornn.fused_lpcmix:FusedLPCMix"}
+FUSED = {
+    "lpcmix": "audiornn.fused_lpcmix:FusedLPCMix",
+    "audiornn": "audiornn.fused:FusedAudioRNN",
+    "samplernn": "audiornn.fused_tiers:FusedSampleRNN",
+    "linear": "audiornn.fused_tiers:FusedLinear",
+}
 Temperature = float | tuple[float, float]  # constant, or a ramp from the first to the last sample
 
 
@@ -150,12 +155,11 @@ def engine(model: AudioModel, name: str = "auto", top_k: int = 0, top_p: float =
     """
     if name not in ENGINES:
         raise AudioRNNError(f"engine is {name!r}, but must be one of {', '.join(ENGINES)}")
-    fits = model.name in FUSED and not model.sizes.get("predictor")
+    fits = model.name in FUSED
     if name == "tensorflow" or (name == "auto" and not fits):
         return TensorFlowEngine(model, top_k, top_p)
     if not fits:
-        what = f"{model.name} with a predictor" if model.name in FUSED else model.name
-        raise AudioRNNError(f"engine is {name!r}, but {what} has no fused kernels: auto or tensorflow would do")
+        raise AudioRNNError(f"engine is {name!r}, but {model.name} has no fused kernels: auto or tensorflow would do")
     module, fused = FUSED[model.name].split(":")
     return getattr(import_module(module), fused)(model, top_k, top_p, bfloat16=name == "fused-bf16")
 

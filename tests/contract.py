@@ -6,11 +6,11 @@ from audiornn.backend import keras, tf
 from audiornn.codec import CODES
 
 
-def shaken(model, seed=0):
+def shaken(model, seed=0, size=0.2):
     """The model with weights and moving statistics that are all away from their start values."""
     random = np.random.default_rng(seed)
     for variable in model.variables:
-        noise = 0.2 * random.standard_normal(variable.shape)
+        noise = size * random.standard_normal(variable.shape)
         variable.assign(np.abs(variable.numpy() + noise) if "variance" in variable.path else variable + noise)
     return model
 
