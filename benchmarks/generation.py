@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """How fast the engines generate, beside the original way, eager PyTorch, and what the machine could do.
 
-    python benchmarks/generation.py [--model DIR] [--streams 1,8,64] [--json FILE]
-    python benchmarks/generation.py --model DIR --bits SHARDS
+    python benchmarks/generation.py [--model NAME[,NAME...]] [--streams 1,8,64] [--json FILE]
+    python benchmarks/generation.py --trained DIR
+    python benchmarks/generation.py --trained DIR --bits SHARDS
 
-One stream runs on one core, more on all. Without --model the network has fresh weights: the speed is the same. PyTorch
-is measured where it is installed. Each figure is the best of several runs, as other programs can only slow it down.
+Networks have fresh weights, or those of a folder: the speed is the same. Without --model, all ways to generate with the
+original network (two GRUs) are measured, PyTorch among them where it is installed, and the fast engines of all models.
+With it, all ways but PyTorch for the models named. One stream runs on one core, more on all. Each figure is the best of
+several runs, as other programs can only slow it down. The limits are measured without OPENBLAS_* of the environment.
 
 With --bits it prints what rounded weights cost instead: bits per sample of the test part of a folder of shards, by the
 logits of each fused engine as it steps through the codes.
@@ -13,6 +16,8 @@ logits of each fused engine as it steps through the codes.
 
 import argparse
 import json
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,19 +29,21 @@ from threadpoolctl import threadpool_limits  # with scikit-learn, which MLflow b
 
 from audiornn import evaluation, models, sampling, shards
 from audiornn.backend import keras
-from audiornn.fused import FusedAudioRNN
 from audiornn.kernels import cores
 from audiornn.models.base import AudioModel
 
 CONTEXT = 1000  # of the original way, which runs over all of it for each sample
+MEASURED = 2.0  # seconds for which runs are repeated
+ORIGINAL, FAST = "audiornn", ("fused", "fused-bf16")
+TABLE = "{:<18}" + " {:>12}" * 7
 Row = dict[str, Any]
 
 
-def best(run: Callable[[], None], seconds: float = 2.0, least: int = 3) -> float:
-    """The shortest of repeated runs, for `seconds` and at least `least` times."""
+def best(run: Callable[[], Any], least: int = 3) -> float:
+    """The shortest of repeated runs, for some seconds and at least `least` times."""
     run()
     times: list[float] = []
-    end = time.perf_counter() + seconds
+    end = time.perf_counter() + MEASURED
     while len(times) < least or time.perf_counter() < end:
         begin = time.perf_counter()
         run()
@@ -88,16 +95,13 @@ def pytorch(model: Any, streams: list[int]) -> Iterator[Row]:
         yield {"engine": "PyTorch, eager", "streams": n, "samples_per_second": 200 * n / best(run)}
 
 
-def engines(model: AudioModel, streams: list[int]) -> Iterator[Row]:
-    """TensorFlow's loop and the fused kernels."""
+def engines(model: AudioModel, streams: list[int], names: tuple[str, ...]) -> Iterator[Row]:
+    """TensorFlow's loop and the fused kernels, by name."""
     for n in streams:
-        makers: list[Callable[[], Any]] = [lambda: sampling.TensorFlowEngine(model)]
-        for bfloat16 in (False, True):
-            makers.append(
-                lambda bfloat16=bfloat16, n=n: FusedAudioRNN(model, bfloat16=bfloat16, threads=1 if n == 1 else None)
-            )
-        for make in makers:
-            engine = make()
+        for name in names:
+            engine: Any = sampling.engine(model, name)
+            if n == 1:
+                engine.threads = 1
             engine.start(*sampling.consume(model, np.full([n, 10], 128, np.uint8)))
             samples = 1000
             uniform = np.random.default_rng(0).random((n, samples), np.float32)
@@ -122,14 +126,14 @@ def limits(weight_bytes: int) -> tuple[float, float]:
     square = random.random((2048, 2048), np.float32)
     with threadpool_limits(1):
         bandwidth = 100 * matrix.nbytes / best(gemv)
-    return bandwidth, 2 * 2048**3 / best(lambda: square @ square)  # type: ignore[arg-type, return-value]
+    return bandwidth, 2 * 2048**3 / best(lambda: square @ square)
 
 
 def bits_per_sample(model: AudioModel, name: str, folder: Path) -> float:
     """Of the targets of the test part, as an engine of that name predicts them sample by sample."""
     context = shards.read_manifest(folder)["context"]
     engine, nats, count = sampling.engine(model, name), 0.0, 0
-    for windows, targets in shards.read(folder, "test", 64):
+    for windows, targets in shards.read(folder, "test", 16):
         codes = windows.numpy()
         first, state = sampling.consume(model, codes[:, :1])
         engine.start(first, state)
@@ -141,47 +145,75 @@ def bits_per_sample(model: AudioModel, name: str, folder: Path) -> float:
     return nats / count / np.log(2)
 
 
-def print_bits(model: AudioModel, folder: Path) -> None:
-    """What the parallel form, the exact and the rounded engine make of the same codes."""
-    exact = bits_per_sample(model, "fused", folder)
-    rounded = bits_per_sample(model, "fused-bf16", folder)
+def bits(model: AudioModel, folder: Path) -> list[Row]:
+    """Print and give what the parallel form, the exact and the rounded engine make of the same codes."""
+    rows: list[Row] = [{"engine": name, "bits_per_sample": bits_per_sample(model, name, folder)} for name in FAST]
     parallel = evaluation.evaluate(model, folder)["test"]
+    exact, rounded = (row["bits_per_sample"] for row in rows)
     print(f"bits per sample of {parallel['targets']:,} targets of the test part: {parallel['bits_per_sample']:.5f} in")
     print(f"parallel, {exact:.5f} by fused, {rounded:.5f} by fused-bf16: {rounded - exact:+.5f} for rounded weights")
+    return [row | {"model": model.name, "sizes": model.sizes, "targets": parallel["targets"]} for row in rows]
+
+
+def measure(model: AudioModel, everything: bool, streams: list[int]) -> Iterator[Row]:
+    """Print and give what was measured of one model: its fast engines alone, or all ways to generate."""
+    multiplications = sampling.engine(model, "fused").weight_bytes / 4  # type: ignore[attr-defined]
+    bandwidth, peak = limits(int(4 * multiplications))
+    print(f"\n{model.name} {model.sizes}")
+    print(f"{multiplications / 1e6:.2f} M multiply-adds a sample, table rows counted as such; {cores()} cores;")
+    print(f"GEMV {bandwidth / 1e9:.0f} GB/s on one, GEMM {peak / 1e9:.0f} GFLOP/s on all")
+    heads = "engine", "streams", "samples/s", "x 8 kHz", "x 16 kHz", "bytes/sample", "of the limit", "compile s"
+    print(TABLE.format(*heads))
+    ways = [engines(model, streams, ("tensorflow", *FAST) if everything else FAST)]
+    if everything:
+        ways.insert(0, original(model))
+    if everything and model.name == ORIGINAL and not model.sizes["predictor"]:
+        ways.insert(1, pytorch(model, streams))
+    for row in (row for way in ways for row in way):
+        speed, n = row["samples_per_second"], row["streams"]
+        read = row.get("weight_bytes") or 4 * multiplications
+        # One stream is bound by reading the weights, many by multiplying.
+        row["share_of_limit"] = speed * read / bandwidth if n == 1 else speed * 2 * multiplications / peak
+        row["bytes_per_sample"] = read / n
+        row |= {"model": model.name, "sizes": model.sizes}
+        cells = (row["engine"], n, f"{speed:,.0f}", f"{speed / 8000 / n:.2f}", f"{speed / 16000 / n:.2f}")
+        compilation = f"{row['compile_seconds']:.1f}" if "compile_seconds" in row else ""
+        print(TABLE.format(*cells, f"{read / n:,.0f}", f"{row['share_of_limit']:.0%}", compilation), flush=True)
+        yield row
 
 
 def main() -> None:
+    global MEASURED
+    if any(name.startswith("OPENBLAS_") for name in os.environ):  # it reads them when it is loaded
+        rest = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
+        os.execve(sys.executable, sys.orig_argv, rest)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, metavar="DIR")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--model", metavar="NAME[,NAME...]", help=f"of {', '.join(models.REGISTRY)}")
+    which.add_argument("--trained", type=Path, metavar="DIR", help="the model in a folder, as the train stage wrote it")
+    parser.add_argument("--predictor", action="store_true", help="with --model: let it start from linear prediction")
     parser.add_argument("--streams", default="1,8,64", help="default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=MEASURED, help="for each figure (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--bits", type=Path, metavar="SHARDS", help="compare the engines' bits per sample instead")
+    parser.add_argument("--bits", type=Path, metavar="SHARDS", help="with --trained: what rounded weights cost")
     arguments = parser.parse_args()
+    if arguments.bits and not arguments.trained:
+        parser.error("--bits needs a trained model: --trained DIR")
+    MEASURED = arguments.seconds
     streams = [int(n) for n in arguments.streams.split(",")]
     keras.utils.set_random_seed(0)
-    model = models.load(arguments.model) if arguments.model else models.build("audiornn")
+    rows: list[Row] = []
     if arguments.bits:
-        print_bits(model, arguments.bits)
-        return
-    multiplications = FusedAudioRNN(model).weight_bytes / 4  # a multiply and an add for each weight
-    bandwidth, peak = limits(int(4 * multiplications))
-    print(f"{cores()} cores; GEMV {bandwidth / 1e9:.0f} GB/s on one, GEMM {peak / 1e9:.0f} GFLOP/s on all")
-    print(f"{model.name} {model.sizes}, {multiplications / 1e6:.2f} M multiply-adds a sample")
-    head = ("engine", "streams", "samples/s", "x 8 kHz", "x 16 kHz", "bytes/sample", "of the limit", "compile s")
-    print(("{:<18}" + " {:>12}" * (len(head) - 1)).format(*head))
-    rows = []
-    for source in (original(model), pytorch(model, streams), engines(model, streams)):
-        for row in source:
-            row["model"] = model.name
-            speed, n = row["samples_per_second"], row["streams"]
-            read = row.get("weight_bytes") or 4 * multiplications
-            # One stream is bound by reading the weights, many by multiplying.
-            row["share_of_limit"] = speed * read / bandwidth if n == 1 else speed * 2 * multiplications / peak
-            rows.append(row)
-            cells = (row["engine"], n, f"{speed:,.0f}", f"{speed / 8000 / n:.2f}", f"{speed / 16000 / n:.2f}")
-            compilation = f"{row['compile_seconds']:.1f}" if "compile_seconds" in row else ""
-            cells += (f"{read / n:,.0f}", f"{row['share_of_limit']:.0%}", compilation)
-            print(("{:<18}" + " {:>12}" * (len(head) - 1)).format(*cells), flush=True)
+        rows += bits(models.load(arguments.trained), arguments.bits)
+    elif arguments.trained:
+        rows += measure(models.load(arguments.trained), True, streams)
+    elif arguments.model:
+        sizes = {"predictor": True} if arguments.predictor else {}
+        for name in arguments.model.split(","):
+            rows += measure(models.build(name, **sizes), True, streams)
+    else:
+        for name in (ORIGINAL, *(name for name in models.REGISTRY if name != ORIGINAL)):
+            rows += measure(models.build(name), name == ORIGINAL, streams)
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
 
