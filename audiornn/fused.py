@@ -15,12 +15,12 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from audiornn import fused_prior
 from audiornn.codec import CODES
 from audiornn.fused_prior import Arrays, add_log_p, room, see
+from audiornn.jit import njit
 from audiornn.kernels import cores, draw, gru, lookup, multiply, pack, spaced, spread
 from audiornn.models.base import AudioModel, State
 

@@ -3,12 +3,12 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from audiornn.codec import CODES
 from audiornn.fused import Arrays, FusedEngine, keep, take
 from audiornn.fused_prior import MEANS, mixture, relate, unit
+from audiornn.jit import njit
 from audiornn.kernels import add, gru, multiply, pack, padded, silu, spaced, spread
 from audiornn.models.base import State
 from audiornn.models.logistic import MU

@@ -6,10 +6,10 @@ See `audiornn.models.prior` and `audiornn.models.logistic` for all names, `audio
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from audiornn.codec import CODES
+from audiornn.jit import njit
 from audiornn.kernels import block, exp, log, one_minus_exp, pack, spaced, tanh
 from audiornn.models.logistic import EDGES, FLOOR, MU, WIDEST, WIDTHS
 from audiornn.models.prior import PLACE, SCALE, SMALLEST, WAVES

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from audiornn import fused_prior
 from audiornn.codec import CODES
 from audiornn.fused import FusedEngine, keep, take
 from audiornn.fused_prior import Arrays, add_log_p, room, see
+from audiornn.jit import njit
 from audiornn.kernels import (
     BLOCK,
     add,

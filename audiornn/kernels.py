@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from audiornn.jit import njit
 
 LANES = 16  # floats of a vector; LLVM splits it where the processor's registers are shorter
 VECTORS = 4  # vectors of a block

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from audiornn.codec import CODES, expand
+from audiornn.jit import njit
 
 f32 = np.float32
 

@@ -1,12 +1,14 @@
 """The compiled building blocks compute what they say, the same bytes for a stream alone and beside others."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import njit
+from numba import config, njit
 
-from audiornn import kernels
+from audiornn import jit, kernels
 
 f32 = np.float32
 
@@ -119,6 +121,19 @@ def test_draws_are_inversions_of_what_the_restrictions_leave(n, top_k, top_p, wi
     near_edge = np.abs(edges[None] - uniform[:, None].astype(np.float64)).min(1) < 1e-6
     np.testing.assert_array_equal(drawn[~near_edge], expected[~near_edge])
     assert set(drawn) <= set(allowed)
+
+
+def test_compiled_functions_are_kept_apart_for_each_state_of_what_they_are_made_of(tmp_path):
+    assert Path(kernels.multiply._cache.cache_path).parent == Path(config.CACHE_DIR)
+    files, stamps = [tmp_path / "a.py", tmp_path / "b.py"], []
+    for text in ("x = 1", "x = 2", "x = 1"):
+        files[0].write_text("")
+        files[1].write_text(text)
+        stamps.append(jit.stamp(files))
+    assert stamps[0] == stamps[2] != stamps[1]
+    counted = {file for pattern in jit.SOURCES for file in jit.PACKAGE.glob(pattern)}
+    compiled = {file for file in jit.PACKAGE.rglob("*.py") if "audiornn.jit import" in file.read_text(encoding="utf-8")}
+    assert jit.PACKAGE / "kernels.py" in compiled <= counted
 
 
 def test_blocks_may_be_used_in_a_loop_of_ones_own():

@@ -9,8 +9,9 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-# What no output depends on: errors, how files are written, what is logged. Parameters are read by params.py.
-APART = {"audiornn/__init__.py", *(f"audiornn/{name}.py" for name in ("errors", "files", "params", "tracking"))}
+# What no output depends on: errors, how files are written, where compiled code is kept, what is logged. Parameters are
+# read by params.py.
+APART = {"audiornn/__init__.py", *(f"audiornn/{name}.py" for name in ("errors", "files", "jit", "params", "tracking"))}
 # Imports of mere names and types, or for what no stage asks for.
 HARMLESS = {
     ("audiornn/diagnostics.py", "audiornn/corpus.py"),
