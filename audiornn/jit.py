@@ -30,8 +30,9 @@ def keep_apart() -> None:
     Where that cannot be written, Numba uses a folder of the user.
     """
     folder = f"numba-{stamp(file for pattern in SOURCES for file in PACKAGE.glob(pattern))}"
-    if not config.CACHE_DIR.endswith(folder):
-        config.CACHE_DIR = str(Path(config.CACHE_DIR or PACKAGE / "__pycache__") / folder)
+    chosen: str = config.CACHE_DIR  # type: ignore[attr-defined]
+    if not chosen.endswith(folder):
+        config.CACHE_DIR = str(Path(chosen or PACKAGE / "__pycache__") / folder)  # type: ignore[attr-defined]
 
 
 keep_apart()
