@@ -216,12 +216,13 @@ def run_diagnose(arguments: argparse.Namespace) -> None:
 
 def run_ui(arguments: argparse.Namespace) -> None:
     """`audiornn ui`: become MLflow's server on the store of this folder."""
-    from audiornn.tracking import store
+    from audiornn.tracking import runs_page, store
 
     uri = store(Path.cwd())
     if uri.startswith("http"):
         raise AudioRNNError(f"MLFLOW_TRACKING_URI is {uri}: that is a server already; open it in a browser")
-    print(f"MLflow UI on http://{arguments.host}:{arguments.port}; stop it with Ctrl-C", flush=True)
+    page = f"http://{arguments.host}:{arguments.port}{runs_page(Path.cwd())}"
+    print(f"MLflow UI: {page}\nStop it with Ctrl-C.", flush=True)
     command = ["mlflow", "ui", "--backend-store-uri", uri, "--host", arguments.host, "--port", str(arguments.port)]
     os.execv(sys.executable, [sys.executable, "-m", *command])
 

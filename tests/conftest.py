@@ -1,6 +1,7 @@
 """What several tests share: small synthesised data, a workspace in which the pipeline has run."""
 
 import os
+import re
 import sys
 
 import numpy as np
@@ -45,15 +46,23 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def ui(finished, tmp_path_factory):
-    """The address of `audiornn ui` on the finished workspace."""
+def runs_page(finished, tmp_path_factory):
+    """The page that `audiornn ui` names, when it serves the finished workspace."""
     workspace, _ = finished
     port = free_port()
     command = [sys.executable, "-m", "audiornn.cli", "ui", "--port", str(port)]
     env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")} | {"MLFLOW_WORKERS": "1"}
     log = tmp_path_factory.mktemp("ui") / "log.txt"
     with serving(log, command, port, cwd=workspace.root, env=env) as address:
-        yield address
+        page = re.search(r"MLflow UI: (\S+)", log.read_text()).group(1)
+        assert page.startswith(f"{address}/#/experiments/")
+        yield page
+
+
+@pytest.fixture(scope="session")
+def ui(runs_page):
+    """The address of `audiornn ui` on the finished workspace."""
+    return runs_page.split("/#/")[0]
 
 
 @pytest.fixture(scope="session")
