@@ -1,7 +1,7 @@
 """From a trained model to clips that can be listened to: prompts, decoding, levels, wav files."""
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,10 +13,9 @@ from tqdm import tqdm
 from audiornn import audio, codec, diagnostics, sampling
 from audiornn.diagnostics import Diagnosis, Reference, dbfs
 from audiornn.errors import AudioRNNError
-from audiornn.files import read_json
 from audiornn.models.base import AudioModel
 from audiornn.params import Generate, validate
-from audiornn.shards import read_manifest
+from audiornn.parts import Part
 
 TEST = "test"  # the prompt that means: pieces of the test part
 SHOWN = 3  # clips in the figure beside the real audio
@@ -27,12 +26,14 @@ SILENT_RMS = 1e-3  # -60 dBFS: a prompt below it says nothing
 class Clip:
     """A generated clip.
 
-    `wave` is float [n] in [-1, 1], ready to play; `gain` the factor that made its peak safe, 1 where none was needed.
+    `codes` are uint8 [n] as the model made them; `wave` is float [n] in [-1, 1], ready to play; `gain` the factor that
+    made its peak safe, 1 where none was needed.
     """
 
     name: str
     temperature: sampling.Temperature
     sample_rate: int
+    codes: NDArray[np.uint8]
     wave: NDArray[np.float64]
     gain: float
 
@@ -68,76 +69,24 @@ class Clip:
         return path
 
 
-class TestPart:
-    """The codes of the test part, for prompts and for comparison.
-
-    Parameters
-    ----------
-    encoded, shards
-        Folders that the encode and the shard stage wrote.
-    settings
-        The codec's settings, as stored with a model.
-    """
-
-    __test__ = False  # not a test case, whatever its name
-
-    def __init__(self, encoded: str | Path, shards: str | Path, settings: dict[str, Any]) -> None:
-        self.settings = settings
-        files = {r["name"]: r["file"] for r in read_json(Path(encoded) / "manifest.json")["recordings"]}
-        self.ranges: list[NDArray[np.uint8]] = [
-            np.load(Path(encoded) / files[piece["recording"]], mmap_mode="r")[piece["start"] : piece["stop"]]
-            for piece in read_manifest(shards)["parts"]["test"]["ranges"]
-        ]
-
-    def prompts(self, count: int, samples: int, seed: int) -> NDArray[np.uint8]:
-        """Pieces uint8 [count, samples] drawn at random from where there is sound.
-
-        Of eight drawn pieces the loudest is taken: the pauses between words would prompt silence.
-
-        Raises
-        ------
-        AudioRNNError
-            If no test recording is long enough.
-        """
-        long = [codes for codes in self.ranges if len(codes) >= samples]
-        if not long:
-            rate = self.settings["sample_rate"]
-            longest = max(len(codes) for codes in self.ranges) / rate
-            raise AudioRNNError(
-                f"generate.prompt_seconds is {samples / rate:g}, but the longest test recording has {longest:.2f} s"
-            )
-        random = np.random.default_rng(seed)
-        weights = np.array([len(codes) for codes in long], np.float64)
-        chosen = []
-        for _ in range(count):
-            pieces = []
-            for _ in range(8):
-                codes = long[random.choice(len(long), p=weights / weights.sum())]
-                start = random.integers(len(codes) - samples + 1)
-                pieces.append(np.asarray(codes[start : start + samples]))
-            chosen.append(max(pieces, key=lambda piece: float(np.sum(codec.expand(piece) ** 2))))
-        return np.stack(chosen)
-
-    def waves(self) -> Iterator[NDArray[np.float64]]:
-        """The recordings of the test part, float [n] each, decoded and without DC, as clips are."""
-        rate, highpass_hz = self.settings["sample_rate"], self.settings["highpass_hz"] or 20.0
-        for codes in self.ranges:
-            wave = codec.decode(codes, self.settings["preemphasis"])
-            yield audio.Resampler(rate, rate, highpass_hz)(wave)
-
-    def example(self, seconds: float, seed: int) -> NDArray[np.float64]:
-        """Real audio float [n], decoded from codes as generated audio is; as long as the test part allows."""
-        samples = round(seconds * self.settings["sample_rate"])
-        order = np.random.default_rng(seed).permutation(len(self.ranges))
-        codes = np.concatenate([self.ranges[i] for i in order])[:samples]
-        return codec.decode(codes, self.settings["preemphasis"])
-
-
-def diagnose(made: Sequence[Clip], source: TestPart) -> list[Diagnosis]:
+def diagnose(made: Sequence[Clip], source: Part) -> list[Diagnosis]:
     """What is abnormal about each clip, next to the real audio of the test part."""
     rate = source.settings["sample_rate"]
     reference = Reference.of(source.waves(), rate)
     return [diagnostics.diagnose(clip.wave, rate, reference) for clip in made]
+
+
+def describe(made: Sequence[Clip], diagnoses: Sequence[Diagnosis]) -> dict[str, dict[str, Any]]:
+    """Levels, measurements and findings of clips by name; the kinds of findings, and the advice, as one text each."""
+    return {
+        clip.name: {
+            **diagnosis.as_dict(),
+            **clip.levels(),
+            "findings": ", ".join(finding.kind for finding in diagnosis.findings) or "none",
+            "advice": " ".join(finding.advice for finding in diagnosis.findings),
+        }
+        for clip, diagnosis in zip(made, diagnoses, strict=True)
+    }
 
 
 def file_prompt(path: str | Path, seconds: float, settings: dict[str, Any], offset: float = 0.0) -> NDArray[np.uint8]:
@@ -257,7 +206,9 @@ def make(
     for i, (temperature, stream) in enumerate(zip(heat, codes, strict=True)):
         before = np.zeros(0, np.uint8) if prompts is None else prompts[i]
         wave, gain = decode(stream, before, settings, p.level)
-        made.append(Clip(f"{i + 1:02d}-temperature-{_shown(temperature, '-to-')}", temperature, rate, wave, gain))
+        made.append(
+            Clip(f"{i + 1:02d}-temperature-{_shown(temperature, '-to-')}", temperature, rate, stream, wave, gain)
+        )
     return made, speed
 
 

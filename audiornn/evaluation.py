@@ -1,7 +1,7 @@
 """How well a model predicts: bits per sample, accuracy, top-5 accuracy."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,20 +44,26 @@ def predict(model: AudioModel, codes: Any, targets: Any, context: int, training:
     return logits, tf.cast(codes[:, context:], tf.int32), target_mask(targets, span)
 
 
+def marks(logits: Any, labels: Any) -> tuple:
+    """Nats, whether the code was the likeliest, and whether it was among five, float32 [batch, span] each.
+
+    Parameters
+    ----------
+    logits
+        float32 [batch, span, 256].
+    labels
+        The codes that came, int32 [batch, span].
+    """
+    nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    likeliest = tf.cast(tf.math.top_k(logits, 5).indices == labels[..., None], tf.float32)
+    return nats, likeliest[..., 0], tf.reduce_max(likeliest, -1)
+
+
 def sums(model: AudioModel, codes: Any, targets: Any, context: int) -> Any:
     """Nats, hits, hits among five, and targets of a batch, float32 [4]; arguments as of `predict`."""
     logits, labels, mask = predict(model, codes, targets, context)
-    nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    likeliest = tf.math.top_k(logits, 5).indices == labels[..., None]
     weight = tf.cast(mask, tf.float32)
-    return tf.stack(
-        [
-            tf.reduce_sum(nats * weight),
-            tf.reduce_sum(tf.cast(likeliest[..., 0], tf.float32) * weight),
-            tf.reduce_sum(tf.cast(tf.reduce_any(likeliest, -1), tf.float32) * weight),
-            tf.reduce_sum(weight),
-        ]
-    )
+    return tf.stack([*(tf.reduce_sum(mark * weight) for mark in marks(logits, labels)), tf.reduce_sum(weight)])
 
 
 def score(data: "tf.data.Dataset", score_batch: Callable[[Any, Any], Any]) -> dict[str, float]:
@@ -65,18 +71,24 @@ def score(data: "tf.data.Dataset", score_batch: Callable[[Any, Any], Any]) -> di
     total = np.zeros(4)
     for codes, targets in data:
         total += score_batch(codes, targets).numpy()
-    nats, hits, top5, count = total.tolist()
+    return scores(*total.tolist())
+
+
+def scores(nats: float, hits: float, top5: float, targets: float) -> dict[str, float]:
+    """What sums over so many targets mean; see `score`."""
     return {
-        "bits_per_sample": nats / count / math.log(2),
-        "accuracy": hits / count,
-        "top5_accuracy": top5 / count,
-        "targets": int(count),
+        "bits_per_sample": nats / targets / math.log(2),
+        "accuracy": hits / targets,
+        "top5_accuracy": top5 / targets,
+        "targets": int(targets),
     }
 
 
-def evaluate(model: AudioModel, folder: str | Path, batch: int | None = None) -> dict[str, dict[str, float]]:
-    """Score a model on the validation and test part of a folder of shards; the state starts anew in each window."""
+def evaluate(
+    model: AudioModel, folder: str | Path, batch: int | None = None, parts: Sequence[str] = ("validation", "test")
+) -> dict[str, dict[str, float]]:
+    """Score a model on parts of a folder of shards; the state starts anew in each window."""
     manifest = shards.read_manifest(folder)
     batch = batch or default_batch(manifest["context"] + manifest["span"])
     score_batch = tf.function(lambda codes, targets: sums(model, codes, targets, manifest["context"]))
-    return {part: score(shards.read(folder, part, batch), score_batch) for part in ("validation", "test")}
+    return {part: score(shards.read(folder, part, batch), score_batch) for part in parts}

@@ -2,27 +2,37 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, PercentFormatter
 from numpy.typing import NDArray
 from scipy import signal
 
 from audiornn.files import atomic_file
 
+if TYPE_CHECKING:
+    from audiornn.analysis import ContextPoint, Passage, Reliability
+
 matplotlib.use("Agg")
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"  # told apart by colour-blind people too (Okabe & Ito)
+# Told apart by colour-blind people too (Okabe & Ito)
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#555555"
 FLOOR_DB = -100.0  # lowest level of spectrograms, in dB relative to full scale
 RANGE_DB = 80.0
+CLIP_TOP_DB = -10.0  # top of the scale where it may not depend on the clip
 
 
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG, atomically and without the time of writing."""
     with atomic_file(path) as partial:
-        figure.savefig(partial, dpi=120, facecolor="white", metadata={"Software": None})
+        write(figure, partial)
+
+
+def write(figure: Figure, file: Any, dpi: int = 120) -> None:
+    """Write a figure as PNG to a path or an open file; the same figure gives the same bytes each time."""
+    figure.savefig(file, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
 
 
 def curves(history: Sequence[Mapping[str, float]], code_entropy: float | None = None) -> Figure:
@@ -56,10 +66,168 @@ def curves(history: Sequence[Mapping[str, float]], code_entropy: float | None = 
         if name == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set(xlabel="epoch", ylabel=label, title=f"{name.capitalize()} by epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.margins(x=0.04)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=epochs[-1] >= 2))
+        axes.set_xlim(0, 1.04 * epochs[-1])
         axes.grid(alpha=0.3)
         axes.legend()
+    return figure
+
+
+def context_curve(curve: Sequence["ContextPoint"], trained: int, code_entropy: float | None = None) -> Figure:
+    """Bits per sample against the number of past codes that the model sees, with its standard error.
+
+    Parameters
+    ----------
+    curve
+        As of `audiornn.analysis.context_curve`.
+    trained
+        The training context, marked where the curve reaches it.
+    code_entropy
+        Entropy of a single code in bits: what is possible with no context at all.
+    """
+    contexts = [point.context for point in curve]
+    bits = np.array([point.bits_per_sample for point in curve])
+    errors = np.array([point.standard_error for point in curve])
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    axes = figure.subplots()
+    axes.fill_between(contexts, bits - errors, bits + errors, color=BLUE, alpha=0.25, lw=0, label="± standard error")
+    axes.plot(contexts, bits, "o-", color=BLUE, markersize=4, label=f"test part, {curve[0].targets} targets")
+    if trained <= contexts[-1]:
+        axes.axvline(trained, color=ORANGE, linestyle="--", label=f"training context, {trained} codes")
+    if code_entropy:
+        axes.axhline(code_entropy, color=GREY, linestyle=":", label="entropy of a single code")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set(
+        xlabel="codes since the state was reset",
+        ylabel="loss (bits per sample)",
+        title="What the model gains from a longer context",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def calibration(likeliest: "Reliability", every: "Reliability") -> Figure:
+    """Predicted probability against observed frequency, for the likeliest code and for every code; counts below."""
+    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    axes = figure.subplots(2, 2, height_ratios=[3, 1], sharex="col")
+    figure.suptitle("Do codes come as often as the model says?")
+    for column, (found, title, logarithmic) in enumerate(
+        ((likeliest, f"the likeliest code, mean gap {likeliest.error:.3f}", False), (every, "any code", True))
+    ):
+        held = found.counts > 0
+        counts, predicted = found.counts[held], found.predicted[held] / found.counts[held]
+        observed = found.observed[held] / counts
+        error = np.sqrt(np.maximum(observed * (1 - observed), 1e-12) / counts)
+        lowest = max(found.edges[1], 1e-9) / 3 if logarithmic else 0.0
+        above, below = axes[0, column], axes[1, column]
+        above.plot([lowest, 1], [lowest, 1], ":", color=GREY, label="as often as predicted")
+        seen = observed > 0 if logarithmic else slice(None)
+        above.errorbar(
+            predicted[seen], observed[seen], error[seen], fmt="o-", ms=4, color=BLUE, capsize=2, label="observed"
+        )
+        edges = np.maximum(found.edges, lowest)
+        if logarithmic:
+            above.set(xscale="log", yscale="log")
+        above.set(xlim=(lowest, 1), ylim=(lowest, 1.02), title=title, ylabel="observed frequency")
+        above.grid(alpha=0.3)
+        above.legend(loc="upper left")
+        below.stairs(found.counts, edges, fill=True, color=BLUE, alpha=0.6, baseline=0.5)
+        below.set(yscale="log", ylim=(0.5, 3 * max(1, found.counts.max())), xlabel="predicted probability")
+        below.set_ylabel("predictions")
+        below.grid(alpha=0.3)
+    return figure
+
+
+def passages(found: Sequence["Passage"], sample_rate: int) -> Figure:
+    """The loss over the spectrogram of passages side by side, on the same scales."""
+    smooth = max(1, round(0.01 * sample_rate))
+    spectra = [spectrogram(passage.wave, sample_rate) for passage in found]
+    top = max(float(level.max()) for _, _, level in spectra)
+    highest = max(float(np.max(passage.bits)) for passage in found)
+    seconds = max(len(passage.wave) for passage in found) / sample_rate
+    figure = Figure(figsize=(4.8 * len(found) + 1, 6), layout="constrained")
+    figure.suptitle(f"Loss of each code of the test part's best and worst predicted {seconds:.2g} s")
+    axes = figure.subplots(2, len(found), squeeze=False, sharex=True, sharey="row")
+    image: Any = None
+    for column, (passage, (times, frequencies, level)) in enumerate(zip(found, spectra, strict=True)):
+        above, below = axes[:, column]
+        time = np.arange(len(passage.bits)) / sample_rate
+        width = min(smooth, len(passage.bits))
+        above.plot(time, passage.bits, color=BLUE, lw=0.3, alpha=0.5, label="each code")
+        mean = np.convolve(passage.bits, np.ones(width) / width, "valid")
+        above.plot(time[width // 2 :][: len(mean)], mean, color=ORANGE, label="mean over 10 ms")
+        place = f"recording {passage.recording + 1}, from {passage.start / sample_rate:.2f} s"
+        above.set(title=f"{passage.title}: {np.mean(passage.bits):.2f} bits per sample\n({place})")
+        above.set(xlim=(0, seconds), ylim=(0, 1.2 * highest))
+        above.grid(alpha=0.3)
+        image = below.pcolormesh(
+            times, frequencies / 1000, level, cmap="magma", vmin=top - RANGE_DB, vmax=top, rasterized=True
+        )
+        below.set(xlabel="time (s)", ylim=(0, sample_rate / 2000), facecolor="black")
+    axes[0, 0].set_ylabel("loss (bits)")
+    axes[0, 0].legend(loc="upper right", ncols=2)
+    axes[1, 0].set_ylabel("frequency (kHz)")
+    figure.colorbar(image, ax=axes[1], label="level (dB re full scale)", pad=0.01)
+    return figure
+
+
+def code_distributions(real: NDArray[Any], others: Mapping[str, NDArray[Any]]) -> Figure:
+    """How often each code is used: in real audio as an area, elsewhere as lines.
+
+    Parameters
+    ----------
+    real
+        Counts [256] in the test part.
+    others
+        Counts [256] by the texts of the legend, at most four of them.
+    """
+    figure = Figure(figsize=(9, 4.8), layout="constrained")
+    axes = figure.subplots()
+    codes = np.arange(len(real))
+    axes.fill_between(codes, real / real.sum(), color=GREY, alpha=0.35, lw=0, step="mid", label="real (test part)")
+    for (name, counts), colour, style in zip(
+        others.items(), (BLUE, ORANGE, GREEN, PURPLE), ("-", "--", "-.", ":"), strict=False
+    ):
+        axes.step(codes, counts / counts.sum(), where="mid", color=colour, linestyle=style, lw=1.1, label=name)
+    axes.set(
+        xlabel="code (128: silence, 0 and 255: full scale after pre-emphasis)",
+        ylabel="share of all codes",
+        title="How often each code is used",
+        xlim=(0, len(real) - 1),
+    )
+    axes.set_yscale("log", nonpositive="clip")
+    axes.set_ylim(0.5 / real.sum(), 1)
+    axes.xaxis.set_major_locator(MultipleLocator(32))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def clip(wave: NDArray[Any], sample_rate: int, title: str) -> Figure:
+    """Waveform above spectrogram of a single wave, on scales that do not depend on it: clips can be laid side by side.
+
+    Parameters
+    ----------
+    wave
+        Float [n] in [-1, 1].
+    sample_rate
+        In Hz.
+    """
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure.suptitle(title)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2])
+    seconds = max(len(wave), 1) / sample_rate
+    above.plot(np.arange(len(wave)) / sample_rate, wave, color=BLUE, linewidth=0.5)
+    above.set(xlim=(0, seconds), ylim=(-1.05, 1.05), ylabel="amplitude\n(full scale = 1)")
+    above.grid(alpha=0.3)
+    times, frequencies, level = spectrogram(wave, sample_rate)
+    image = below.pcolormesh(
+        times, frequencies / 1000, level, cmap="magma", vmin=CLIP_TOP_DB - RANGE_DB, vmax=CLIP_TOP_DB, rasterized=True
+    )
+    below.set(xlabel="time (s)", ylabel="frequency (kHz)", ylim=(0, sample_rate / 2000), facecolor="black")
+    figure.colorbar(image, ax=below, label="level (dB re full scale)", pad=0.01)
     return figure
 
 

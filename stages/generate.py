@@ -5,16 +5,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn import clips, figures, models, tracking
+from audiornn import analysis, audio, clips, figures, models, shards, tracking
 from audiornn.files import atomic_folder, write_json
 from audiornn.params import Generate, Params
+from audiornn.parts import REAL, Part
 from stages.common import WORKSPACE, locate, run
 
 MODEL, ENCODED, SHARDS, OUTPUT = Path("models"), Path("data/encode"), Path("data/shard"), Path("generated")
-FIGURE, METRICS = "figures/generated.png", "metrics/generate.json"
+GENERATED, CODES, METRICS = "figures/generated.png", "figures/codes.png", "metrics/generate.json"
 
 
-def prompts(p: Generate, source: clips.TestPart) -> NDArray[np.uint8] | None:
+def prompts(p: Generate, source: Part) -> NDArray[np.uint8] | None:
     """Codes [clips, n] to continue."""
     streams = len(p.temperature) * p.count
     if p.prompt is None:
@@ -27,27 +28,41 @@ def prompts(p: Generate, source: clips.TestPart) -> NDArray[np.uint8] | None:
 
 def main(p: Params) -> None:
     model = models.load(MODEL)
-    source = clips.TestPart(ENCODED, SHARDS, model.settings["codec"])
+    source = Part(ENCODED, SHARDS, model.settings["codec"])
+    rate = model.settings["codec"]["sample_rate"]
     made, speed = clips.make(model, p.generate, prompts(p.generate, source), progress=True)
+    example = source.example(p.generate.seconds, p.generate.seed)
+    real = clips.decode(example, example[:0], model.settings["codec"])[0]
     with atomic_folder(OUTPUT) as folder:
         for clip in made:
             clip.write(folder)
-    rate = model.settings["codec"]["sample_rate"]
-    shown = {"real (test part)": source.example(p.generate.seconds, p.generate.seed)}
-    for clip in made:  # the first at each temperature
-        if len(shown) <= clips.SHOWN:
-            shown.setdefault(clip.title, clip.wave)
-    figures.save(figures.compare_audio(shown, rate, f"Real and generated audio, {rate} Hz"), FIGURE)
-    metrics = {"samples_per_second": speed, "real_time_factor": speed / rate / len(made)}
+        (folder / REAL.parent).mkdir()
+        with audio.WaveWriter(folder / REAL, rate, "PCM_16") as writer:
+            writer(real)
+    first = {clip.title: clip for clip in reversed(made)}  # at each temperature
+    shown = {clip.title: clip for clip in made if clip is first[clip.title]}
+    shown = dict(list(shown.items())[: clips.SHOWN])
+    waves = {"real (test part)": real} | {title: clip.wave for title, clip in shown.items()}
+    figures.save(figures.compare_audio(waves, rate, f"Real and generated audio, {rate} Hz"), GENERATED)
+    usual = np.array(shards.read_manifest(SHARDS)["parts"]["test"]["code_counts"])
+    counts = {f"real, {len(example) / rate:.3g} s": analysis.count(example)}
+    counts |= {title: analysis.count(clip.codes) for title, clip in shown.items()}
+    counts = {f"{name} ({analysis.divergence(usual, n):.3f} bits)": n for name, n in counts.items()}
+    figures.save(figures.code_distributions(usual, counts), CODES)
+    metrics = {
+        "samples_per_second": speed,
+        "real_time_factor": speed / rate / len(made),
+        "code_divergence": analysis.divergence(usual, sum(analysis.count(clip.codes) for clip in made)),
+        "real_code_divergence": analysis.divergence(usual, analysis.count(example)),
+    }
     diagnoses = clips.diagnose(made, source)
-    described = {}
-    for clip, diagnosis in zip(made, diagnoses, strict=True):
-        kinds = ", ".join(finding.kind for finding in diagnosis.findings)
-        described[clip.name] = {**diagnosis.as_dict(), **clip.levels(), "findings": kinds or "none"}
+    described = clips.describe(made, diagnoses)
+    for clip in made:
+        described[clip.name]["code_divergence"] = analysis.divergence(usual, analysis.count(clip.codes))
     write_json(METRICS, {**metrics, "clips": described})
     log = tracking.reopen(WORKSPACE, MODEL)
     log.metrics({f"generate.{key}": value for key, value in metrics.items()})
-    for artifact, place in ((OUTPUT, "generated"), (FIGURE, "figures"), (METRICS, "metrics")):
+    for artifact, place in ((OUTPUT, "generated"), (GENERATED, "figures"), (CODES, "figures"), (METRICS, "metrics")):
         log.artifact(artifact, place)
     for clip, diagnosis in zip(made, diagnoses, strict=True):
         print(f"{OUTPUT / clip.name}.wav: {clip.describe()}\n{diagnosis.describe()}")

@@ -5,7 +5,7 @@ import pytest
 import soundfile as sf
 from scipy import stats
 
-from audiornn import audio, clips, codec, fused, kernels, models, sampling, shards, synthesis
+from audiornn import audio, clips, codec, fused, kernels, models, parts, sampling, shards, synthesis
 from audiornn.backend import keras
 from audiornn.errors import AudioRNNError
 from audiornn.files import write_json
@@ -233,9 +233,9 @@ def test_part(tmp_path):
     folder.mkdir()
     from audiornn.corpus import Range
 
-    parts = {part: [Range(f"r{i}", 0, len(codes[f"r{i}"]))] for i, part in enumerate(("train", "validation", "test"))}
-    shards.write(folder, codes, parts, context=64, span=512, shift=512)
-    return clips.TestPart(encoded, folder, SETTINGS["codec"]), codes["r2"]
+    ranges = {part: [Range(f"r{i}", 0, len(codes[f"r{i}"]))] for i, part in enumerate(("train", "validation", "test"))}
+    shards.write(folder, codes, ranges, context=64, span=512, shift=512)
+    return parts.Part(encoded, folder, SETTINGS["codec"]), codes["r2"]
 
 
 def test_clips_are_as_many_as_long_and_as_loud_as_they_say(model, test_part, tmp_path):
