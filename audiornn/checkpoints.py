@@ -19,7 +19,8 @@ from audiornn.files import atomic_file
 
 KEPT = 3  # the last checkpoint, and some before it, should it turn out damaged
 # Modules of which no training depends
-APART = {"audio", "cli", "clips", "corpus", "diagnostics", "figures", "inspection", "sampling", "synthesis", "tracking"}
+APART = {"analysis", "audio", "cli", "clips", "corpus", "diagnostics", "figures", "inspection", "listening", "parts"}
+APART |= {"report", "sampling", "synthesis", "tracking"}
 
 
 def identity(params: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
@@ -28,7 +29,7 @@ def identity(params: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     Parameters
     ----------
     params
-        The `train` section. How often checkpoints are made does not matter.
+        The `train` section. How often checkpoints and clips to listen to are made does not matter.
     manifest
         Of the shards.
     """
@@ -39,7 +40,7 @@ def identity(params: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     sources = [file for file in root.rglob("*.py") if file.stem not in APART]
     code = sorted((str(file.relative_to(root)), hashlib.sha256(file.read_bytes()).hexdigest()) for file in sources)
     libraries = {library.__name__: library.__version__ for library in (keras, np, tf)}
-    settings = {key: value for key, value in params.items() if not key.startswith("checkpoint_")}
+    settings = {key: value for key, value in params.items() if not key.startswith(("checkpoint_", "listen_"))}
     layout = {key: manifest[key] for key in ("digest", "context", "span")}
     whole = json.dumps([settings, layout, code, libraries], sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()[:16]

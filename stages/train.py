@@ -3,10 +3,10 @@
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from audiornn import checkpoints, distribution, shards, tracking, training
+from audiornn import checkpoints, distribution, listening, shards, tracking, training
 from audiornn.files import write_json
+from audiornn.models.base import AudioModel
 from audiornn.params import Params
 from stages.common import WORKSPACE, run
 
@@ -32,11 +32,17 @@ def main(p: Params) -> None:
         log.metrics({f"encode.{key}": value for key, value in manifest["encode_metrics"].items()})
         log.artifact(INPUT / shards.MANIFEST, "data")
 
-        def on_epoch(epoch: training.Epoch, _: Any) -> None:
+        listener = listening.Listener(INPUT, p.train, lambda folder: log.artifact(folder, "listening"))
+
+        def on_epoch(epoch: training.Epoch, model: AudioModel) -> None:
             log.metrics(asdict(epoch), step=epoch.step if p.train.evaluate_steps else math.ceil(epoch.epoch))
+            log.metrics({"loss/validation": epoch.validation_loss}, step=epoch.step)
+            listener(epoch, model)
 
         def on_steps(points: list[training.Point]) -> None:
-            log.curves({point.step: asdict(point) for point in points}, prefix="step.")
+            curves = {point.step: asdict(point) for point in points}
+            log.curves({step: {"loss/training": curve.pop("loss")} for step, curve in curves.items()})
+            log.curves(curves, prefix="step.")
 
         model, result = training.train(
             INPUT,
@@ -60,6 +66,9 @@ def main(p: Params) -> None:
         }
         write_json("metrics/train.json", metrics)
         log.metrics({key: value for key, value in metrics.items() if key != "diverged"})
+        log.metrics(
+            {"listen.share": listener.share, "listen.seconds": listener.seconds, "listen.clips": listener.count}
+        )
         log.tags({"stopped": result.stopped, "diverged": result.diverged})
         log.artifact(OUTPUT, "model")
         log.artifact(HISTORY, "metrics")

@@ -51,7 +51,7 @@ def test_killed_and_run_again_it_ends_with_the_weights_of_an_undisturbed_run(fin
     client, runs = workspace.store()
     disturbed, undisturbed = runs[before:]
     assert disturbed.info.status == "FINISHED"
-    for name in ("validation_loss", "step.loss", "step.gradient_norm", "step.learning_rate"):
+    for name in ("validation_loss", "loss/training", "step.gradient_norm", "step.learning_rate"):
         one, other = (
             [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
             for run in (disturbed, undisturbed)
