@@ -52,5 +52,5 @@ lock: ## renew Pipfile.lock from pyproject.toml and Pipfile
 	  p.write_text(json.dumps(c, indent=4, sort_keys=True) + "\n")'
 
 clean: ## remove the environment and all that the pipeline made (not the MLflow store, not the DVC cache)
-	rm -rf .venv .pipenv data models generated figures .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build
+	rm -rf .venv .pipenv data models generated passages figures report.html .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build
 	find . -name __pycache__ -not -path './.dvc/*' -prune -exec rm -rf {} +

@@ -135,6 +135,7 @@ class Train(Section):
     divergence_bits: Annotated[float, Field(gt=0)] = 3.0
     checkpoint_minutes: Annotated[float, Field(gt=0)] | None = 2.0
     checkpoint_steps: Count | None = None
+    listen_every: Annotated[float, Field(gt=0)] | None = 1.0
     seed: Seed = 0
 
     @model_validator(mode="before")
@@ -171,6 +172,13 @@ class Train(Section):
 
 class Evaluate(Section):
     batch: Count | None = None
+    context_targets: Annotated[int, Field(ge=2)] = 512
+    seed: Seed = 0
+
+
+class Report(Section):
+    clips: Annotated[int, Field(ge=0)] = 8
+    seconds: Annotated[float, Field(gt=0)] = 30.0
 
 
 Heat = Annotated[float, Field(ge=0, le=10)]
@@ -228,6 +236,7 @@ class Params(Section):
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     generate: Generate = Generate()
+    report: Report = Report()
 
 
 def load(path: str | Path = "params.yaml") -> Params:

@@ -11,10 +11,14 @@ ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 # What no output depends on: errors, how files are written, where compiled code is kept, what is logged. Parameters are
 # read by params.py.
-APART = {"audiornn/__init__.py", *(f"audiornn/{name}.py" for name in ("errors", "files", "jit", "params", "tracking"))}
+APART = {
+    "audiornn/__init__.py",
+    *(f"audiornn/{name}.py" for name in ("errors", "files", "jit", "listening", "params", "tracking")),
+}
 # Imports of mere names and types, or for what no stage asks for.
 HARMLESS = {
     ("audiornn/diagnostics.py", "audiornn/corpus.py"),
+    ("audiornn/figures.py", "audiornn/analysis.py"),
     ("audiornn/shards.py", "audiornn/backend.py"),
     ("audiornn/shards.py", "audiornn/codec.py"),
     ("audiornn/shards.py", "audiornn/corpus.py"),
@@ -22,11 +26,14 @@ HARMLESS = {
 }
 # Modules that are chosen by a name at run time.
 CHOSEN = {"audiornn/models/__init__.py": "audiornn/models/*.py", "audiornn/sampling.py": "audiornn/fused*.py"}
+CHOSEN["audiornn/report.py"] = "audiornn/report.html"
 
 
 @cache
 def imports(path):
     """Files of the library that a file imports, wherever in it."""
+    if not path.endswith(".py"):
+        return set()
     found = {str(chosen.relative_to(ROOT)) for chosen in ROOT.glob(CHOSEN.get(path, " "))}
     for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("audiornn"):

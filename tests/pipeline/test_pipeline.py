@@ -3,15 +3,18 @@
 import csv
 import json
 import re
+import shutil
+import sys
 
 import numpy as np
 import pytest
 import soundfile as sf
 
-from tests.workspace import clone
+from tests.workspace import Workspace, clone
 
 pytestmark = pytest.mark.pipeline
-STAGES = ["corpus", "resample", "encode", "shard", "train", "evaluate", "generate"]
+FIGURES = ["calibration", "codes", "context", "curves", "generated", "passages"]
+STAGES = ["corpus", "resample", "encode", "shard", "train", "evaluate", "generate", "report"]
 
 
 def metrics(workspace, stage):
@@ -30,7 +33,7 @@ def test_the_pipeline_runs_from_nothing_to_audio(finished):
     wave, rate = sf.read(wavs[0])
     assert (rate, len(wave)) == (8000, 2000)
     assert 0 < np.abs(wave).max() < 1
-    for figure in ("curves", "generated"):
+    for figure in FIGURES:
         assert (workspace.root / f"figures/{figure}.png").read_bytes().startswith(b"\x89PNG")
     assert not list(workspace.root.rglob("*.partial*"))
 
@@ -60,7 +63,12 @@ def test_the_metrics_have_their_names_and_make_sense(finished):
     for part in ("validation", "test"):
         assert 0 < scores[part]["bits_per_sample"] < 8
         assert 0 <= scores[part]["accuracy"] <= scores[part]["top5_accuracy"] <= 1
-    clip = metrics(workspace, "generate")["clips"]["01-temperature-1"]
+    assert 0 <= scores["test"]["calibration_error"] < 0.5
+    made = metrics(workspace, "generate")
+    assert 0 < made["code_divergence"] <= 1
+    assert 0 < made["real_code_divergence"] <= 1
+    clip = made["clips"]["01-temperature-1"]
+    assert clip["code_divergence"] == pytest.approx(made["code_divergence"])
     assert clip["seconds"] == 0.25
     assert clip["findings"] == "too-short"  # a quarter of a second cannot be judged by its sound
     assert -60 < clip["rms_dbfs"] < clip["peak_dbfs"] < 0
@@ -97,10 +105,74 @@ def test_one_pipeline_run_is_one_mlflow_run_with_everything_in_it(finished):
     def artifacts(path):
         return {item.path for item in client.list_artifacts(run.info.run_id, path)}
 
-    assert artifacts("figures") == {"figures/curves.png", "figures/generated.png"}
+    assert artifacts("figures") == {f"figures/{name}.png" for name in FIGURES}
+    assert artifacts("passages") == {"passages/predicted-best.wav", "passages/predicted-worst.wav"}
     assert "generated/01-temperature-1.wav" in artifacts("generated")
+    assert artifacts("generated/real") == {"generated/real/test-part.wav"}
+    assert artifacts("report") == {"report/report.html"}
     assert {"model/config.json", "model/model.weights.h5"} <= artifacts("model")
     assert run.info.artifact_uri.startswith((workspace.root / "mlartifacts").as_uri())
+
+
+def test_the_context_curve_is_metrics_by_context_and_a_plot(finished):
+    workspace, _ = finished
+    client, runs = workspace.store()
+    with open(workspace.root / "metrics/evaluate-context.csv", encoding="utf-8") as file:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    assert [row["context"] for row in rows] == [1, 2, 4, 8, 16, 32, 64, 128]
+    assert {row["targets"] for row in rows} == {64}
+    for key, column in (("context_bits", "bits_per_sample"), ("context_bits_error", "standard_error")):
+        points = client.get_metric_history(runs[0].info.run_id, key)[: len(rows)]
+        assert [(point.step, point.value) for point in points] == [(row["context"], row[column]) for row in rows]
+    plots = workspace.run("dvc", "plots", "diff", "--json", "--split").stdout
+    assert "metrics/evaluate-context.csv" in plots
+
+
+def test_training_and_validation_loss_have_one_axis_and_listening_its_price(finished):
+    workspace, _ = finished
+    client, runs = workspace.store()
+    run_id = runs[0].info.run_id
+    by_step = {
+        name: [point.step for point in client.get_metric_history(run_id, f"loss/{name}")]
+        for name in ("training", "validation")
+    }
+    steps = metrics(workspace, "train")["steps"]
+    assert by_step["validation"] == [steps // 2, steps]
+    assert by_step["training"] == list(range(20, steps + 1, 20))
+    assert 0 <= runs[0].data.metrics["listen.share"] <= 0.05
+    assert runs[0].data.metrics["listen.clips"] == 0, "seconds of training buy no clip"
+
+
+def test_clips_while_it_learns_are_in_the_run(finished, tmp_path):
+    """As in a long training, in which clips of this length may take their time."""
+    workspace, _ = finished
+    copy = Workspace(tmp_path / "copy")
+    shutil.copytree(workspace.root, copy.root, ignore=shutil.ignore_patterns(".dvc", ".git", "mlruns", "mlflow.db"))
+    generous = "from audiornn import listening as l; l.FIRST, l.SHARE, l.SECONDS = 0, 1, 0.1; "
+    copy.run(sys.executable, "-c", generous + "import runpy; runpy.run_module('stages.train', run_name='__main__')")
+    client, [run] = copy.store()
+    assert run.data.metrics["listen.clips"] == 2
+    assert run.data.metrics["listen.seconds"] > 0
+    steps = json.loads((copy.root / "metrics/train.json").read_text())["steps"]
+    files = {item.path for item in client.list_artifacts(run.info.run_id, "listening")}
+    assert files == {f"listening/step-{n:07d}.{kind}" for n in (steps // 2, steps) for kind in ("png", "wav")}
+    weights = "models/model.weights.h5"
+    assert (copy.root / weights).read_bytes() == (workspace.root / weights).read_bytes(), "unheard, it learned the same"
+
+
+def test_a_run_is_one_page(finished):
+    workspace, _ = finished
+    text = (workspace.root / "report.html").read_text(encoding="utf-8")
+    assert len(text) < 5e6
+    run_id = json.loads((workspace.root / "models/mlflow.json").read_text())["run_id"]
+    commit = workspace.run("git", "rev-list", "--max-parents=0", "HEAD").stdout.strip()
+    scores = metrics(workspace, "evaluate")["test"]
+    for part in (run_id, f"git checkout {commit}", "dvc repro", f"{scores['bits_per_sample']:.3f} bits per sample"):
+        assert part in text, part
+    assert text.count("<audio ") == 1 + 1 + 2  # real, generated, best and worst
+    assert "too short to judge" in text
+    assert "<td><code>64</code></td>" in text
+    assert not re.search("https?://", text)
 
 
 def test_a_trained_model_loads_and_predicts(finished):
@@ -119,8 +191,8 @@ def test_another_temperature_only_generates_and_stays_in_the_run(finished):
     run_id = json.loads((workspace.root / "models/mlflow.json").read_text())["run_id"]
     workspace.set(generate={"temperature": [0.5, 1.5]})
     status = workspace.run("dvc", "status").stdout
-    assert re.findall(r"^(\w+):", status, re.MULTILINE) == ["generate"]
-    assert ran(workspace.run("dvc", "repro").stdout) == ["generate"]
+    assert re.findall(r"^(\w+):", status, re.MULTILINE) == ["generate", "report"]
+    assert ran(workspace.run("dvc", "repro").stdout) == ["generate", "report"]
     client, runs = workspace.store()
     assert len(runs) == before
     clips = {item.path for item in client.list_artifacts(run_id, "generated")}
@@ -134,8 +206,8 @@ def test_another_context_shards_and_trains_but_does_not_resample_or_encode(finis
     weights = (workspace.root / "models/model.weights.h5").read_bytes()
     before = len(workspace.store()[1])
     workspace.set(shard={"context": 32})
-    assert re.findall(r"^(\w+):", workspace.run("dvc", "status").stdout, re.MULTILINE) == ["shard"]
-    assert ran(workspace.run("dvc", "repro").stdout) == ["shard", "train", "evaluate", "generate"]
+    assert re.findall(r"^(\w+):", workspace.run("dvc", "status").stdout, re.MULTILINE) == ["shard", "report"]
+    assert ran(workspace.run("dvc", "repro").stdout) == ["shard", "train", "evaluate", "generate", "report"]
     assert len(workspace.store()[1]) == before + 1
     # Going back takes the results from DVC's cache.
     workspace.set(shard={"context": 64})

@@ -1,0 +1,296 @@
+"""A run on one page: an HTML file that holds all it shows, pictures and sound included, and needs no network."""
+
+import base64
+import csv
+import io
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import soundfile as sf
+import yaml
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from audiornn import audio, figures
+from audiornn.files import read_json
+from audiornn.parts import REAL
+
+TEMPLATE = "report.html"
+WORD, RESERVED = re.compile("[A-Za-z_/][A-Za-z0-9_./-]*"), {"null", "true", "false", "nan", "inf"}  # in Hydra's grammar
+MADE = {"params.yaml", "dvc.lock"}  # files that differ from a commit because a run was made
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A recording on the page: `notes` are lines under its player, `warning` what is abnormal about it."""
+
+    title: str
+    file: Path
+    notes: Sequence[str] = ()
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """Commands that make a run again, and what they do not bring back."""
+
+    commands: Sequence[str]
+    missing: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a report shows.
+
+    Attributes
+    ----------
+    title, run_id
+        Of the run.
+    results
+        Name, value and explanation of each number.
+    params
+        As params.yaml has them.
+    reproduction
+        See `reproduction`.
+    pictures
+        PNG files by name: curves, context, calibration, codes, passages, generated.
+    history, context
+        Rows of the curves.
+    passages, real, clips
+        What there is to hear.
+    omitted
+        How many more clips there are.
+    seconds
+        How much of each recording is on the page.
+    """
+
+    title: str
+    run_id: str
+    results: Sequence[tuple[str, str, str]]
+    params: Mapping[str, Any]
+    reproduction: Reproduction
+    pictures: Mapping[str, Path]
+    history: Sequence[Mapping[str, str]]
+    context: Sequence[Mapping[str, str]]
+    passages: Sequence[Sound]
+    real: Sound
+    clips: Sequence[Sound]
+    omitted: int
+    seconds: float
+
+
+def render(page: Page) -> str:
+    """The page as HTML. All text is escaped; pictures and sound are data URIs."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "picture": lambda name: _data_uri("image/png", page.pictures[name].read_bytes()),
+        "sound": lambda sound: _sound(*_wave(sound.file, page.seconds)),
+        "spectrogram": lambda sound: _spectrogram(*_wave(sound.file, page.seconds), sound.title),
+    }
+    return environment.get_template(TEMPLATE).render(page=page, params=dict(flatten(page.params))) + "\n"
+
+
+def _data_uri(kind: str, content: bytes) -> Markup:
+    return Markup(f"data:{kind};base64,{base64.b64encode(content).decode()}")
+
+
+def _wave(file: Path, seconds: float) -> tuple[NDArray[Any], int]:
+    """The begin of a mono recording, float [n], and its rate in Hz."""
+    with audio.open_audio(file) as opened:
+        return opened.read(round(seconds * opened.samplerate)), opened.samplerate
+
+
+def _sound(wave: NDArray[Any], rate: int) -> Markup:
+    """A wave as wav in a data URI."""
+    held = io.BytesIO()
+    sf.write(held, wave, rate, subtype="PCM_16", format="WAV")
+    return _data_uri("audio/wav", held.getvalue())
+
+
+def _spectrogram(wave: NDArray[Any], rate: int, title: str) -> Markup:
+    """A wave and its spectrogram as PNG in a data URI."""
+    held = io.BytesIO()
+    figures.write(figures.clip(wave, rate, title), held, dpi=80)
+    return _data_uri("image/png", held.getvalue())
+
+
+def collect(root: str | Path, run_id: str, clips: int = 8, seconds: float = 30.0) -> Page:
+    """Gather what the stages of a pipeline left in a folder.
+
+    Parameters
+    ----------
+    root
+        The workspace.
+    run_id
+        Of the MLflow run.
+    clips, seconds
+        How many generated clips the page holds at most, and how much of each.
+
+    Raises
+    ------
+    AudioRNNError
+        If a file with numbers is missing.
+    """
+    root = Path(root)
+    params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    codes, train, scores, made = (
+        read_json(root / f"metrics/{name}.json") for name in ("encode", "train", "evaluate", "generate")
+    )
+    names = ("curves", "context", "calibration", "passages", "generated", "codes")
+    sounds = [
+        Sound(name, root / f"generated/{name}.wav", _levels(clip), "" if clip["findings"] == "none" else clip["advice"])
+        for name, clip in made["clips"].items()
+    ]
+    config = read_json(root / "models/config.json")
+    return Page(
+        title=f"{config['model']['name']}, context {config['window']['context']}",
+        run_id=run_id,
+        results=list(_results(codes, train, scores, made)),
+        params=params,
+        reproduction=reproduction(root, params),
+        pictures={name: root / f"figures/{name}.png" for name in names},
+        history=_rows(root / "metrics/history.csv"),
+        context=_rows(root / "metrics/evaluate-context.csv"),
+        passages=[Sound(file.stem.replace("-", " "), file) for file in sorted((root / "passages").glob("*.wav"))],
+        real=Sound("real (test part)", root / "generated" / REAL),
+        clips=sounds[:clips],
+        omitted=len(sounds[clips:]),
+        seconds=seconds,
+    )
+
+
+def _results(
+    codes: Mapping[str, Any], train: Mapping[str, Any], scores: Mapping[str, Any], made: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
+    """Name, value and explanation of the numbers that a reader looks for first."""
+    test = scores["test"]
+    entropy = codes["code_entropy_bits"]
+    yield "Test loss", f"{test['bits_per_sample']:.3f} bits per sample", f"{test['targets']:,} codes; lower is better"
+    yield "Validation loss", f"{scores['validation']['bits_per_sample']:.3f} bits per sample", "of the weights kept"
+    yield "Entropy of a single code", f"{entropy:.3f} bits", "what a model without memory needs"
+    yield "Test accuracy", f"{test['accuracy']:.1%}", f"among the five likeliest: {test['top5_accuracy']:.1%}"
+    yield "Calibration error", f"{test['calibration_error']:.4f}", "mean gap between probability and frequency"
+    yield "Parameters", f"{train['parameters']:,}", "numbers that were learned"
+    kept = f"the weights of epoch {train['best_epoch']:g} are kept"
+    yield "Training", f"{train['steps']:,} updates, {train['epochs']:g} epochs", kept
+    yield "Training speed", f"{train['targets_per_second']:,.0f} targets/s", "without validation"
+    yield (
+        "Generation speed",
+        f"{made['real_time_factor']:.2f} × real time",
+        f"{made['samples_per_second']:,.0f} samples/s",
+    )
+    real = f"real audio of a clip's length: {made['real_code_divergence']:.3f}"
+    yield "Divergence of generated codes", f"{made['code_divergence']:.3f} bits", real
+    if train["diverged"]:
+        yield "Warning", "training diverged", "a lower train.learning_rate or train.clip_norm may help"
+
+
+def _levels(clip: Mapping[str, Any]) -> list[str]:
+    """What was measured of a clip, in lines."""
+    lines = [
+        f"{clip['seconds']:.2f} s, RMS {clip['rms_dbfs']:.1f} dBFS, peak {clip['peak_dbfs']:.1f} dBFS, "
+        f"{clip['silent_share']:.0%} silent",
+        f"flatness {clip['flatness']:.2f}, centroid {clip['centroid_hz']:.0f} Hz, codes {clip['code_divergence']:.3f} "
+        "bits from the test part's",
+    ]
+    if clip["frechet_distance"] is not None:
+        limit = f"real audio stays within {clip['frechet_limit']:.1f} dB"
+        lines.append(f"{clip['frechet_distance']:.1f} dB from the test part; {limit}")
+    return lines
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    """The rows of a csv file, numbers shortened for reading."""
+    with open(file, encoding="utf-8") as opened:
+        return [{key: f"{float(value):.4g}" for key, value in row.items()} for row in csv.DictReader(opened)]
+
+
+# ----------------------------------------------------------------------------------------------------- reproduction
+
+
+def reproduction(root: str | Path, params: Mapping[str, Any]) -> Reproduction:
+    """The commands that make a run again from its commit.
+
+    Parameters
+    ----------
+    root
+        The workspace.
+    params
+        What params.yaml holds; where the commit's differs, the differences become options of `dvc exp run`.
+    """
+    commit = os.environ.get("DVC_EXP_BASELINE_REV") or _git(root, "rev-parse", "HEAD")
+    if not commit:
+        return Reproduction(
+            ["dvc repro"], ["This folder is no Git repository: the code that was used is not recorded."]
+        )
+    base = yaml.safe_load(_git(root, "show", f"{commit}:params.yaml")) or {}
+    changes = overrides(base, params)
+    run = "dvc exp run " + " ".join(f"-S {shlex.quote(change)}" for change in changes) if changes else "dvc repro"
+    changed = [line for line in _git(root, "diff", "--name-only", commit).splitlines() if not _made(line)]
+    missing = [f"Files that differed from the commit: {', '.join(changed)}."] if changed else []
+    return Reproduction([f"git checkout {commit}", run], missing)
+
+
+def _made(file: str) -> bool:
+    return file in MADE or file.startswith("metrics/")
+
+
+def _git(root: str | Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def flatten(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of nested parameters."""
+    for key, value in params.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def overrides(base: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
+    """What `dvc exp run -S` needs to make `params` of `base`, in Hydra's grammar.
+
+    Examples
+    --------
+    >>> overrides({"a": {"b": 1, "c": 2}}, {"a": {"b": None, "d": [0.5, "x y"]}})
+    ['~a.c', 'a.b=null', "++a.d=[0.5,'x y']"]
+    """
+    before, after = dict(flatten(base)), dict(flatten(params))
+    gone = [f"~{key}" for key in before if key not in after]
+    changed = [f"{key}={_hydra(value)}" for key, value in after.items() if key in before and before[key] != value]
+    return [*gone, *changed, *(f"++{key}={_hydra(value)}" for key, value in after.items() if key not in before)]
+
+
+def _hydra(value: Any) -> str:
+    """A value as Hydra reads it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_hydra, value))}]"
+    if isinstance(value, Mapping):
+        return "{}"  # only empty ones are left by `flatten`
+    if isinstance(value, str) and (not WORD.fullmatch(value) or value.lower() in RESERVED):
+        # Backslashes count only before a quote: before the closing one, too.
+        return "'" + re.sub(r"(\\+)$", r"\1\1", re.sub(r"(\\*)'", r"\1\1\\'", value)) + "'"
+    return str(value)

@@ -1,0 +1,23 @@
+"""Put a run on one page that can be read, looked at and listened to without anything else."""
+
+from pathlib import Path
+
+from audiornn import report, tracking
+from audiornn.files import atomic_file, read_json
+from audiornn.params import Params
+from stages.common import WORKSPACE, run
+
+MODEL, REPORT = Path("models"), "report.html"
+
+
+def main(p: Params) -> None:
+    run_id = read_json(MODEL / tracking.RUN_FILE)["run_id"]
+    page = report.collect(".", run_id, p.report.clips, p.report.seconds)
+    with atomic_file(REPORT) as partial:
+        partial.write_text(report.render(page), encoding="utf-8")
+    tracking.reopen(WORKSPACE, MODEL).artifact(REPORT, "report")
+    print(f"{REPORT}: open it in a browser")
+
+
+if __name__ == "__main__":
+    run(main)
