@@ -215,14 +215,14 @@ def run_diagnose(arguments: argparse.Namespace) -> None:
 
 
 def run_ui(arguments: argparse.Namespace) -> None:
-    """`audiornn ui`: become MLflow's server on the store of this folder."""
+    """`audiornn ui`: become MLflow's server on the store of this folder, unless that is a server's."""
     from audiornn.tracking import runs_page, store
 
-    uri = store(Path.cwd())
-    if uri.startswith("http"):
-        raise AudioRNNError(f"MLFLOW_TRACKING_URI is {uri}: that is a server already; open it in a browser")
-    page = f"http://{arguments.host}:{arguments.port}{runs_page(Path.cwd())}"
-    print(f"MLflow UI: {page}\nStop it with Ctrl-C.", flush=True)
+    uri, page = store(Path.cwd()), runs_page(Path.cwd())
+    if uri.startswith("http"):  # a server that runs already
+        print(f"MLflow UI: {uri.rstrip('/')}{page}")
+        return
+    print(f"MLflow UI: http://{arguments.host}:{arguments.port}{page}\nStop it with Ctrl-C.", flush=True)
     command = ["mlflow", "ui", "--backend-store-uri", uri, "--host", arguments.host, "--port", str(arguments.port)]
     os.execv(sys.executable, [sys.executable, "-m", *command])
 
