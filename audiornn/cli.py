@@ -44,7 +44,12 @@ def parser() -> argparse.ArgumentParser:
         "as raw PCM on stdout: audiornn generate --stream | aplay -f S16_LE -r 8000",
     )
     source = generate.add_mutually_exclusive_group()
-    source.add_argument("--model", default="models", metavar="DIR", help="folder of the model (default: %(default)s)")
+    source.add_argument(
+        "--model",
+        default="models",
+        metavar="MODEL",
+        help="folder of the model, or one in MLflow such as models:/audiornn@champion (default: %(default)s)",
+    )
     source.add_argument("--run", metavar="RUN_ID", help="an MLflow run that holds the model")
     generate.add_argument("--seconds", type=float, help="of each clip (default: 4; with --stream: no end)")
     generate.add_argument("--count", type=int, default=1, help="clips at each temperature (default: %(default)s)")
@@ -100,6 +105,34 @@ def parser() -> argparse.ArgumentParser:
     diagnose.add_argument("--reference", metavar="PATH", help="real audio to compare with: a recording or a folder")
     diagnose.add_argument("--json", action="store_true", help="print a JSON list instead of text")
     diagnose.set_defaults(handler=run_diagnose)
+
+    experiment = commands.add_parser(
+        "experiment",
+        help="run a named experiment of experiments/: a sweep, a comparison",
+        description="Run the settings of experiments/NAME.yaml, differences from params.yaml, by DVC in copies of this "
+        "folder. A sweep is an MLflow run with a child a setting and a summary. Run again after an interruption, it "
+        "goes on where it was. Without NAME: list the experiments.",
+    )
+    experiment.add_argument("name", nargs="?", metavar="NAME", help="of a file in experiments/, without .yaml")
+    experiment.add_argument(
+        "-S",
+        "--set-param",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a further difference, such as train.epochs=2; of a swept parameter other values: shard.context=64,128",
+    )
+    experiment.add_argument("--dry-run", action="store_true", help="print DVC's commands, and run none")
+    experiment.set_defaults(handler=run_experiment)
+
+    promote = commands.add_parser(
+        "promote",
+        help="make the model of an MLflow run the champion",
+        description="Register the model of an MLflow run and give it the alias champion: models:/audiornn@champion. "
+        "The evaluate stage does so by itself where a model needs fewer bits per sample on the same validation part.",
+    )
+    promote.add_argument("run", metavar="RUN_ID")
+    promote.set_defaults(handler=run_promote)
 
     ui = commands.add_parser("ui", help="open the MLflow UI on the store of this folder, on 127.0.0.1")
     ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -164,9 +197,9 @@ def run_generate(arguments: argparse.Namespace) -> None:
 
     from audiornn import clips, models
     from audiornn.files import write_json
-    from audiornn.tracking import model_of_run
+    from audiornn.tracking import model_folder
 
-    model = models.load(model_of_run(Path.cwd(), arguments.run) if arguments.run else arguments.model)
+    model = models.load(model_folder(Path.cwd(), arguments.run) if arguments.run else arguments.model)
     prompts = None
     if arguments.prompt:
         piece = clips.file_prompt(arguments.prompt, p.prompt_seconds, model.settings["codec"], p.prompt_offset)
@@ -212,6 +245,32 @@ def run_diagnose(arguments: argparse.Namespace) -> None:
             print(f"{path}: {diagnosis.seconds:.2f} s, {rate} Hz\n{diagnosis.describe()}")
     if arguments.json:
         print(json.dumps(results, indent=2, allow_nan=False))
+
+
+def run_experiment(arguments: argparse.Namespace) -> None:
+    """`audiornn experiment`."""
+    import shlex
+
+    from audiornn import experiments
+
+    if arguments.name is None:
+        for name, experiment in experiments.known().items():
+            print(f"{name:<12} {' '.join(experiment.description.split())}")
+    elif arguments.dry_run:
+        for setting in experiments.plan(arguments.name, arguments.set_param):
+            print(shlex.join(experiments.Dvc(Path.cwd()).command(setting)))
+    else:
+        experiments.run(arguments.name, arguments.set_param)
+
+
+def run_promote(arguments: argparse.Namespace) -> None:
+    """`audiornn promote`."""
+    from audiornn import tracking
+
+    version = tracking.promote(Path.cwd(), arguments.run)
+    print(
+        f"version {version} of {tracking.REGISTERED} is the champion: models:/{tracking.REGISTERED}@{tracking.CHAMPION}"
+    )
 
 
 def run_ui(arguments: argparse.Namespace) -> None:

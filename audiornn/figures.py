@@ -231,6 +231,50 @@ def clip(wave: NDArray[Any], sample_rate: int, title: str) -> Figure:
     return figure
 
 
+def sweep(parameter: str, values: Sequence[Any], columns: Mapping[str, Sequence[float]], title: str) -> Figure:
+    """Bits per sample of a sweep's settings above what their training cost.
+
+    Parameters
+    ----------
+    parameter
+        What was swept.
+    values
+        Its value in each setting. Numbers lie on an axis, a logarithmic one where they span more than a decade; other
+        values stand side by side in their order.
+    columns
+        For each setting `validation_bits_per_sample`, `test_bits_per_sample` and `training_seconds`.
+    """
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    places = np.array(values if numbers else range(len(values)), float)
+    order = np.argsort(places)
+    figure = Figure(figsize=(max(7.0, 1.7 * len(values) + 2), 6.4), layout="constrained")
+    bits, cost = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
+    for part, colour, style in (("validation", ORANGE, "-"), ("test", BLUE, "--")):
+        heights = np.array(columns[f"{part}_bits_per_sample"], float)[order]
+        bits.plot(places[order], heights, color=colour, marker="o", linestyle=style if numbers else "none", label=part)
+    validation = np.array(columns["validation_bits_per_sample"], float)
+    best = int(validation.argmin())
+    bits.plot(places[best], validation[best], "o", ms=13, mfc="none", mec=ORANGE, label="best on validation")
+    bits.set(ylabel="bits per sample (lower is better)", title=f"{title}: how well it predicts, and what that cost")
+    minutes = np.array(columns["training_seconds"], float) / 60
+    if numbers:
+        cost.plot(places[order], minutes[order], color=GREY, marker="s")
+    else:
+        cost.bar(places, minutes, width=0.4, color=GREY)
+        cost.set_xlim(-0.6, len(values) - 0.4)
+    cost.set(xlabel=parameter, ylabel="training time (minutes)", ylim=(0, 1.15 * max(minutes.max(), 1e-3)))
+    if numbers and places.min() > 0 and places.max() > 10 * places.min():
+        cost.set_xscale("log")
+    cost.set_xticks(places, [str(value).replace(" ", "\n") for value in values])
+    cost.minorticks_off()
+    for axes in (bits, cost):
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+    bits.margins(x=0.08)
+    bits.legend()
+    return figure
+
+
 def compare_audio(clips: Mapping[str, NDArray[Any]], sample_rate: int, title: str) -> Figure:
     """Waveform above spectrogram of several waves side by side, all on the same scales.
 

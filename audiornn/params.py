@@ -285,7 +285,7 @@ def _explain(kind: type[Section], problem: dict[str, Any]) -> str:
         return f"unknown key {key}; known keys are {', '.join(_fields(kind, place[:-1]))}"
     if problem["type"] == "model_type":
         return f"{key} is {value!r}, but must be a section with the keys {', '.join(_fields(kind, place))}"
-    message = re.sub("^(Value error, )?((Input|String) )?should", "must", str(problem["msg"]))
+    message = re.sub("^(Value error, )?((Input|String|List|Dictionary) )?should", "must", str(problem["msg"]))
     message = message.removeprefix("Value error, ")
     if isinstance(value, str) and problem["type"] in ("int_type", "float_type"):
         message += ", not text: without quotes, and 1e-3 as 0.001"

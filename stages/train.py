@@ -17,7 +17,7 @@ def main(p: Params) -> None:
     manifest = shards.read_manifest(INPUT)
     window = {"context": manifest["context"], "span": manifest["span"]}
     settings = {"codec": manifest["codec"], "window": window}
-    tags = {"data.digest": manifest["digest"]}
+    tags = {"data.digest": manifest["digest"], tracking.VALIDATION: tracking.validation_digest(manifest)}
     name = f"{p.train.model.name} {window['context']}"
     key = checkpoints.identity(p.train.model_dump(), manifest)
     if not distribution.is_chief():  # computes, reads the chief's checkpoints, and leaves nothing
@@ -29,6 +29,7 @@ def main(p: Params) -> None:
             WORKSPACE, p.model_dump(), tags, name, store.folder / tracking.RUN_FILE if store else None
         ) as log,
     ):
+        log.dataset(manifest)
         log.metrics({f"encode.{key}": value for key, value in manifest["encode_metrics"].items()})
         log.artifact(INPUT / shards.MANIFEST, "data")
 
@@ -57,6 +58,7 @@ def main(p: Params) -> None:
         )
         metrics = {
             "targets_per_second": result.targets_per_second,
+            "training_seconds": result.seconds,
             "epochs": result.history[-1].epoch,
             "best_epoch": result.best_epoch,
             "best_validation_bits_per_sample": result.best_validation,
@@ -70,7 +72,7 @@ def main(p: Params) -> None:
             {"listen.share": listener.share, "listen.seconds": listener.seconds, "listen.clips": listener.count}
         )
         log.tags({"stopped": result.stopped, "diverged": result.diverged})
-        log.artifact(OUTPUT, "model")
+        log.model(OUTPUT)
         log.artifact(HISTORY, "metrics")
     print(f"stopped {result.stopped}" if not result.diverged else f"warning: {result.stopped}")
 

@@ -1,7 +1,8 @@
-"""What several tests share: small synthesised data, a workspace in which the pipeline has run."""
+"""What several tests share: small synthesised data, an MLflow store, a workspace in which the pipeline has run."""
 
 import os
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
-from audiornn import codec, corpus, shards
+from audiornn import codec, corpus, shards, tracking
 from tests.serving import free_port, serving
 from tests.workspace import clone
 
@@ -85,3 +86,21 @@ def make_shards(tmp_path):
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory):
+    """MLflow's default database without any run: making one takes seconds, copying it does not."""
+    import mlflow
+
+    folder = tmp_path_factory.mktemp("store")
+    mlflow.MlflowClient(f"sqlite:///{folder}/{tracking.DATABASE}").search_experiments()
+    return folder / tracking.DATABASE
+
+
+@pytest.fixture
+def empty_store(tables, tmp_path, monkeypatch):
+    """The default store in `tmp_path`, whatever the environment says."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME", tracking.PARENT):
+        monkeypatch.delenv(name, raising=False)
+    shutil.copy(tables, tmp_path / tracking.DATABASE)

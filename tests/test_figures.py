@@ -187,3 +187,25 @@ def test_a_budget_of_less_than_an_epoch_is_drawn_from_its_begin(tmp_path):
     for axes in figures.curves([row]).axes:
         assert axes.get_xlim()[0] == 0
         assert 0.2152 < axes.get_xlim()[1] < 0.3
+
+
+@pytest.mark.parametrize("values", [[4000, 128, 1000], ["lpcmix", "linear", "samplernn"]])
+def test_a_sweep_shows_each_setting_with_its_cost_and_marks_the_best(values):
+    columns = {
+        "validation_bits_per_sample": [4.5, 4.1, 4.3],
+        "test_bits_per_sample": [4.6, 4.2, 4.4],
+        "training_seconds": [600.0, 60.0, 120.0],
+    }
+    bits, cost = figures.sweep("what", values, columns, "Sweep").axes
+    lines = {line.get_label(): line for line in bits.lines}
+    numbers = isinstance(values[0], int)
+    assert list(lines["validation"].get_xdata()) == ([128, 1000, 4000] if numbers else [0, 1, 2])
+    assert list(lines["validation"].get_ydata()) == ([4.1, 4.3, 4.5] if numbers else [4.5, 4.1, 4.3])
+    assert (lines["best on validation"].get_xdata()[0], lines["best on validation"].get_ydata()[0]) == (
+        128 if numbers else 1,
+        4.1,
+    )
+    minutes = list(cost.lines[0].get_ydata()) if numbers else [bar.get_height() for bar in cost.patches]
+    assert minutes == ([1, 2, 10] if numbers else [10, 1, 2])
+    assert (cost.get_xscale(), cost.get_xlabel()) == ("log" if numbers else "linear", "what")
+    assert [label.get_text() for label in cost.get_xticklabels()] == [str(value) for value in values]

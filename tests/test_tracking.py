@@ -1,16 +1,20 @@
 """One pipeline run is one MLflow run, wherever the stages run and whatever the store is."""
 
+import json
+import sys
+import time
+
 import mlflow
 import pytest
 
 from audiornn import tracking
-from audiornn.files import write_json
+from audiornn.errors import AudioRNNError
+from audiornn.files import read_json, write_json
 
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch):
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("empty_store")
+PART = {"windows": 2, "targets": 9, "bytes": 50, "shards": [], "ranges": [], "code_counts": [1, 2]}
+MANIFEST = {"digest": "ab" * 32, "context": 3, "span": 4, "codec": {"sample_rate": 8000}}
+MANIFEST |= {"parts": {"train": PART, "validation": PART, "test": PART}}
 
 
 def test_the_default_store_lies_in_the_workspace(tmp_path):
@@ -52,6 +56,129 @@ def test_a_run_holds_params_metrics_tags_and_files(tmp_path):
     assert run.data.tags["data.digest"] == "abc"
     assert [item.path for item in client.list_artifacts(log.run_id, "files")] == ["files/a.txt"]
     assert (tmp_path / "mlartifacts" / log.run_id / "artifacts/files/a.txt").read_text() == "a"
+
+
+def test_the_data_set_is_the_input_of_the_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outs = [{"path": "data/shard", "md5": "12.dir"}]
+    (tmp_path / "dvc.lock").write_text(json.dumps({"stages": {"shard": {"outs": outs}, "train": {"outs": []}}}))
+    with tracking.pipeline_run(tmp_path, {}, {}, name="n") as log:
+        log.dataset(MANIFEST)
+        log.dataset(MANIFEST)  # as a run that is gone on with does
+    run = mlflow.MlflowClient(tracking.store(tmp_path)).get_run(log.run_id)
+    (given,) = run.inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("shards", "ab" * 16)
+    assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
+    assert json.loads(given.dataset.source) == {"path": "data/shard", "md5": "12.dir"}
+    assert json.loads(given.dataset.profile)["train"] == {"windows": 2, "targets": 9, "bytes": 50}
+    # The lock's digest speaks of what was done before the training, and of nothing that it itself will change.
+    digest = run.data.tags["dvc.lock.digest"]
+    (tmp_path / "dvc.lock").write_text(json.dumps({"stages": {"shard": {"outs": outs}}}))
+    assert tracking._origin()["dvc.lock.digest"] == digest
+    (tmp_path / "dvc.lock").write_text(json.dumps({"stages": {"shard": {"outs": [*outs, outs[0]]}}}))
+    assert tracking._origin()["dvc.lock.digest"] != digest
+
+
+def test_the_validation_digest_knows_the_recordings_not_the_windows():
+    other = MANIFEST | {"context": 7, "digest": "cd" * 32}
+    assert tracking.validation_digest(MANIFEST) == tracking.validation_digest(other)
+    counted = MANIFEST | {"parts": MANIFEST["parts"] | {"validation": PART | {"code_counts": [2, 1]}}}
+    assert tracking.validation_digest(MANIFEST) != tracking.validation_digest(counted)
+
+
+@pytest.mark.parametrize(
+    ("ancestors", "said"),
+    [
+        ([["sh", "-c", "x"], ["python", "/env/bin/dvc", "repro", "train"], ["bash"]], "dvc repro train"),
+        ([["python", "-m", "dvc", "exp", "run", "-S", "a=b c"]], "dvc exp run -S 'a=b c'"),
+        ([["python", "-m", "dvc", "exp", "exec-run", "--infofile", "x"], ["python", "worker"]], "dvc queue start"),
+        ([["vim", "notes", "about", "dvc"], []], "python -m stages.train"),
+    ],
+)
+def test_the_command_is_what_a_person_would_type(monkeypatch, ancestors, said):
+    class Process:
+        def __init__(self, words=None):
+            self.cmdline = lambda: words
+
+        def parents(self):
+            return [Process(words) for words in ancestors]
+
+    monkeypatch.setattr("psutil.Process", Process)
+    monkeypatch.setattr(sys, "orig_argv", ["/env/bin/python", "-m", "stages.train"])
+    assert tracking.command() == said
+    if said == "python -m stages.train":
+        monkeypatch.setattr(sys, "orig_argv", ["/env/bin/python", "/env/bin/audiornn", "experiment", "x"])
+        assert tracking.command() == "audiornn experiment x"
+
+
+def test_the_use_of_cpu_and_memory_is_logged_while_a_run_lasts(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
+    client, name = mlflow.MlflowClient(tracking.store(tmp_path)), "system/system_memory_usage_megabytes"
+    file, deadline = tmp_path / "run.json", time.monotonic() + 60
+    with pytest.raises(KeyboardInterrupt), tracking.pipeline_run(tmp_path, {}, {}, "n", file) as log:
+        while not client.get_metric_history(log.run_id, name):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        raise KeyboardInterrupt
+    first = client.get_metric_history(log.run_id, name)
+    with tracking.pipeline_run(tmp_path, {}, {}, "n", file):
+        while len(client.get_metric_history(log.run_id, name)) == len(first):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    steps = [point.step for point in client.get_metric_history(log.run_id, name)]
+    assert steps == list(range(len(steps))), "a run that is gone on with counts on"
+    assert "system/cpu_utilization_percentage" in client.get_run(log.run_id).data.metrics
+
+
+@pytest.fixture
+def run_with_model(tmp_path):
+    """A finished run whose model needs so many bits per sample; its id."""
+    write_json(tmp_path / "models/config.json", {})
+
+    def make(bits, validated_on="a"):
+        with tracking.pipeline_run(tmp_path, {"a": 1}, {tracking.VALIDATION: validated_on}, name="n") as log:
+            log.model(tmp_path / "models")
+            log.metrics({tracking.COMPARED: bits} if bits else {})
+        return log.run_id
+
+    return make
+
+
+def test_the_best_on_the_same_validation_part_is_champion_and_a_person_may_choose_another(tmp_path, run_with_model):
+    first, worse, better, other = (run_with_model(*run) for run in ((4.0,), (4.5,), (3.5,), (1.0, "b")))
+    assert tracking.champion(tmp_path) is None
+    assert tracking.challenge(tmp_path, first) == "champion: version 1, the first"
+    assert tracking.challenge(tmp_path, first) == "champion: still version 1, this model"
+    assert "still version 1, with 4.000 bits" in tracking.challenge(tmp_path, worse)
+    assert "version 2, with 3.500 instead of 4.000 bits" in tracking.challenge(tmp_path, better)
+    assert tracking.champion(tmp_path).run_id == better
+    said = tracking.challenge(tmp_path, other)
+    assert "still version 2, which was validated on other recordings" in said
+    assert said.endswith(f"audiornn promote {other}")
+    assert tracking.promote(tmp_path, other) == "3"
+    assert tracking.champion(tmp_path).run_id == other
+    assert tracking.promote(tmp_path, first) == "1", "a model is registered once"
+    folder = tracking.model_folder(tmp_path, "models:/audiornn@champion")
+    assert folder == tracking.model_folder(tmp_path, first) == tracking.model_folder(tmp_path, "models:/audiornn/1")
+    assert read_json(folder / "config.json") == {}
+
+
+def test_a_champion_has_a_model_and_was_evaluated(tmp_path, run_with_model):
+    with tracking.pipeline_run(tmp_path, {}, {}, name="n") as log:
+        pass
+    for run_id, said in (
+        ("0" * 32, "no model to be had"),
+        (log.run_id, "the run has logged none"),
+        (run_with_model(None), "only a model that was evaluated can be champion"),
+    ):
+        with pytest.raises(AudioRNNError, match=said) as error:
+            tracking.promote(tmp_path, run_id)
+        assert run_id in str(error.value)
+    for source in ("models:/audiornn@champion", "models:/nobody/1", log.run_id):
+        with pytest.raises(AudioRNNError, match="no model to be had") as error:
+            tracking.model_folder(tmp_path, source)
+        assert source in str(error.value)
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError("why"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
@@ -99,6 +226,7 @@ def test_a_model_from_elsewhere_gets_a_run_that_names_its_origin(tmp_path):
     write_json(tmp_path / "models" / tracking.RUN_FILE, {"run_id": "0" * 32})
     log = tracking.reopen(tmp_path, tmp_path / "models")
     log.metrics({"a": 1.0})
+    assert (tracking.model_folder(tmp_path, log.run_id) / tracking.RUN_FILE).exists()
     run = mlflow.MlflowClient(tracking.store(tmp_path)).get_run(log.run_id)
     assert run.data.tags["trained_in_run"] == "0" * 32
     again = tracking.reopen(tmp_path, tmp_path / "models")

@@ -26,7 +26,8 @@ class Workspace:
 
     root: Path
 
-    def run(self, *command, check=True, **environment):
+    def environment(self, **more):
+        """What commands see: this Python's programs, nothing of DVC's or MLflow's but what is given."""
         env = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "PYTHONPATH"))}
         env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
         env |= {
@@ -35,9 +36,11 @@ class Workspace:
             "GIT_COMMITTER_NAME": "a",
             "GIT_COMMITTER_EMAIL": "a@b",
         }
-        done = subprocess.run(
-            command, cwd=self.root, env=env | environment, capture_output=True, text=True, errors="replace"
-        )
+        return env | more
+
+    def run(self, *command, check=True, **environment):
+        env = self.environment(**environment)
+        done = subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, errors="replace")
         if check and done.returncode:
             pytest.fail(f"{' '.join(command)} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done
@@ -58,7 +61,9 @@ class Workspace:
         """A client of the default MLflow store, and its runs, oldest first."""
         import mlflow
 
-        client = mlflow.MlflowClient(f"sqlite:///{self.root}/mlflow.db")
+        uri = f"sqlite:///{self.root}/mlflow.db"
+        mlflow.set_tracking_uri(uri)  # logged models are looked up there, whatever the client's store is
+        client = mlflow.MlflowClient(uri)
         experiment = client.get_experiment_by_name("audiornn")
         return client, sorted(client.search_runs([experiment.experiment_id]), key=lambda run: run.info.start_time)
 

@@ -98,8 +98,8 @@ def load(path: str | Path) -> "AudioModel":
     Parameters
     ----------
     path
-        The folder with `config.json` and `model.weights.h5`; or, where there is no such folder, the id of an MLflow run
-        in the store of the current folder.
+        The folder with `config.json` and `model.weights.h5`. Or, in the MLflow store of the current folder, a model
+        such as `models:/audiornn@champion`, or the id of a run where there is no folder of that name.
 
     Returns
     -------
@@ -108,7 +108,8 @@ def load(path: str | Path) -> "AudioModel":
     Raises
     ------
     AudioRNNError
-        If the folder, a file or an entry is missing, or the weights do not fit the configuration.
+        If the folder, a file or an entry is missing, the weights do not fit the configuration, or the store has no such
+        model.
 
     Examples
     --------
@@ -117,10 +118,10 @@ def load(path: str | Path) -> "AudioModel":
     >>> model(np.full([1, 100], 128)).shape              # doctest: +SKIP
     TensorShape([1, 100, 256])
     """
-    if RUN_ID.fullmatch(str(path)) and not Path(path).exists():
-        from audiornn.tracking import model_of_run
+    if str(path).startswith("models:/") or (RUN_ID.fullmatch(str(path)) and not Path(path).exists()):
+        from audiornn.tracking import model_folder
 
-        path = model_of_run(Path.cwd(), str(path))
+        path = model_folder(Path.cwd(), str(path))
     path = Path(path)
     config = read_json(path / CONFIG)
     try:

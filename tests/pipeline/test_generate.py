@@ -45,11 +45,24 @@ def test_clips_are_written_and_described(finished, tmp_path, prompt):
 def test_a_run_in_mlflow_is_as_good_as_a_folder(finished, tmp_path):
     workspace, _ = finished
     run_id = json.loads((workspace.root / "models/mlflow.json").read_text())["run_id"]
-    for source, place in ((("--run", run_id), "a"), ((), "b")):
+    champion = ("--model", "models:/audiornn@champion")
+    for source, place in ((("--run", run_id), "a"), ((), "b"), (champion, "c")):
         done = audiornn(workspace, *source, "--seconds", "0.2", "--seed", "3", "--output", str(tmp_path / place))
         assert "times real time" in done.stdout
     name = "01-temperature-1.wav"
     assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert (tmp_path / "c" / name).exists()
+
+
+def test_a_run_can_be_made_champion_by_hand(finished):
+    workspace, _ = finished
+    run_id = json.loads((workspace.root / "models/mlflow.json").read_text())["run_id"]
+    done = workspace.run(sys.executable, "-m", "audiornn.cli", "promote", run_id)
+    assert "is the champion: models:/audiornn@champion" in done.stdout
+    assert workspace.store()[0].get_model_version_by_alias("audiornn", "champion").run_id == run_id
+    done = workspace.run(sys.executable, "-m", "audiornn.cli", "promote", "0" * 32, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"error: run {'0' * 32}: no model to be had")
 
 
 def test_a_stream_is_raw_pcm_that_goes_on_until_nobody_listens(finished):

@@ -1,0 +1,80 @@
+"""The trained model as MLflow's pyfunc: a row is a request for a clip, its answer holds the audio.
+
+MLflow runs this file where a logged model is loaded (`mlflow.pyfunc.load_model`, `mlflow models serve`); `tracking.py`
+logs it, as code, beside the folder with the weights: nothing is pickled.
+"""
+
+import base64
+import binascii
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.pyfunc.model import PythonModel
+
+from audiornn import clips, models
+from audiornn.errors import AudioRNNError
+from audiornn.params import Generate, validate
+
+
+class AudioGenerator(PythonModel):
+    """Generates the clips that the rows of a data frame ask for; columns as in `tracking.REQUEST`."""
+
+    def load_context(self, context: Any) -> None:
+        self._model = models.load(context.artifacts["model"])
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """One clip a row.
+
+        Parameters
+        ----------
+        context
+            MLflow's; not looked at.
+        model_input
+            `seconds`, and as far as they shall differ from the defaults of params.yaml's section `generate`:
+            `temperature`, `top_k`, `top_p`, `seed`; `prompt`, a recording of any format and rate in base64, and
+            `prompt_seconds` of it, from `prompt_offset` on, to continue. Where a row leaves a text or a number that is
+            not whole out (None, NaN) it has the default; whole numbers stand in all rows or none.
+        params
+            There are none: what a clip shall be stands in its row.
+
+        Returns
+        -------
+        A row for each: `sample_rate` in Hz, `seconds`, and `audio`, a 16-bit wav file in base64.
+
+        Raises
+        ------
+        MlflowException
+            If a row holds a value out of its range, or a prompt that cannot be used; a server then answers 400.
+        """
+        rows = model_input.to_dict(orient="records")
+        try:
+            return pd.DataFrame([self._clip(row, f"row {i}") for i, row in enumerate(rows)])
+        except AudioRNNError as error:
+            raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
+
+    def _clip(self, row: dict[str, Any], where: str) -> dict[str, Any]:
+        asked = {key: value for key, value in row.items() if not pd.isna(value)}
+        prompt = asked.pop("prompt", None)
+        p = validate(Generate, asked, where)
+        with TemporaryDirectory() as folder:
+            codes = None
+            if prompt is not None:
+                file = Path(folder) / "prompt"
+                try:
+                    file.write_bytes(base64.b64decode(prompt, validate=True))
+                    codes = clips.file_prompt(file, p.prompt_seconds, self._model.settings["codec"], p.prompt_offset)
+                except binascii.Error as error:
+                    raise AudioRNNError(f"{where}: prompt is no recording in base64: {error}") from None
+                except AudioRNNError as error:
+                    raise AudioRNNError(f"{where}: {str(error).replace(str(file), 'prompt')}") from None
+            made, _ = clips.make(self._model, p, None if codes is None else codes[None])
+            audio = base64.b64encode(made[0].write(folder).read_bytes()).decode("ascii")
+        return {"sample_rate": made[0].sample_rate, "seconds": len(made[0].wave) / made[0].sample_rate, "audio": audio}
+
+
+set_model(AudioGenerator())
