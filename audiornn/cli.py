@@ -282,6 +282,7 @@ def run_ui(arguments: argparse.Namespace) -> None:
         print(f"MLflow UI: {uri.rstrip('/')}{page}")
         return
     print(f"MLflow UI: http://{arguments.host}:{arguments.port}{page}\nStop it with Ctrl-C.", flush=True)
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # eight more processes, for language models
     command = ["mlflow", "ui", "--backend-store-uri", uri, "--host", arguments.host, "--port", str(arguments.port)]
     os.execv(sys.executable, [sys.executable, "-m", *command])
 

@@ -66,7 +66,7 @@ def server(postgres, tmp_path_factory):
     subprocess.run(create, shell=True, env=env, check=True)
     port = free_port()
     assert "--port 5000" in serve
-    command = f"exec {serve.replace('--port 5000', f'--port {port}')}"
+    command = serve.replace("--port 5000", f"--port {port}").replace("mlflow server", "exec mlflow server")
     with serving(home / "log.txt", command, port, shell=True, env=env, cwd=home) as address:
         yield address, home
 
