@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["__version__", "generate", "load"]
+from audiornn.errors import AudioRNNError
+
+__all__ = ["AudioRNNError", "__version__", "generate", "load"]
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:

@@ -213,9 +213,13 @@ def run_generate(arguments: argparse.Namespace) -> None:
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     paths = [clip.write(output) for clip in made]
-    rate = model.settings["codec"]["sample_rate"]
+    settings = model.settings["codec"]
+    rate = settings["sample_rate"]
     result = {
         "sample_rate": rate,
+        "preemphasis": settings["preemphasis"],
+        "highpass_hz": clips.corner(settings),
+        "level": p.level,
         "samples_per_second": speed,
         "real_time_factor": speed / rate / len(made),
         "clips": [{"file": str(path), **clip.levels()} for path, clip in zip(paths, made, strict=True)],
@@ -226,6 +230,7 @@ def run_generate(arguments: argparse.Namespace) -> None:
         return
     for path, clip in zip(paths, made, strict=True):
         print(f"{path}: {clip.describe()}")
+    print(f"de-emphasised by {settings['preemphasis']:g}, DC removed by a high-pass at {result['highpass_hz']:g} Hz")
     print(f"{speed:,.0f} samples/s, {result['real_time_factor']:.1f} times real time")
 
 

@@ -27,7 +27,7 @@ class Clip:
     """A generated clip.
 
     `codes` are uint8 [n] as the model made them; `wave` is float [n] in [-1, 1], ready to play; `gain` the factor that
-    made its peak safe, 1 where none was needed.
+    made its peak safe, 1 where none was needed: of all of it, or, with the level `limit`, of its highest peak alone.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Clip:
     codes: NDArray[np.uint8]
     wave: NDArray[np.float64]
     gain: float
+    level: str = "safe"
 
     @property
     def title(self) -> str:
@@ -56,9 +57,11 @@ class Clip:
     def describe(self) -> str:
         """Its levels in a line."""
         levels = self.levels()
+        lowered = f"peaks lowered by up to {-dbfs(self.gain):.1f} dB"
+        applied = lowered if self.level == "limit" else f"scaled by {self.gain:.2f}"
         return (
             f"{levels['seconds']:.1f} s, temperature {_shown(self.temperature)}, RMS {levels['rms_dbfs']:.1f} dBFS, "
-            f"peak {levels['peak_dbfs']:.1f} dBFS" + (f", scaled by {self.gain:.2f}" if self.gain < 1 else "")
+            f"peak {levels['peak_dbfs']:.1f} dBFS" + (f", {applied}" if self.gain != 1 else "")
         )
 
     def write(self, folder: str | Path) -> Path:
@@ -138,7 +141,12 @@ def decode(
     `level`.
     """
     wave = codec.decode(np.concatenate([prompt, codes]), settings["preemphasis"])
-    return audio.peak_safe(wave, settings["sample_rate"], settings["highpass_hz"] or 20.0, level, skip=len(prompt))
+    return audio.peak_safe(wave, settings["sample_rate"], corner(settings), level, skip=len(prompt))
+
+
+def corner(settings: dict[str, Any]) -> float:
+    """Corner in Hz of the filter that removes DC from what was generated: the codec's, 20 Hz where that has none."""
+    return settings["highpass_hz"] or 20.0
 
 
 class Player:
@@ -147,7 +155,7 @@ class Player:
     def __init__(self, settings: dict[str, Any], prompt: NDArray[np.uint8] | None = None) -> None:
         rate = settings["sample_rate"]
         self._decoder = codec.Decoder(settings["preemphasis"])
-        self._highpass = audio.Resampler(rate, rate, settings["highpass_hz"] or 20.0)
+        self._highpass = audio.Resampler(rate, rate, corner(settings))
         self._limiter = audio.Limiter(rate)
         if prompt is not None:
             self._highpass(self._decoder(prompt))
@@ -206,9 +214,8 @@ def make(
     for i, (temperature, stream) in enumerate(zip(heat, codes, strict=True)):
         before = np.zeros(0, np.uint8) if prompts is None else prompts[i]
         wave, gain = decode(stream, before, settings, p.level)
-        made.append(
-            Clip(f"{i + 1:02d}-temperature-{_shown(temperature, '-to-')}", temperature, rate, stream, wave, gain)
-        )
+        name = f"{i + 1:02d}-temperature-{_shown(temperature, '-to-')}"
+        made.append(Clip(name, temperature, rate, stream, wave, gain, p.level))
     return made, speed
 
 

@@ -258,6 +258,18 @@ def test_clips_are_as_many_as_long_and_as_loud_as_they_say(model, test_part, tmp
         assert levels["clipped_share"] == 0
 
 
+def test_what_was_done_to_a_clips_level_is_said():
+    codes, wave = np.zeros(800, np.uint8), np.full(800, 0.1)
+
+    def said(gain, level):
+        return clips.Clip("a", 1.0, 8000, codes, wave, gain, level).describe()
+
+    assert said(1.0, "safe").endswith("peak -20.0 dBFS")
+    assert said(0.5, "safe").endswith("scaled by 0.50")
+    assert said(2.0, "normalise").endswith("scaled by 2.00")
+    assert said(0.5, "limit").endswith("peaks lowered by up to 6.0 dB")
+
+
 def test_codes_that_would_run_away_are_made_safe_to_play():
     loud = np.full(8000, 255, np.uint8)  # de-emphasis would take this to 20 times full scale
     wave, gain = clips.decode(loud, np.zeros(0, np.uint8), SETTINGS["codec"])
@@ -381,7 +393,7 @@ def test_generate_is_one_call(model, tmp_path):
         model, seconds=0.2, temperature="0.7:1.1", prompt=tmp_path / "p.flac", top_k=50, level="limit"
     )
     np.testing.assert_array_equal(again[0], wave[0])
-    with pytest.raises(AudioRNNError, match="generate: temperature is 11, but must be from 0"):
+    with pytest.raises(audiornn.AudioRNNError, match="generate: temperature is 11, but must be from 0"):
         audiornn.generate(model, temperature=11)
 
 
