@@ -23,7 +23,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,6 +33,7 @@ from pydantic import Field, field_validator, model_validator
 
 from audiornn.errors import AudioRNNError
 from audiornn.files import slug
+from audiornn.overrides import overrides
 from audiornn.params import Params, Section, validate
 
 FOLDER = Path("experiments")
@@ -241,35 +242,6 @@ def _check_sizes(p: Params, where: str) -> None:
     from audiornn.models import complete
 
     complete(p.train.model.name, p.train.model.sizes, f"{where}: train.model")
-
-
-def overrides(base: Mapping[str, Any], target: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The `-S` options of `dvc exp run`, in Hydra's grammar, that turn one tree of parameters into another."""
-    for key, held in base.items():
-        value = target.get(key)
-        if isinstance(held, dict) and isinstance(value, dict):
-            yield from overrides(held, value, f"{prefix}{key}.")
-        elif key not in target or isinstance(value, dict) != isinstance(
-            held, dict
-        ):  # Hydra turns no list into a section
-            if held is None:  # Hydra takes what is null for missing, and deletes it only where it is not
-                yield f"{prefix}{key}=0"
-            yield f"~{prefix}{key}"
-            if key in target:
-                yield f"+{prefix}{key}={_hydra(value)}"
-        elif value != held or type(value) is not type(held):
-            yield f"{prefix}{key}={_hydra(value)}"
-    yield from (f"+{prefix}{key}={_hydra(value)}" for key, value in target.items() if key not in base)
-
-
-def _hydra(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{_hydra(v)}" for key, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_hydra, value)) + "]"
-    if isinstance(value, str):  # a backslash escapes before a quote alone
-        return '"' + re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + (m[2] and "\\" + m[2]), value) + '"'
-    return json.dumps(value)
 
 
 def _shown(value: Any) -> str:

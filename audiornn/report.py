@@ -4,7 +4,6 @@ import base64
 import csv
 import io
 import os
-import re
 import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,10 +18,10 @@ from numpy.typing import NDArray
 
 from audiornn import audio, figures
 from audiornn.files import read_json
+from audiornn.overrides import overrides
 from audiornn.parts import REAL
 
 TEMPLATE = "report.html"
-WORD, RESERVED = re.compile("[A-Za-z_/][A-Za-z0-9_./-]*"), {"null", "true", "false", "nan", "inf"}  # in Hydra's grammar
 MADE = {"params.yaml", "dvc.lock"}  # files that differ from a commit because a run was made
 
 
@@ -238,7 +237,7 @@ def reproduction(root: str | Path, params: Mapping[str, Any]) -> Reproduction:
             ["dvc repro"], ["This folder is no Git repository: the code that was used is not recorded."]
         )
     base = yaml.safe_load(_git(root, "show", f"{commit}:params.yaml")) or {}
-    changes = overrides(base, params)
+    changes = list(overrides(base, params))
     run = "dvc exp run " + " ".join(f"-S {shlex.quote(change)}" for change in changes) if changes else "dvc repro"
     changed = [line for line in _git(root, "diff", "--name-only", commit).splitlines() if not _made(line)]
     missing = [f"Files that differed from the commit: {', '.join(changed)}."] if changed else []
@@ -264,33 +263,3 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def overrides(base: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
-    """What `dvc exp run -S` needs to make `params` of `base`, in Hydra's grammar.
-
-    Examples
-    --------
-    >>> overrides({"a": {"b": 1, "c": 2}}, {"a": {"b": None, "d": [0.5, "x y"]}})
-    ['~a.c', 'a.b=null', "++a.d=[0.5,'x y']"]
-    """
-    before, after = dict(flatten(base)), dict(flatten(params))
-    gone = [f"~{key}" for key in before if key not in after]
-    changed = [f"{key}={_hydra(value)}" for key, value in after.items() if key in before and before[key] != value]
-    return [*gone, *changed, *(f"++{key}={_hydra(value)}" for key, value in after.items() if key not in before)]
-
-
-def _hydra(value: Any) -> str:
-    """A value as Hydra reads it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_hydra, value))}]"
-    if isinstance(value, Mapping):
-        return "{}"  # only empty ones are left by `flatten`
-    if isinstance(value, str) and (not WORD.fullmatch(value) or value.lower() in RESERVED):
-        # Backslashes count only before a quote: before the closing one, too.
-        return "'" + re.sub(r"(\\+)$", r"\1\1", re.sub(r"(\\*)'", r"\1\1\\'", value)) + "'"
-    return str(value)

@@ -1,6 +1,5 @@
 """Named experiments: what a file may hold, which settings it means, and what a sweep leaves behind."""
 
-import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,8 +7,6 @@ from pathlib import Path
 import mlflow
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from mlflow.artifacts import download_artifacts, load_text
 
 from audiornn import experiments, tracking
@@ -67,7 +64,7 @@ def test_a_sweep_is_every_combination_with_what_is_set_below_it(workspace):
         "train.learning_rate=0.001",
         "train.epochs=3",
         "train.seed=5",
-        'train.model.name="linear"',
+        "train.model.name=linear",
     }
 
 
@@ -78,7 +75,7 @@ def test_a_section_as_value_replaces_the_section(workspace):
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     a, b = experiments.plan("other", workspace=root)
     assert a.params.train.model.sizes == {}
-    assert set(a.overrides) == {'train.model.name="linear"', "~train.model.units"}
+    assert set(a.overrides) == {"train.model.name=linear", "~train.model.units"}
     assert b.params.train.model.sizes == {"units": 7}
     assert (a.label, b.label) == ("a", "b")
 
@@ -134,28 +131,6 @@ def test_recordings_that_git_does_not_know_are_named_by_their_absolute_path(work
 def test_an_unknown_experiment_names_the_nearest(workspace):
     with pytest.raises(AudioRNNError, match=r"contxt\.yaml: no such experiment; did you mean context\?"):
         experiments.plan("contxt", workspace=workspace("context"))
-
-
-def section(values):
-    return st.dictionaries(st.sampled_from("abcd"), values, max_size=3)
-
-
-text = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=8).filter(
-    lambda t: "${" not in t
-)
-leaf = st.none() | st.booleans() | st.integers(-99, 99) | st.floats(-1, 1) | text
-tree = section(st.recursive(leaf, lambda inner: st.lists(inner, max_size=3) | section(inner), max_leaves=6))
-
-
-@settings(max_examples=40)
-@given(tree, tree)
-def test_overrides_turn_one_tree_into_the_other_in_dvcs_own_hands(tmp_path_factory, base, target):
-    from dvc.utils.hydra import apply_overrides
-
-    path = tmp_path_factory.mktemp("hydra") / "params.json"
-    path.write_text(json.dumps(base))
-    apply_overrides(path, list(experiments.overrides(base, target)))
-    assert json.loads(path.read_text()) == target
 
 
 class Fake:

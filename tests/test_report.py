@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-import shlex
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -13,7 +12,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import soundfile as sf
-import yaml
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
@@ -147,30 +145,6 @@ def test_missing_numbers_are_named(tmp_path):
 
 
 # --- The commands that make a run again --------------------------------------------------------------------------
-
-VALUES = [
-    *(None, True, False, 0, -3, 12, 0.5, 0.001, 123456.789, [], [1, 2], [0.95, "0.7:1.1"], ["a b", None], {}),
-    *("plain", "two words", "null", "True", "12", "-0.5", "1e3", "", " ", "ü/ö.wav", "/a/b-c.d", "~/x", "a,b", "a=b"),
-    *("it's", '"', "'", "\\", "\\'", "a\\", "[1]", "{a: 1}", "(", "a:b", "#", "%", "@", "0.7:1.1", "inf", "+x", ".5"),
-]
-
-
-def test_dvc_makes_the_parameters_of_a_run_from_those_of_its_commit(tmp_path):
-    from dvc.utils.hydra import apply_overrides
-
-    base = {"set": dict.fromkeys(map(str, range(len(VALUES))), 7), "gone": {"a": 1, "b": 2}, "same": {"a": "x y"}}
-    params = {
-        "set": {str(i): value for i, value in enumerate(VALUES)},
-        "gone": {"b": 2},
-        "same": {"a": "x y"},
-        "new": {"deep": {str(i): value for i, value in enumerate(VALUES)}},
-    }
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(base), encoding="utf-8")
-    changes = report.overrides(base, params)
-    assert not any("same" in change for change in changes)
-    command = shlex.split(" ".join(f"-S {shlex.quote(change)}" for change in changes))
-    apply_overrides(tmp_path / "params.yaml", command[1::2])
-    assert yaml.safe_load((tmp_path / "params.yaml").read_text(encoding="utf-8")) == params
 
 
 @pytest.fixture

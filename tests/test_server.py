@@ -100,7 +100,7 @@ def test_two_people_see_each_others_runs_and_generate_with_each_others_models(se
         sf.write(folder / "clip.wav", np.sin(np.arange(800) / 5), 8000)
         with tracking.pipeline_run(folder, {"train": {"model": {"units": units}}}, {}, name=f"{name}'s") as log:
             log.metrics({"validation.bits_per_sample": 5.0 + units})
-            log.artifact(folder / "models", "model")
+            log.model(folder / "models")
             log.artifact(folder / "clip.wav", "generated")
         logged[name] = log.run_id
         assert not list(folder.glob("ml*"))  # nothing stays with them
