@@ -1,5 +1,6 @@
 """Debian's Chromium, without a screen, and where its screenshots go: the folder $SCREENSHOTS, or pytest's own."""
 
+import base64
 import os
 import shutil
 from pathlib import Path
@@ -56,8 +57,19 @@ class Browser:
     def text(self):
         return self.script("return document.body.innerText")
 
-    def screenshot(self, name):
-        self.driver.save_screenshot(str(self._screenshots / f"{name}.png"))
+    def scheme(self, name):
+        """Prefer light or dark pages."""
+        preference = {"features": [{"name": "prefers-color-scheme", "value": name}]}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", preference)
+
+    def screenshot(self, name, whole=False):
+        """Keep what is to be seen, or the whole page with what lies below."""
+        asked = {"format": "png"}
+        if whole:
+            page = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
+            asked |= {"captureBeyondViewport": True, "clip": {**page, "scale": 1}}
+        shot = self.driver.execute_cdp_cmd("Page.captureScreenshot", asked)
+        (self._screenshots / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
 
 
 @pytest.fixture(scope="session")
