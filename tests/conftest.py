@@ -11,6 +11,8 @@ from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
 from audiornn import codec, corpus, shards, tracking
+from audiornn.files import write_json
+from audiornn.parts import Part
 from tests.serving import free_port, serving
 from tests.workspace import clone
 
@@ -104,3 +106,20 @@ def empty_store(tables, tmp_path, monkeypatch):
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME", tracking.PARENT):
         monkeypatch.delenv(name, raising=False)
     shutil.copy(tables, tmp_path / tracking.DATABASE)
+
+
+@pytest.fixture
+def make_part(make_shards, tmp_path):
+    """The test part of recordings given as codes, and the folder of its shards."""
+
+    def make(recordings, context, span):
+        encoded = tmp_path / "encode"
+        encoded.mkdir()
+        for name, codes in recordings.items():
+            np.save(encoded / f"{name}.npy", codes)
+        listed = [{"name": name, "file": f"{name}.npy"} for name in recordings]
+        write_json(encoded / "manifest.json", {"recordings": listed})
+        folder = make_shards(recordings, context, span)
+        return Part(encoded, folder, SETTINGS["codec"]), folder
+
+    return make

@@ -8,14 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiornn import analysis, codec, corpus, evaluation, figures, shards
+from audiornn import analysis, codec, evaluation, figures, shards
 from audiornn.analysis import ContextPoint, Reliability
 from audiornn.backend import tf
 from audiornn.codec import CODES
-from audiornn.files import write_json
 from audiornn.models.base import AudioModel
-from audiornn.parts import Part
-from tests.conftest import SETTINGS
 from tests.little import Little
 
 SURE = 0.99
@@ -43,23 +40,6 @@ class Echo(AudioModel):
 
     def step(self, codes, state):
         raise NotImplementedError
-
-
-@pytest.fixture
-def make_part(make_shards, tmp_path):
-    """A part of the given recordings, and the folder of its shards."""
-
-    def make(recordings, context, span):
-        encoded = tmp_path / "encode"
-        encoded.mkdir()
-        for name, codes in recordings.items():
-            np.save(encoded / f"{name}.npy", codes)
-        listed = [{"name": name, "file": f"{name}.npy"} for name in recordings]
-        write_json(encoded / "manifest.json", {"recordings": listed})
-        folder = make_shards(recordings, context, span)
-        return Part(encoded, folder, SETTINGS["codec"]), folder
-
-    return make
 
 
 def periodic(period, length, seed=0):
@@ -248,12 +228,3 @@ def test_distributions_of_codes_are_compared_from_0_to_1():
     assert few.sum() == 20_000
     by_chance = 255 / (8 * 20_000 * math.log(2))
     assert analysis.divergence(few, np.ones(CODES)) == pytest.approx(by_chance, rel=0.3)
-
-
-def test_a_part_is_named_by_its_ranges(make_part):
-    part, folder = make_part({"a": tone(0.5), "b": tone(1)}, 64, 256)
-    ranges = shards.read_manifest(folder)["parts"]["test"]["ranges"]
-    assert ranges == [vars(corpus.Range("a", 0, 4000)), vars(corpus.Range("b", 0, 8000))]
-    assert len(part.example(1.2, seed=0)) == 9600
-    assert len(part.example(9, seed=0)) == 12_000
-    assert [len(wave) for wave in part.waves()] == [4000, 8000]
