@@ -24,7 +24,7 @@ def fetch(url, data=None):
 @contextmanager
 def serving(log, command, port, **options):
     """Run one of MLflow's servers while the block runs; gives its address. What it says goes to the file `log`."""
-    base, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    base, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 240
     with open(log, "wb") as said, subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, **options) as server:
         try:
             while True:
