@@ -87,6 +87,7 @@ def test_two_runs_compared_show_both_curves(browser, runs_page, table, two_runs)
     browser.click("button", "Compare")
     browser.wait(lambda: "Comparing 2 Runs" in browser.text(), "the comparison")
     chart = browser.wait(lambda: browser.script("return document.querySelector('a[title=\"Plot chart\"]')"), "metrics")
+    browser.wait(lambda: browser.script(CHARTS), "the plot of parameters and metrics")
     browser.screenshot("compared")
     # Each metric is a link to its chart; only those can be clicked that the long list has scrolled to.
     browser.open(chart.get_attribute("href").replace(chart.text, "validation_loss"))
@@ -108,9 +109,9 @@ def test_a_generated_clip_has_a_player_that_plays(browser, runs_page, two_runs):
     browser.open(runs_page.replace("/runs?", f"/{place}?"))
     player = browser.wait(lambda: browser.script(PLAYER), "a player")
     browser.wait(lambda: browser.script("return arguments[0].readyState", player) >= 2, "sound in the player")
-    browser.screenshot("player")
     assert browser.script("return arguments[0].error", player) is None
     seconds = float(run.data.params["generate.seconds"])
     assert browser.script("return arguments[0].duration", player) == pytest.approx(seconds, abs=0.01)
     browser.script("arguments[0].muted = true; arguments[0].play()", player)
     browser.wait(lambda: browser.script("return arguments[0].ended", player), "the clip played to its end")
+    browser.screenshot("player")
