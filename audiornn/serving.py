@@ -26,6 +26,7 @@ class AudioGenerator(PythonModel):
 
     def load_context(self, context: Any) -> None:
         self._model = models.load(context.artifacts["model"])
+        clips.make(self._model, Generate(seconds=0.01))  # compiles: the first request shall not wait for it
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """One clip a row.
