@@ -77,9 +77,8 @@ def test_a_named_sweep_is_a_parent_whose_settings_share_the_data(queued):
     command = [sys.executable, "-m", "audiornn.cli", "experiment", "tiny", "-S", "train.epochs=1,4"]
     done = workspace.run(*command)
     file.unlink()
-    assert re.findall(r"Running stage '(\w+)'", done.stdout) == ["train", "evaluate", "generate"], (
-        "of the new one alone"
-    )
+    ran = re.findall(r"Running stage '(\w+)'", done.stdout)
+    assert ran == ["train", "evaluate", "generate", "report"], "of the new one alone"
     client, runs = workspace.store()
     (parent,) = [run for run in runs if "sweep.identity" in run.data.tags]
     children = {

@@ -115,9 +115,9 @@ def test_one_pipeline_run_is_one_mlflow_run_with_everything_in_it(finished):
     assert artifacts("generated/real") == {"generated/real/test-part.wav"}
     assert artifacts("report") == {"report/report.html"}
     assert {"model/MLmodel", "model/serving.py", "model/artifacts"} <= artifacts("model")
-    (version,) = client.search_model_versions("name = 'audiornn'")
-    assert version.run_id == run.info.run_id
-    assert client.get_registered_model("audiornn").aliases == {"champion": version.version}
+    versions = client.search_model_versions("name = 'audiornn'")  # others may come from later runs
+    assert min(versions, key=lambda version: int(version.version)).run_id == run.info.run_id
+    assert set(client.get_registered_model("audiornn").aliases) == {"champion"}
     assert run.info.artifact_uri.startswith((workspace.root / "mlartifacts").as_uri())
 
 
