@@ -88,15 +88,15 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
             line = {"color": colours[i % 3], "marker": "os^"[i % 3], "label": f"context {context}"}
             at.plot([row["minutes"] for row in of], [row[key] for row in of], **line)
     axes[0].axhline(3000, color=figures.GREY, linestyle=":")
-    axes[0].set(ylabel="peak memory (MB)", title="Memory")
-    axes[1].set(ylabel="µs a target", title="Time")
+    axes[0].set(ylabel="peak memory (MB)", title="Most memory that training took (dotted: 3 GB)")
+    axes[1].set(ylabel="time a target (µs)", title="Time that training took for a target")
     for at in axes:
         at.set(xlabel="minutes of audio", xscale="log", xticks=sorted({row["minutes"] for row in rows}))
-        at.xaxis.set_major_formatter("{x:g}")
+        at.xaxis.set_major_formatter("{x:.0f}")
         at.minorticks_off()
         at.set_ylim(bottom=0)
         at.grid(alpha=0.3)
-        at.legend()
+        at.legend(loc="lower right")
     figures.save(figure, path)
 
 
