@@ -45,17 +45,27 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def load(folder: Path) -> dict[str, Any]:
-    """Codes uint8 [n] of each part."""
-    parts: dict[str, list[Any]] = {part: [] for part in corpus.PARTS}
+def recordings(folder: Path) -> list[Path]:
+    """The recordings, in the order that the split goes by."""
     paths = [path for path in sorted(folder.rglob("*.wav"), key=str) if "silence" not in path.parts]
     if not paths:
         raise SystemExit(f"no recordings under {folder}")
-    for index, path in enumerate(tqdm(paths, "encode", leave=False)):
+    return paths
+
+
+def part_of(index: int) -> str:
+    """The part that a recording belongs to, by its place in the order."""
+    return {9: "test", 8: "validation"}.get(index % 10, "train")
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """Codes uint8 [n] of each part."""
+    parts: dict[str, list[Any]] = {part: [] for part in corpus.PARTS}
+    for index, path in enumerate(tqdm(recordings(folder), "encode", leave=False)):
         wave, rate = sf.read(path, dtype="float64")
         if rate != 8000 or wave.ndim != 1:
             raise SystemExit(f"{path}: expected 8 kHz, mono; found {rate} Hz, shape {wave.shape}")
-        parts[{9: "test", 8: "validation"}.get(index % 10, "train")].append(codec.encode(wave))
+        parts[part_of(index)].append(codec.encode(wave))
     return {part: np.concatenate(codes) for part, codes in parts.items()}
 
 
