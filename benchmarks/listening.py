@@ -57,7 +57,7 @@ SECONDS = 9.01  # the length that DNSMOS hears
 LEVEL_DBFS = -26.0  # RMS of what the ears hear
 AUDIBLE_DBFS = -45.0  # RMS of a prompt
 FOLDS = 10
-GRAIN_SECONDS, FADE_SECONDS = 0.06, 0.005
+GRAIN_SECONDS, FADE_SECONDS = 0.06, 0.002
 DEEMPHASIS = 0.95
 CLICK_DB, CLICK_SECONDS = 10.0, 0.5
 SHOWN = 3  # clips of a row among the spectrograms
@@ -251,7 +251,7 @@ def audible_places(wave: Wave, size: int, count: int, rate: int) -> list[int]:
 
 
 def grains(wave: Wave, rate: int, random: np.random.Generator) -> Wave:
-    """A wave float [n] cut into grains of 60 ms, in random order, faded into each other over 5 ms."""
+    """A wave float [n] cut into grains of 60 ms, in random order, faded into each other over 2 ms."""
     hop, fade = round(GRAIN_SECONDS * rate), max(1, round(FADE_SECONDS * rate))
     ramp = np.sin(np.pi / 2 * (np.arange(fade) + 0.5) / fade) ** 2
     window = np.concatenate([ramp, np.ones(hop - fade), ramp[::-1]])
@@ -321,6 +321,8 @@ class Material:
 
     def prompts(self, size: int, count: int) -> NDArray[np.uint8]:
         """Codes uint8 [count, size] of the held-out part, none silent."""
+        if len(self.codes) < size:
+            raise SystemExit(f"that part holds {len(self.codes) / self.rate:.1f} s of recordings, too few for a prompt")
         places = audible_places(np.concatenate(self.held_out), size, count, self.rate)
         return np.stack([self.codes[place : place + size] for place in places])
 
@@ -494,7 +496,7 @@ class Benchmark:
             return self.model(folder)
         waves, rate = read_clips(folder, self.arguments.seconds)
         settings = {"sample_rate": rate, "highpass_hz": 20.0, "preemphasis": DEEMPHASIS}
-        self.add(Row(folder.name, rate, waves), settings)
+        self.add(Row(folder.resolve().name, rate, waves), settings)
 
     def model(self, folder: Path) -> None:
         """The rows of a model: a row for each temperature and top-p, and again from silence if asked for."""
@@ -512,7 +514,7 @@ class Benchmark:
                     start = time.perf_counter()
                     made, _ = clips.make(model, p, begin, progress=True)
                     spent = time.perf_counter() - start
-                    what = f"{folder.name}, temperature {temperature.replace(':', ' to ')}"
+                    what = f"{folder.resolve().name}, temperature {temperature.replace(':', ' to ')}"
                     what += (f", top-p {top_p:g}" if top_p < 1 else "") + (", from silence" if begin is None else "")
                     self.add(Row(what, material.rate, [clip.wave for clip in made], spent), settings)
 
