@@ -431,10 +431,13 @@ def line(summary: dict[str, Any]) -> str:
 
 
 def draw(rows: Sequence[Row]) -> Figure:
-    """Spectrograms of the first clips of every row, levelled, all on one scale."""
+    """Spectrograms of three clips of every row, of different prompts, levelled, all on one scale."""
     figure = Figure(figsize=(4.2 * SHOWN + 0.8, 1.9 * len(rows) + 0.6), layout="constrained")
     axes = figure.subplots(len(rows), SHOWN, squeeze=False, sharex=True)
-    spectra = [[figures.spectrogram(level(wave), row.rate) for wave in row.waves[:SHOWN]] for row in rows]
+    spectra = []
+    for row in rows:
+        chosen = np.unique(np.linspace(0, len(row.waves) - 1, SHOWN).astype(int))
+        spectra.append([figures.spectrogram(level(row.waves[i]), row.rate) for i in chosen])
     top = max(float(decibels.max()) for shown in spectra for _, _, decibels in shown)
     image: Any = None
     for places, row, shown in zip(axes, rows, spectra, strict=True):
@@ -536,7 +539,7 @@ def main() -> None:
     parser.add_argument("--silence", action="store_true", help="also from silence instead of prompts")
     parser.add_argument("--engine", default="auto", choices=sampling.ENGINES)
     parser.add_argument("--save", type=Path, metavar="DIR", help="keep the clips, a folder a row")
-    parser.add_argument("--spectrograms", type=Path, metavar="FILE.png", help="of the first clips of every row")
+    parser.add_argument("--spectrograms", type=Path, metavar="FILE.png", help="of three clips of every row")
     parser.add_argument("--music", action="store_true", help="without ears and pitch, which know speech alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all numbers of all clips")
     arguments = parser.parse_args()
