@@ -63,13 +63,19 @@ def parser() -> argparse.ArgumentParser:
         metavar="T[,T...]",
         help="0 (always the likeliest code) to 10; a list: 0.8,1.0; a ramp: 0.7:1.1 (default: %(default)s)",
     )
-    generate.add_argument("--top-k", type=int, default=0, metavar="K", help="draw from the K likeliest codes; 0: all")
+    generate.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest codes (default: 0, all)")
     generate.add_argument(
         "--top-p",
         type=float,
-        default=1.0,
         metavar="P",
-        help="draw from the likeliest codes of together this probability",
+        help="draw from the likeliest codes of together this probability (default: 0.98)",
+    )
+    generate.add_argument(
+        "--certain",
+        type=float,
+        metavar="P",
+        help="apply temperature and the above only where the likeliest code has less than this probability, so that "
+        "pauses end (default: 0.5; 1: everywhere)",
     )
     generate.add_argument("--prompt", metavar="FILE", help="a recording to continue, of any rate and channels")
     generate.add_argument("--prompt-offset", type=float, default=0.0, metavar="S", help="where in it to begin, seconds")
@@ -186,7 +192,8 @@ def run_generate(arguments: argparse.Namespace) -> None:
     from audiornn import params
 
     temperature = [part.strip() for part in arguments.temperature.split(",")]
-    asked = {key: getattr(arguments, key) for key in ("count", "seed", "top_k", "top_p", "level", "engine")}
+    asked = {key: getattr(arguments, key) for key in ("count", "seed", "level", "engine")}
+    asked |= {key: value for key in ("top_k", "top_p", "certain") if (value := getattr(arguments, key)) is not None}
     asked |= {"temperature": temperature, "prompt_offset": arguments.prompt_offset}
     asked |= {"prompt_seconds": arguments.prompt_seconds}
     if arguments.seconds is not None:

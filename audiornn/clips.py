@@ -13,6 +13,7 @@ from tqdm import tqdm
 from audiornn import audio, codec, diagnostics, sampling
 from audiornn.diagnostics import Diagnosis, Reference, dbfs
 from audiornn.errors import AudioRNNError
+from audiornn.kernels import Limits
 from audiornn.models.base import AudioModel
 from audiornn.params import Generate, validate
 from audiornn.parts import Part
@@ -203,8 +204,7 @@ def make(
             heat,
             prompt=prompts,
             seed=p.seed,
-            top_k=p.top_k,
-            top_p=p.top_p,
+            limits=Limits(p.top_k, p.top_p, p.certain),
             engine_name=p.engine,
             on_progress=show,
         )
@@ -258,8 +258,7 @@ def stream(
         samples=round(p.seconds * rate) if ends else None,
         prompt=prompts,
         seed=p.seed,
-        top_k=p.top_k,
-        top_p=p.top_p,
+        limits=Limits(p.top_k, p.top_p, p.certain),
         engine_name=p.engine,
     ):
         write(play(codes[0]))
@@ -281,7 +280,8 @@ def generate(
     prompt_seconds: float = 0.5,
     seed: int = 0,
     top_k: int = 0,
-    top_p: float = 1.0,
+    top_p: float = 0.98,
+    certain: float = 0.5,
     level: str = "safe",
     engine: str = "auto",
 ) -> NDArray[np.float32]:
@@ -303,8 +303,8 @@ def generate(
         from silence. The prompt is not part of the result.
     seed
         The same seed, model and settings give the same clips.
-    top_k, top_p
-        Restrict draws to likely codes; see `audiornn.sampling.draw`.
+    top_k, top_p, certain
+        Restrict draws to likely codes; see `audiornn.kernels.Limits`.
     level
         How peaks are made safe; see `audiornn.audio.peak_safe`.
     engine
@@ -327,7 +327,7 @@ def generate(
     (3, 16000)
     """
     asked = {"seconds": seconds, "count": count, "temperature": temperature, "seed": seed, "top_k": top_k}
-    asked |= {"top_p": top_p, "level": level, "engine": engine}
+    asked |= {"top_p": top_p, "certain": certain, "level": level, "engine": engine}
     asked |= {"prompt_offset": prompt_offset, "prompt_seconds": prompt_seconds}
     p = validate(Generate, asked, "generate")
     prompts = None

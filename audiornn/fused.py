@@ -21,7 +21,7 @@ from audiornn import fused_prior
 from audiornn.codec import CODES
 from audiornn.fused_prior import Arrays, add_log_p, room, see
 from audiornn.jit import njit
-from audiornn.kernels import cores, draw, gru, lookup, multiply, pack, spaced, spread
+from audiornn.kernels import UNLIMITED, Limits, cores, draw, gru, lookup, multiply, pack, spaced, spread
 from audiornn.models.base import AudioModel, State
 
 
@@ -40,8 +40,8 @@ class FusedEngine(abc.ABC):
     ----------
     model
         Its weights are copied.
-    top_k, top_p
-        Restrict draws to likely codes; see `audiornn.kernels.draw`.
+    limits
+        Of draws; see `audiornn.kernels.Limits`.
     bfloat16
         Round the matrices to bfloat16: half the memory traffic, which limits a single stream, for logits that differ
         in the third digit.
@@ -50,17 +50,21 @@ class FusedEngine(abc.ABC):
     """
 
     # A compiled function of what `pack_weights` and `pack_state` gave, logits [streams, 256], uniform numbers and
-    # temperatures [streams, n], top_k, top_p, given codes [streams, n] and room for logits [streams, n, 256]. It
+    # temperatures [streams, n], limits, given codes [streams, n] and room for logits [streams, n, 256]. It
     # advances the streams by the columns of the uniform numbers (drawing) or of the given codes (following), where
     # there are any, changes state and logits in place, writes the logits after each code where there is room for them,
     # and returns the codes uint8 [streams, n].
     kernel: ClassVar[Callable[..., Any]]
 
     def __init__(
-        self, model: AudioModel, top_k: int = 0, top_p: float = 1.0, bfloat16: bool = False, threads: int | None = None
+        self,
+        model: AudioModel,
+        limits: Limits = UNLIMITED,
+        bfloat16: bool = False,
+        threads: int | None = None,
     ) -> None:
         self.name = "fused-bf16" if bfloat16 else "fused"
-        self.model, self.top_k, self.top_p = model, top_k, top_p
+        self.model, self.limits = model, limits
         self.threads = threads or cores()
         self.weights = self.pack_weights(model, bfloat16)
         self._groups: list[_Group] = []
@@ -101,7 +105,7 @@ class FusedEngine(abc.ABC):
             rows = slice(first, first + len(group.logits))
             u, heat, codes, room = (np.ascontiguousarray(a[rows]) for a in (uniform, temperature, given, kept))
             kernel = type(self).kernel
-            return kernel(self.weights, group.state, group.logits, u, heat, self.top_k, self.top_p, codes, room)
+            return kernel(self.weights, group.state, group.logits, u, heat, self.limits, codes, room)
 
         firsts = np.cumsum([0, *(len(group.logits) for group in self._groups)])[:-1]
         if len(self._groups) == 1:
@@ -115,8 +119,7 @@ def take(
     logits: Any,
     uniform: Any,
     temperature: Any,
-    top_k: int,
-    top_p: float,
+    limits: Any,
     given: Any,
     t: int,
     codes: Any,
@@ -127,7 +130,7 @@ def take(
         if given.shape[1]:
             codes[s, t] = given[s, t]
         else:
-            codes[s, t] = draw(logits[s], temperature[s, t], top_k, top_p, uniform[s, t], scratch)
+            codes[s, t] = draw(logits[s], temperature[s, t], limits, uniform[s, t], scratch)
 
 
 @njit(nogil=True, cache=True)
@@ -146,8 +149,7 @@ def _audiornn(
     logits: Any,
     uniform: Any,
     temperature: Any,
-    top_k: int,
-    top_p: float,
+    limits: Any,
     given: Any,
     kept: Any,
 ) -> Any:
@@ -163,7 +165,7 @@ def _audiornn(
     scratch = np.empty(logits.shape[1], np.float32)
     space = room(prior, streams)
     for t in range(n):
-        take(logits, uniform, temperature, top_k, top_p, given, t, codes, scratch)
+        take(logits, uniform, temperature, limits, given, t, codes, scratch)
         if predicts:
             see(codes, t, prior, prior_state, space)
         for layer in range(layers):

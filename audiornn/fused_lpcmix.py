@@ -26,8 +26,7 @@ def _lpcmix(
     logits: Any,
     uniform: Any,
     temperature: Any,
-    top_k: int,
-    top_p: float,
+    limits: Any,
     given: Any,
     kept: Any,
 ) -> Any:
@@ -51,7 +50,7 @@ def _lpcmix(
     weighed = np.empty(logits.shape[1], np.float32)
     end = inputs.shape[1] - history
     for t in range(n):
-        take(logits, uniform, temperature, top_k, top_p, given, t, codes, weighed)
+        take(logits, uniform, temperature, limits, given, t, codes, weighed)
         for s in range(streams):
             consume(codes[s, t : t + 1], predictor[s], known[s], tables, scratch, small)
             for i in range(history - 1, 0, -1):

@@ -123,8 +123,7 @@ def _samplernn(
     logits: Any,
     uniform: Any,
     temperature: Any,
-    top_k: int,
-    top_p: float,
+    limits: Any,
     given: Any,
     kept: Any,
 ) -> Any:
@@ -145,7 +144,7 @@ def _samplernn(
     y = np.empty((streams, hidden_bias.size), np.float32)
     scratch = np.empty(CODES, np.float32)
     for t in range(n):
-        take(logits, uniform, temperature, top_k, top_p, given, t, codes, scratch)
+        take(logits, uniform, temperature, limits, given, t, codes, scratch)
         now = remembered + t
         recent[:, now] = codes[:, t]
         for tier in range(len(plan)):
@@ -182,8 +181,7 @@ def _linear(
     logits: Any,
     uniform: Any,
     temperature: Any,
-    top_k: int,
-    top_p: float,
+    limits: Any,
     given: Any,
     kept: Any,
 ) -> Any:
@@ -206,7 +204,7 @@ def _linear(
     y = np.empty((streams, tables.shape[2]), np.float32)
     scratch = np.empty(CODES, np.float32)
     for t in range(n):
-        take(logits, uniform, temperature, top_k, top_p, given, t, codes, scratch)
+        take(logits, uniform, temperature, limits, given, t, codes, scratch)
         now = remembered + t
         recent[:, now] = codes[:, t]
         for tier in range(len(plan)):

@@ -13,7 +13,7 @@ zero, which keeps LLVM from that.
 
 import os
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -370,8 +370,44 @@ def _restrict(weights: Any, top_k: int, top_p: float) -> None:
                 weights[i] = 0
 
 
+class Limits(NamedTuple):
+    """What draws are restricted to.
+
+    Attributes
+    ----------
+    top_k
+        The so many likeliest codes; 0 or 256: all.
+    top_p
+        The fewest likeliest codes that together have at least this probability, above 0 (Holtzman et al. 2020); 1: all.
+        Applied to what `top_k` leaves.
+    certain
+        Probability of the likeliest code from which on a draw is left as the model has it: neither temperature (but 0)
+        nor the other limits apply. A model is that certain in pauses, and what it then thinks unlikely is their end:
+        without this, whatever makes a voice clearer makes pauses longer. 1: nothing is left alone.
+    """
+
+    top_k: int = 0
+    top_p: float = 1.0
+    certain: float = 1.0
+
+
+UNLIMITED = Limits()
+
+
 @block
-def draw(logits: Any, temperature: Any, top_k: int, top_p: float, uniform: Any, weights: Any) -> int:
+def _exponentials(logits: Any, largest: Any, factor: Any, weights: Any) -> Any:
+    """Set weights to exp((logits - largest) * factor) and return their sum."""
+    total = f32(0)
+    for i in range(logits.size):
+        x = (logits[i] - largest) * factor
+        weights[i] = exp(max(x, f32(-80))) if x > f32(-80) else f32(0)
+    for weight in weights:
+        total += weight
+    return total
+
+
+@block
+def draw(logits: Any, temperature: Any, limits: Any, uniform: Any, weights: Any) -> int:
     """A code drawn from `softmax(logits / temperature)`, restricted to likely codes, by inversion.
 
     Parameters
@@ -380,11 +416,8 @@ def draw(logits: Any, temperature: Any, top_k: int, top_p: float, uniform: Any, 
         float32 [n].
     temperature
         0 takes the likeliest code.
-    top_k
-        Draw from this many likeliest codes; 0 or n: from all.
-    top_p
-        Draw from the fewest likeliest codes that together have at least this probability, above 0 (Holtzman et al.
-        2020); 1: from all. Applied to what `top_k` leaves.
+    limits
+        `Limits`.
     uniform
         float32 in [0, 1).
     weights
@@ -398,12 +431,13 @@ def draw(logits: Any, temperature: Any, top_k: int, top_p: float, uniform: Any, 
         for i in range(n):
             if logits[i] == largest:
                 return i
-    factor = f32(1) / f32(temperature)
-    for i in range(n):
-        x = (logits[i] - largest) * factor
-        weights[i] = exp(max(x, f32(-80))) if x > f32(-80) else f32(0)
-    if 0 < top_k < n or top_p < 1:
-        _restrict(weights, top_k, top_p)
+    alone = False
+    if limits.certain < 1:
+        alone = f32(limits.certain) * _exponentials(logits, largest, f32(1), weights) <= f32(1)
+    if not alone:
+        _exponentials(logits, largest, f32(1) / f32(temperature), weights)
+        if 0 < limits.top_k < n or limits.top_p < 1:
+            _restrict(weights, limits.top_k, limits.top_p)
     # Sums of whole vectors say in which of them the code lies: adding up one by one takes ten times as long.
     sums = np.empty(-(-n // LANES), f32)
     total = 0.0

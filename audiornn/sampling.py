@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from audiornn.backend import tf
 from audiornn.codec import CODES, SILENCE
 from audiornn.errors import AudioRNNError
+from audiornn.kernels import UNLIMITED, Limits
 from audiornn.models.base import AudioModel, State
 
 CHUNK = 1000  # samples between two looks at the progress; random numbers are drawn by so many
@@ -47,7 +48,7 @@ class Engine(Protocol):
     def follow(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]: ...
 
 
-def draw(logits: Any, temperature: Any, uniform: Any, top_k: int = 0, top_p: float = 1.0) -> Any:
+def draw(logits: Any, temperature: Any, uniform: Any, limits: Limits = UNLIMITED) -> Any:
     """Codes drawn from `softmax(logits / temperature)` by inversion of the distribution function.
 
     Parameters
@@ -58,16 +59,14 @@ def draw(logits: Any, temperature: Any, uniform: Any, top_k: int = 0, top_p: flo
         Float [streams]; 0 takes the likeliest code.
     uniform
         Float [streams] in [0, 1).
-    top_k
-        Draw from this many likeliest codes; 0: from all.
-    top_p
-        Draw from the fewest likeliest codes that together have at least this probability (nucleus sampling, Holtzman et
-        al. 2020); 1: from all. Applied to what `top_k` leaves.
+    limits
+        Of the draws; see `audiornn.kernels.Limits`.
 
     Returns
     -------
     Codes int32 [streams].
     """
+    top_k, top_p, certain = limits
     scaled = logits / tf.where(temperature > 0, temperature, 1)[:, None]
     weights = tf.exp(scaled - tf.reduce_max(scaled, -1, keepdims=True))
     if 0 < top_k < CODES or top_p < 1:
@@ -79,6 +78,9 @@ def draw(logits: Any, temperature: Any, uniform: Any, top_k: int = 0, top_p: flo
             before = tf.cumsum(ranked, -1, exclusive=True)
             ranked *= tf.cast(before < top_p * tf.reduce_sum(ranked, -1, keepdims=True), weights.dtype)
         weights = tf.gather(ranked, tf.argsort(order, axis=-1), batch_dims=1)
+    if certain < 1:
+        own = tf.exp(logits - tf.reduce_max(logits, -1, keepdims=True))
+        weights = tf.where(certain * tf.reduce_sum(own, -1, keepdims=True) <= 1, own, weights)
     cumulative = tf.cumsum(weights, -1)
     drawn = tf.reduce_sum(tf.cast(cumulative <= uniform[:, None] * cumulative[:, -1:], tf.int32), -1)
     likeliest = tf.argmax(logits, -1, tf.int32)
@@ -91,7 +93,7 @@ class TensorFlowEngine:
 
     name = "tensorflow"
 
-    def __init__(self, model: AudioModel, top_k: int = 0, top_p: float = 1.0) -> None:
+    def __init__(self, model: AudioModel, limits: Limits = UNLIMITED) -> None:
         self.model = model
         self._state: list[Any] = []
         self._structure: State = None
@@ -104,7 +106,7 @@ class TensorFlowEngine:
         @tf.function(reduce_retracing=True)
         def advance(logits: Any, state: list[Any], uniform: Any, temperature: Any) -> tuple:
             def body(t: Any, logits: Any, state: list[Any], codes: Any) -> tuple:
-                code = draw(logits, temperature[t], uniform[t], top_k, top_p)
+                code = draw(logits, temperature[t], uniform[t], limits)
                 logits, state = step(code, state)
                 return t + 1, logits, state, codes.write(t, code)
 
@@ -145,7 +147,7 @@ class TensorFlowEngine:
         return kept.numpy().transpose(1, 0, 2)
 
 
-def engine(model: AudioModel, name: str = "auto", top_k: int = 0, top_p: float = 1.0) -> Engine:
+def engine(model: AudioModel, name: str = "auto", limits: Limits = UNLIMITED) -> Engine:
     """The engine of a name, made for a model.
 
     Raises
@@ -157,11 +159,11 @@ def engine(model: AudioModel, name: str = "auto", top_k: int = 0, top_p: float =
         raise AudioRNNError(f"engine is {name!r}, but must be one of {', '.join(ENGINES)}")
     fits = model.name in FUSED
     if name == "tensorflow" or (name == "auto" and not fits):
-        return TensorFlowEngine(model, top_k, top_p)
+        return TensorFlowEngine(model, limits)
     if not fits:
         raise AudioRNNError(f"engine is {name!r}, but {model.name} has no fused kernels: auto or tensorflow would do")
     module, fused = FUSED[model.name].split(":")
-    return getattr(import_module(module), fused)(model, top_k, top_p, bfloat16=name == "fused-bf16")
+    return getattr(import_module(module), fused)(model, limits, bfloat16=name == "fused-bf16")
 
 
 def consume(model: AudioModel, prompt: NDArray[np.uint8]) -> tuple[NDArray[np.float32], State]:
@@ -188,8 +190,7 @@ def blocks(
     samples: int | None = None,
     prompt: NDArray[np.uint8] | None = None,
     seed: int = 0,
-    top_k: int = 0,
-    top_p: float = 1.0,
+    limits: Limits = UNLIMITED,
     engine_name: str = "auto",
 ) -> Iterator[NDArray[np.uint8]]:
     """Generate streams of codes side by side, block by block: uint8 [streams, up to 1000]; see `generate`.
@@ -200,7 +201,7 @@ def blocks(
     if prompt is None:
         prompt = np.full([streams, 1], SILENCE, np.uint8)
     ramps = np.array([t if isinstance(t, tuple) else (t, t) for t in temperature], np.float64)
-    runner = engine(model, engine_name, top_k, top_p)
+    runner = engine(model, engine_name, limits)
     runner.start(*consume(model, prompt))
     random = [uniforms(seed, stream) for stream in range(streams)]
     done = 0
@@ -220,8 +221,7 @@ def generate(
     *,
     prompt: NDArray[np.uint8] | None = None,
     seed: int = 0,
-    top_k: int = 0,
-    top_p: float = 1.0,
+    limits: Limits = UNLIMITED,
     engine_name: str = "auto",
     on_progress: Callable[[int, float], None] = lambda samples, seconds: None,
 ) -> NDArray[np.uint8]:
@@ -241,8 +241,8 @@ def generate(
         from a single code of silence.
     seed
         With the same seed, model and settings a stream is the same again.
-    top_k, top_p
-        Restrict draws to likely codes; see `draw`.
+    limits
+        Of the draws; see `audiornn.kernels.Limits`.
     engine_name
         One of `ENGINES`.
     on_progress
@@ -259,8 +259,7 @@ def generate(
         samples=samples,
         prompt=prompt,
         seed=seed,
-        top_k=top_k,
-        top_p=top_p,
+        limits=limits,
         engine_name=engine_name,
     ):
         made.append(block)

@@ -37,9 +37,9 @@ class AudioGenerator(PythonModel):
             MLflow's; not looked at.
         model_input
             `seconds`, and as far as they shall differ from the defaults of params.yaml's section `generate`:
-            `temperature`, `top_k`, `top_p`, `seed`; `prompt`, a recording of any format and rate in base64, and
-            `prompt_seconds` of it, from `prompt_offset` on, to continue. Where a row leaves a text or a number that is
-            not whole out (None, NaN) it has the default; whole numbers stand in all rows or none.
+            `temperature`, `top_k`, `top_p`, `certain`, `seed`; `prompt`, a recording of any format and rate in base64,
+            and `prompt_seconds` of it, from `prompt_offset` on, to continue. Where a row leaves a text or a number that
+            is not whole out (None, NaN) it has the default; whole numbers stand in all rows or none.
         params
             There are none: what a clip shall be stands in its row.
 

@@ -57,6 +57,7 @@ REQUEST = (
     ("temperature", "double", False),
     ("top_k", "long", False),
     ("top_p", "double", False),
+    ("certain", "double", False),
     ("seed", "long", False),
     ("prompt", "string", False),  # a recording of any format, in base64
     ("prompt_offset", "double", False),

@@ -2,8 +2,9 @@
 """The ear as a benchmark: generated clips next to real recordings and noise, judged by ears that never saw the model.
 
     pip install 'audiornn[ears]'
-    python benchmarks/listening.py TARGET ... --recordings DIR [--temperature 1.0,0.95] [--top-p 1.0,0.98] [--silence]
-                                   [--save DIR] [--spectrograms FILE.png] [--music] [--json FILE]
+    python benchmarks/listening.py TARGET ... --recordings DIR [--temperature 1.0,0.95] [--top-p 1.0,0.98]
+                                   [--certain 1.0,0.5] [--silence] [--save DIR] [--spectrograms FILE.png] [--music]
+                                   [--json FILE]
 
 A model that predicts best, in bits, may sound worst. TARGET is the folder of a trained model, of which clips are made,
 or any folder of wav files, whose beginnings are the clips. Each row of the table is the mean ± standard error over the
@@ -502,7 +503,7 @@ class Benchmark:
         self.add(Row(folder.resolve().name, rate, waves), settings)
 
     def model(self, folder: Path) -> None:
-        """The rows of a model: a row for each temperature and top-p, and again from silence if asked for."""
+        """The rows of a model: one for each way to draw, and again from silence if asked for."""
         a = self.arguments
         model = audiornn.load(folder)
         settings = model.settings["codec"]
@@ -510,16 +511,22 @@ class Benchmark:
         prompts = material.prompts(max(1, round(a.prompt_seconds * material.rate)), a.prompts)
         prompts = np.repeat(prompts, a.seeds, axis=0)
         for begin in (prompts, None) if a.silence else (prompts,):
-            for temperature in a.temperature:
-                for top_p in a.top_p:
-                    asked = {"seconds": a.seconds, "count": self.count, "temperature": temperature, "top_p": top_p}
-                    p = params.validate(params.Generate, {**asked, "engine": a.engine}, "listening")
-                    start = time.perf_counter()
-                    made, _ = clips.make(model, p, begin, progress=True)
-                    spent = time.perf_counter() - start
-                    what = f"{folder.resolve().name}, temperature {temperature.replace(':', ' to ')}"
-                    what += (f", top-p {top_p:g}" if top_p < 1 else "") + (", from silence" if begin is None else "")
-                    self.add(Row(what, material.rate, [clip.wave for clip in made], spent), settings)
+            for temperature, top_p, certain in itertools.product(a.temperature, a.top_p, a.certain):
+                asked = {"seconds": a.seconds, "count": self.count, "temperature": temperature, "top_p": top_p}
+                asked |= {"certain": certain, "engine": a.engine}
+                p = params.validate(params.Generate, asked, "listening")
+                start = time.perf_counter()
+                made, _ = clips.make(model, p, begin, progress=True)
+                spent = time.perf_counter() - start
+                what = f"{folder.resolve().name}, temperature {temperature.replace(':', ' to ')}"
+                what += (f", top-p {top_p:g}" if top_p < 1 else "") + (f", certain {certain:g}" if certain < 1 else "")
+                what += ", from silence" if begin is None else ""
+                self.add(Row(what, material.rate, [clip.wave for clip in made], spent), settings)
+
+
+def numbers(text: str) -> list[float]:
+    """Numbers with commas between them."""
+    return [float(number) for number in text.split(",")]
 
 
 def main() -> None:
@@ -533,9 +540,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--prompt-seconds", type=float, default=1.0)
     parser.add_argument("--temperature", default=["1.0"], type=lambda text: text.split(","), metavar="T[,T...]")
-    parser.add_argument(
-        "--top-p", default=[1.0], type=lambda text: [float(v) for v in text.split(",")], metavar="P[,P...]"
-    )
+    parser.add_argument("--top-p", default=[1.0], type=numbers, metavar="P[,P...]")
+    parser.add_argument("--certain", default=[1.0], type=numbers, metavar="P[,P...]", help="see params.yaml")
     parser.add_argument("--silence", action="store_true", help="also from silence instead of prompts")
     parser.add_argument("--engine", default="auto", choices=sampling.ENGINES)
     parser.add_argument("--save", type=Path, metavar="DIR", help="keep the clips, a folder a row")

@@ -110,7 +110,7 @@ def test_draws_are_inversions_of_what_the_restrictions_leave(n, top_k, top_p, wi
         logits = np.round(logits / 3) * 3
     uniform = np.sort(random.random(200).astype(f32))
     scratch = np.empty(n, f32)
-    drawn = np.array([kernels.draw(logits, 1.0, top_k, top_p, u, scratch) for u in uniform])
+    drawn = np.array([kernels.draw(logits, 1.0, kernels.Limits(top_k, top_p), u, scratch) for u in uniform])
     allowed = sorted(kept(logits, min(top_k, n), top_p))
     if with_ties and 0 < top_p < 1:  # sums that are equal but for round-off may keep one code more or less
         assert set(drawn) <= kept(logits, min(top_k, n), min(top_p + 1e-5, 1))

@@ -9,6 +9,7 @@ from audiornn import audio, clips, codec, fused, kernels, models, parts, samplin
 from audiornn.backend import keras
 from audiornn.errors import AudioRNNError
 from audiornn.files import write_json
+from audiornn.kernels import Limits
 from audiornn.params import Generate
 from tests.conftest import SETTINGS
 
@@ -23,13 +24,27 @@ def model():
     return made
 
 
-def drawn_by(how, logits, temperature, uniform, top_k=0, top_p=1.0):
+def drawn_by(how, logits, temperature, uniform, *limits):
     """Codes [n] drawn from logits [256] by uniform numbers [n]."""
     if how == "tensorflow":
         tiled = np.tile(logits, (len(uniform), 1))
-        return sampling.draw(tiled, np.full(len(uniform), temperature, np.float32), uniform, top_k, top_p).numpy()
+        return sampling.draw(tiled, np.full(len(uniform), temperature, np.float32), uniform, Limits(*limits)).numpy()
     scratch = np.empty(256, np.float32)
-    return np.array([kernels.draw(logits, temperature, top_k, top_p, u, scratch) for u in uniform])
+    return np.array([kernels.draw(logits, temperature, Limits(*limits), u, scratch) for u in uniform])
+
+
+@pytest.mark.parametrize("how", ["tensorflow", "fused"])
+def test_where_the_model_is_certain_draws_are_its_own_whatever_the_temperature(how):
+    n, uniform = 100_000, sampling.uniforms(3, 0).random(100_000, np.float32)
+    for likeliest, left_alone in ((0.6, True), (0.4, False)):
+        p = np.full(256, (1 - likeliest) / 255)
+        p[128] = likeliest
+        logits = np.log(p).astype(np.float32)
+        drawn = drawn_by(how, logits, 0.3, uniform, 0, 0.3, 0.5)
+        expected = n * likeliest if left_alone else n  # at this temperature, and within 0.3, there is no other code
+        assert abs(np.count_nonzero(drawn == 128) - expected) <= 4 * np.sqrt(n * likeliest * (1 - likeliest))
+        assert (len(np.unique(drawn)) > 200) == left_alone
+    assert np.all(drawn_by(how, logits, 0.0, uniform[:10], 0, 1.0, 0.1) == 128)  # temperature 0 is heeded all the same
 
 
 @pytest.mark.parametrize("how", ["tensorflow", "fused"])
@@ -120,7 +135,7 @@ def test_a_stream_is_the_same_bytes_whatever_runs_beside_it(model, engine):
     random = np.random.default_rng(3)
     prompts = random.integers(0, 256, (9, 50)).astype(np.uint8)
     heat = [1.0, 0.8, (0.7, 1.1), 1.0, 1.0, 0.0, 1.2, 0.9, 1.0]
-    options = {"seed": 2, "top_p": 0.95, "engine_name": engine}
+    options = {"seed": 2, "limits": Limits(top_p=0.95), "engine_name": engine}
     together = sampling.generate(model, 1500, heat, prompt=prompts, **options)
     for n in (1, 2, 3, 6):
         fewer = sampling.generate(model, 1500, heat[:n], prompt=prompts[:n], **options)
