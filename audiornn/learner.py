@@ -11,7 +11,7 @@ from audiornn.errors import AudioRNNError
 from audiornn.models.base import AudioModel
 from audiornn.params import Train
 
-CODES_A_STEP = {"sequence": 8_192, "window": 65_536}  # where train.batch is not set
+CODES_A_STEP = {"sequence": 4_096, "window": 65_536}  # where train.batch is not set
 FEWEST_WINDOWS = 4  # a batch, even of long windows
 PIECE = 1_024  # codes; windows that are longer are learned in pieces where train.piece is not set
 
@@ -51,7 +51,7 @@ def plan(params: Train, context: int, span: int, windows: int, hop: int = 1, rep
 
     Without `train.piece`, windows of more than 1,024 codes are learned in pieces of that length. The burn-in before the
     first piece ends at a multiple of `hop`, where models may be cut: up to `hop - 1` targets of a window fall into it.
-    Without `train.batch`, a batch holds as many windows as give an update about 8,000 codes (window objective: 64,000),
+    Without `train.batch`, a batch holds as many windows as give an update about 4,000 codes (window objective: 64,000),
     but no fewer than four, spread evenly over the batches of an epoch.
 
     Parameters

@@ -87,7 +87,7 @@ class ModelParams(Section):
 
     model_config = ConfigDict(extra="allow")
 
-    name: str = "lpcmix"
+    name: str = "samplernn"
 
     @model_validator(mode="before")
     @classmethod

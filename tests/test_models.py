@@ -88,7 +88,7 @@ def test_a_saved_model_loads_as_it_was(name, tmp_path):
         (lambda folder: (folder / "config.json").unlink(), "config.json: no such file"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json: not readable as JSON"),
         (lambda folder: (folder / "config.json").write_text("{}"), "no entry 'model'"),
-        (lambda folder: (folder / "config.json").write_text('{"model": {"name": "x"}}'), "one of lpcmix"),
+        (lambda folder: (folder / "config.json").write_text('{"model": {"name": "x"}}'), "one of samplernn"),
         (lambda folder: (folder / "config.json").write_text('{"model": 5}'), "no entry 'model'"),
         (
             lambda folder: (folder / "config.json").write_text('{"model": {"name": "audiornn", "unit": 2}}'),
@@ -113,7 +113,7 @@ def test_a_damaged_model_is_named_in_one_line(tmp_path, break_it, said):
 @pytest.mark.parametrize(
     ("name", "sizes", "said"),
     [
-        ("wavenet", {}, "train.model: name is 'wavenet', but must be one of lpcmix"),
+        ("wavenet", {}, "train.model: name is 'wavenet', but must be one of samplernn"),
         ("audiornn", {"unit": 3}, "train.model: unknown key unit (value 3); did you mean units?"),
         ("audiornn", {"xyzzy": 3}, "train.model: unknown key xyzzy (value 3); known keys are dense, units, layers"),
         ("audiornn", {"units": 0}, "train.model: units is 0, but must be greater than or equal to 1"),

@@ -259,7 +259,7 @@ def test_a_key_like_no_other_is_answered_with_those_there_are(tmp_path, text, kn
         # Not among the choices
         ("corpus: {synth: noise}", "corpus.synth is 'noise', but", "'speech' or 'music'"),
         ("train: {optimizer: Adam}", "train.optimizer is 'Adam', but", "'adamw', 'adam', 'rmsprop' or 'muon'"),
-        ("train: {model: {name: wavenet}}", "train.model.name is 'wavenet', but", "one of lpcmix"),
+        ("train: {model: {name: wavenet}}", "train.model.name is 'wavenet', but", "one of samplernn"),
         ("train: {model: {name: 5}}", "train.model.name is 5, but", "string"),
     ],
 )

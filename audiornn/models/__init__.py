@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 # Module and class. A model's module needs TensorFlow, which takes seconds to import: not before one is built.
 REGISTRY = {
-    "lpcmix": "audiornn.models.lpcmix:LPCMix",
-    "audiornn": "audiornn.models.audiornn:AudioRNN",
     "samplernn": "audiornn.models.samplernn:SampleRNN",
+    "audiornn": "audiornn.models.audiornn:AudioRNN",
     "linear": "audiornn.models.linear:Linear",
+    "lpcmix": "audiornn.models.lpcmix:LPCMix",
 }
 RUN_ID = re.compile("[0-9a-f]{32}")
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
