@@ -16,7 +16,6 @@ from audiornn.errors import AudioRNNError
 from audiornn.kernels import Limits
 from audiornn.models.base import AudioModel
 from audiornn.params import Generate, validate
-from audiornn.parts import Part
 
 TEST = "test"  # the prompt that means: pieces of the test part
 SHOWN = 3  # clips in the figure beside the real audio
@@ -73,11 +72,9 @@ class Clip:
         return path
 
 
-def diagnose(made: Sequence[Clip], source: Part) -> list[Diagnosis]:
-    """What is abnormal about each clip, next to the real audio of the test part."""
-    rate = source.settings["sample_rate"]
-    reference = Reference.of(source.waves(), rate)
-    return [diagnostics.diagnose(clip.wave, rate, reference) for clip in made]
+def diagnose(made: Sequence[Clip], reference: Reference) -> list[Diagnosis]:
+    """What is abnormal about each clip, next to real audio."""
+    return [diagnostics.diagnose(clip.wave, clip.sample_rate, reference) for clip in made]
 
 
 def describe(made: Sequence[Clip], diagnoses: Sequence[Diagnosis]) -> dict[str, dict[str, Any]]:

@@ -34,6 +34,8 @@ VIEW = {
         BEST,
         "metrics.`test.bits_per_sample`",
         "metrics.`test.accuracy`",
+        "metrics.`generate.distance_ratio`",
+        "metrics.`generate.clips_with_findings`",
         "metrics.`generate.samples_per_second`",
     ],
     "orderByKey": BEST,

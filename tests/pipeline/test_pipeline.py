@@ -67,6 +67,9 @@ def test_the_metrics_have_their_names_and_make_sense(finished):
     made = metrics(workspace, "generate")
     assert 0 < made["code_divergence"] <= 1
     assert 0 < made["real_code_divergence"] <= 1
+    assert made["distance_ratio"] == pytest.approx(made["distance_db"] / made["distance_limit_db"])
+    assert 0 <= made["clips_with_findings"] <= 1
+    assert made["findings"] >= 8 * made["clips_with_findings"]
     clip = made["clips"]["01-temperature-1"]
     assert clip["code_divergence"] == pytest.approx(made["code_divergence"])
     assert clip["seconds"] == 0.25
@@ -105,6 +108,8 @@ def test_one_pipeline_run_is_one_mlflow_run_with_everything_in_it(finished):
     scores = metrics(workspace, "evaluate")
     assert run.data.metrics["test.bits_per_sample"] == pytest.approx(scores["test"]["bits_per_sample"])
     assert run.data.metrics["generate.samples_per_second"] > 0
+    for name in ("distance_db", "distance_limit_db", "distance_ratio", "findings", "clips_with_findings"):
+        assert run.data.metrics[f"generate.{name}"] == pytest.approx(metrics(workspace, "generate")[name])
 
     def artifacts(path):
         return {item.path for item in client.list_artifacts(run.info.run_id, path)}
