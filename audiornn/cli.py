@@ -135,7 +135,8 @@ def parser() -> argparse.ArgumentParser:
         "promote",
         help="make the model of an MLflow run the champion",
         description="Register the model of an MLflow run and give it the alias champion: models:/audiornn@champion. "
-        "The evaluate stage does so by itself where a model needs fewer bits per sample on the same validation part.",
+        "The generate stage does so by itself where a model is better than the champion, by bits per sample on the "
+        "same validation part and by sound: docs/experiments-howto.md.",
     )
     promote.add_argument("run", metavar="RUN_ID")
     promote.set_defaults(handler=run_promote)

@@ -7,13 +7,14 @@ from numpy.typing import NDArray
 
 from audiornn import analysis, audio, clips, figures, models, shards, sound, tracking
 from audiornn.diagnostics import Reference
-from audiornn.files import atomic_folder, write_json
+from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Generate, Params
 from audiornn.parts import REAL, Part
 from stages.common import WORKSPACE, locate, run
 
 MODEL, ENCODED, SHARDS, OUTPUT = Path("models"), Path("data/encode"), Path("data/shard"), Path("generated")
 GENERATED, CODES, METRICS = "figures/generated.png", "figures/codes.png", "metrics/generate.json"
+SCORES = "metrics/evaluate.json"
 
 
 def prompts(p: Generate, source: Part) -> NDArray[np.uint8] | None:
@@ -72,6 +73,7 @@ def main(p: Params) -> None:
     for clip, diagnosis in zip(made, diagnoses, strict=True):
         print(f"{OUTPUT / clip.name}.wav: {clip.describe()}\n{diagnosis.describe()}")
     print(f"sound of {sound.STREAMS} more clips: {measured.describe()}")
+    print(tracking.challenge(WORKSPACE, log.run_id, read_json(SCORES)["validation"]["bits_per_sample"]))
 
 
 if __name__ == "__main__":
