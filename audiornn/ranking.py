@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 FAR = 1.0  # distance from real audio, as a multiple of what that itself stays within, beyond which a model sounds wrong
 FLAWED = 0.25  # share of clips with findings beyond which it does, too
-NOISE = 0.15  # difference of that distance that is taken for chance: other random numbers, other prompts
+NOISE = 0.15  # difference of that distance that is taken for chance; docs/experiments-howto.md says what was measured
 
 
 @dataclass(frozen=True)
