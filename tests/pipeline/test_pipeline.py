@@ -160,14 +160,14 @@ def test_clips_while_it_learns_are_in_the_run(finished, tmp_path):
     workspace, _ = finished
     copy = Workspace(tmp_path / "copy")
     shutil.copytree(workspace.root, copy.root, ignore=shutil.ignore_patterns(".dvc", ".git", "mlruns", "mlflow.db"))
-    generous = "from audiornn import listening as l; l.FIRST, l.SHARE, l.SECONDS = 0, 100, 0.1; "
+    generous = "from audiornn import listening as l; l.FIRST, l.MEASURED, l.SHARE, l.SECONDS = 0, 0, 100, 0.1; "
     copy.run(sys.executable, "-c", generous + "import runpy; runpy.run_module('stages.train', run_name='__main__')")
     client, [run] = copy.store()
-    assert run.data.metrics["listen.clips"] == 2
+    assert run.data.metrics["listen.clips"] == 3
     assert run.data.metrics["listen.seconds"] > 0
     steps = json.loads((copy.root / "metrics/train.json").read_text())["steps"]
     files = {item.path for item in client.list_artifacts(run.info.run_id, "listening")}
-    assert files == {f"listening/step-{n:07d}.{kind}" for n in (steps // 2, steps) for kind in ("png", "wav")}
+    assert files == {f"listening/step-{n:07d}.{kind}" for n in (2, steps // 2, steps) for kind in ("png", "wav")}
     weights = "models/model.weights.h5"
     assert (copy.root / weights).read_bytes() == (workspace.root / weights).read_bytes(), "unheard, it learned the same"
 
