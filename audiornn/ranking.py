@@ -55,22 +55,28 @@ class Standing:
 def replaces(challenger: Standing, champion: Standing) -> tuple[bool, str]:
     """Whether a challenger is better than the champion, and what decided, to follow the word "by".
 
-    - Where the sound of one alone is acceptable, that one is better.
-    - Where both sound acceptable, the one that is clearly nearer to real audio is better: by more than 0.15 of the
-      limit. If neither is, the one with fewer bits.
-    - Where both sound wrong, the nearer one is better.
-    - Where no sound was measured, the one with fewer bits is better. Where only one was, and sounds wrong, the champion
-      stays.
+    - Where the two sound alike, the one with fewer bits is better. Alike means: the distances differ by no more than
+      0.15 of the limit, and the shares of clips with findings by no more than a quarter, which may be chance.
+    - Otherwise, where the sound of one alone is acceptable, that one is better; where the shares of clips with findings
+      differ by more than a quarter, the one with fewer; else the one that is nearer to real audio.
+    - Where no sound was measured, the one with fewer bits is better. Where only one was, that one if it is acceptable;
+      if it is not, the champion stays.
 
     On a tie the champion stays.
     """
+    if challenger.flawed is None or champion.flawed is None:
+        if challenger.heard or champion.heard:
+            known = challenger if challenger.heard else champion
+            sound = "acceptable" if known.acceptable else "not acceptable"
+            return challenger.acceptable, f"sound, as that of one model alone was measured, and is {sound}"
+        return challenger.bits < champion.bits, "bits, as no sound was measured"
+    (_, ours), (_, theirs) = challenger.order, champion.order
+    clearly_nearer = ours != theirs and abs(ours - theirs) > NOISE
+    clearly_cleaner = abs(challenger.flawed - champion.flawed) > FLAWED
+    if not clearly_nearer and not clearly_cleaner:
+        return challenger.bits < champion.bits, "bits, as both sound alike"
     if challenger.acceptable != champion.acceptable:
-        return challenger.acceptable, "sound, as that of one model alone is known to be acceptable"
-    if challenger.heard != champion.heard:
-        return False, "sound, as that of one model was not measured and the other's is not acceptable"
-    if challenger.heard and not challenger.acceptable:
-        return challenger.order < champion.order, "distance from real audio, as both models sound wrong"
-    if challenger.acceptable and abs(challenger.order[1] - champion.order[1]) > NOISE:
-        return challenger.order < champion.order, "distance from real audio, as it clearly differs"
-    why = "as both sound acceptable and about as near to real audio" if challenger.heard else "as no sound was measured"
-    return challenger.bits < champion.bits, f"bits, {why}"
+        return challenger.acceptable, "sound, as that of one model alone is acceptable"
+    if clearly_cleaner:
+        return challenger.flawed < champion.flawed, "clips with findings, as their share clearly differs"
+    return ours < theirs, "distance from real audio, as it clearly differs"

@@ -172,9 +172,9 @@ def test_a_model_that_predicts_better_but_sounds_worse_does_not_become_champion(
     tracking.promote(tmp_path, before)
     assert "still version 1, by sound" in tracking.challenge(tmp_path, noisy)
     assert tracking.challenge(tmp_path, good) == (
-        "champion: version 2, this model, by sound, as that of one model alone is known to be acceptable: this model "
-        "has 4.200 bits per sample, distance 0.80 of the limit, 12% of clips with findings; version 1 has 4.000 bits "
-        "per sample, sound not measured"
+        "champion: version 2, this model, by sound, as that of one model alone was measured, and is acceptable: this "
+        "model has 4.200 bits per sample, distance 0.80 of the limit, 12% of clips with findings; version 1 has 4.000 "
+        "bits per sample, sound not measured"
     )
     assert "still version 2, by sound" in tracking.challenge(tmp_path, noisy)
     assert "still version 2, by sound" in tracking.challenge(tmp_path, noisier), "unknown sound does not do"
