@@ -20,7 +20,7 @@ from audiornn.files import atomic_file
 KEPT = 3  # the last checkpoint, and some before it, should it turn out damaged
 # Modules of which no training depends
 APART = {"analysis", "audio", "cli", "clips", "corpus", "diagnostics", "figures", "inspection", "listening", "parts"}
-APART |= {"report", "sampling", "synthesis", "tracking"}
+APART |= {"ranking", "report", "sampling", "sound", "synthesis", "tracking"}
 
 
 def identity(params: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:

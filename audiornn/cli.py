@@ -135,7 +135,8 @@ def parser() -> argparse.ArgumentParser:
         "promote",
         help="make the model of an MLflow run the champion",
         description="Register the model of an MLflow run and give it the alias champion: models:/audiornn@champion. "
-        "The evaluate stage does so by itself where a model needs fewer bits per sample on the same validation part.",
+        "The generate stage does so by itself where a model is better than the champion, by bits per sample on the "
+        "same validation part and by sound: docs/experiments-howto.md.",
     )
     promote.add_argument("run", metavar="RUN_ID")
     promote.set_defaults(handler=run_promote)
@@ -308,7 +309,13 @@ def run_summary(arguments: argparse.Namespace) -> None:
     print(
         f"\nThe entropy of a single code is {codes['code_entropy_bits']:.2f} bits; after {train['epochs']} epochs the "
         f"model needs\n{scores['validation']['bits_per_sample']:.2f} bits per sample on validation and "
-        f"{scores['test']['bits_per_sample']:.2f} on test.\n\nListen to"
+        f"{scores['test']['bits_per_sample']:.2f} on test."
+    )
+    distance, limit = made["distance_db"], made["distance_limit_db"]
+    heard = "Its clips are silent" if distance is None else f"Its sound is {distance:.1f} dB from real audio on average"
+    print(
+        f"\n{heard}; real audio itself stays within {limit:.1f} dB.\n"
+        f"{made['clips_with_findings']:.0%} of the clips that were measured have findings.\n\nListen to"
     )
     for clip in sorted(Path("generated").glob("*.wav")):
         levels = made["clips"][clip.stem]

@@ -16,10 +16,10 @@ from audiornn.errors import AudioRNNError
 from audiornn.kernels import Limits
 from audiornn.models.base import AudioModel
 from audiornn.params import Generate, validate
-from audiornn.parts import Part
 
 TEST = "test"  # the prompt that means: pieces of the test part
 SHOWN = 3  # clips in the figure beside the real audio
+DEFAULTS = Generate()
 SILENT_RMS = 1e-3  # -60 dBFS: a prompt below it says nothing
 
 
@@ -73,11 +73,9 @@ class Clip:
         return path
 
 
-def diagnose(made: Sequence[Clip], source: Part) -> list[Diagnosis]:
-    """What is abnormal about each clip, next to the real audio of the test part."""
-    rate = source.settings["sample_rate"]
-    reference = Reference.of(source.waves(), rate)
-    return [diagnostics.diagnose(clip.wave, rate, reference) for clip in made]
+def diagnose(made: Sequence[Clip], reference: Reference) -> list[Diagnosis]:
+    """What is abnormal about each clip, next to real audio."""
+    return [diagnostics.diagnose(clip.wave, clip.sample_rate, reference) for clip in made]
 
 
 def describe(made: Sequence[Clip], diagnoses: Sequence[Diagnosis]) -> dict[str, dict[str, Any]]:
@@ -271,19 +269,19 @@ def _shown(temperature: sampling.Temperature, between: str = ":") -> str:
 
 def generate(
     model: AudioModel,
-    seconds: float = 4.0,
-    count: int = 1,
+    seconds: float = DEFAULTS.seconds,
+    count: int = DEFAULTS.count,
     temperature: float | str | tuple[float, float] | list = 1.0,
     *,
     prompt: str | Path | None = None,
-    prompt_offset: float = 0.0,
-    prompt_seconds: float = 0.5,
-    seed: int = 0,
-    top_k: int = 0,
-    top_p: float = 0.98,
-    certain: float = 0.5,
-    level: str = "safe",
-    engine: str = "auto",
+    prompt_offset: float = DEFAULTS.prompt_offset,
+    prompt_seconds: float = DEFAULTS.prompt_seconds,
+    seed: int = DEFAULTS.seed,
+    top_k: int = DEFAULTS.top_k,
+    top_p: float = DEFAULTS.top_p,
+    certain: float = DEFAULTS.certain,
+    level: str = DEFAULTS.level,
+    engine: str = DEFAULTS.engine,
 ) -> NDArray[np.float32]:
     """Generate audio with a trained model.
 
@@ -304,7 +302,8 @@ def generate(
     seed
         The same seed, model and settings give the same clips.
     top_k, top_p, certain
-        Restrict draws to likely codes; see `audiornn.kernels.Limits`.
+        Restrict draws to likely codes; see `audiornn.kernels.Limits`. As all defaults, theirs are those of
+        `audiornn.params.Generate`.
     level
         How peaks are made safe; see `audiornn.audio.peak_safe`.
     engine

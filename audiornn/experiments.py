@@ -23,7 +23,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,6 +35,7 @@ from audiornn.errors import AudioRNNError
 from audiornn.files import slug
 from audiornn.overrides import overrides
 from audiornn.params import Params, Section, validate
+from audiornn.ranking import Standing
 
 FOLDER = Path("experiments")
 DOTTED = re.compile(r"[^.\s]+(\.[^.\s]+)*")
@@ -43,6 +44,11 @@ RESULTS = (
     ("validation_bits_per_sample", "evaluate", ("validation", "bits_per_sample")),
     ("test_bits_per_sample", "evaluate", ("test", "bits_per_sample")),
     ("test_accuracy", "evaluate", ("test", "accuracy")),
+    ("distance_ratio", "generate", ("distance_ratio",)),
+    ("distance_db", "generate", ("distance_db",)),
+    ("distance_limit_db", "generate", ("distance_limit_db",)),
+    ("findings", "generate", ("findings",)),
+    ("clips_with_findings", "generate", ("clips_with_findings",)),
     ("parameters", "train", ("parameters",)),
     ("training_seconds", "train", ("training_seconds",)),
     ("targets_per_second", "train", ("targets_per_second",)),
@@ -353,11 +359,8 @@ def run(name: str, given: Sequence[str] = (), workspace: str | Path = ".", runne
             rows.append(row)
             _summarise(log, name, settings, rows)
         print(f"\n{table(rows)}")
-        done = [
-            (row[BITS], setting.label) for row, setting in zip(rows, settings, strict=True) if row[BITS] is not None
-        ]
-        if done:
-            print(f"best: {min(done)[1]}, {min(done)[0]:.3f} bits per sample on validation")
+        for line in _best(settings, rows):
+            print(line)
         print(f"summary: MLflow run {log.run_id}")
         if failed:
             raise AudioRNNError("\n".join([f"{name}: {len(failed)} of {len(rows)} settings failed", *failed]))
@@ -374,6 +377,26 @@ def _row(setting: Setting, outcome: Outcome) -> dict[str, Any]:
     return {**row, "run": outcome.run_id}
 
 
+def _best(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Which setting is the best by bits, and which by sound, in a line each."""
+    done = [
+        (Standing(row[BITS], row["distance_ratio"], row["clips_with_findings"]), setting.label)
+        for setting, row in zip(settings, rows, strict=True)
+        if row[BITS] is not None
+    ]
+    if not done:
+        return
+    best, label = min(done, key=lambda one: (one[0].bits, one[1]))
+    yield f"best by bits: {label}, {best.bits:.3f} bits per sample on validation"
+    best, label = min(done, key=lambda one: (one[0].order, one[0].flawed, one[1]))
+    far = (
+        "nothing to hear"
+        if best.ratio is None
+        else f"{best.ratio:.2f} times as far from real audio as that itself gets"
+    )
+    yield f"best by sound: {label}, {far}, {best.flawed:.0%} of clips with findings"
+
+
 def _summarise(log: Any, name: str, settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the table and the figure of the settings so far into the sweep's run."""
     from audiornn import figures
@@ -382,7 +405,9 @@ def _summarise(log: Any, name: str, settings: Sequence[Setting], rows: Sequence[
     log.table(rows, table(rows), "summary")
     if not done:
         return
-    log.metrics({f"best.{BITS}": min(row[BITS] for _, row in done)}, step=len(rows))
+    near = [row["distance_ratio"] for _, row in done if row["distance_ratio"] is not None]
+    best = {BITS: min(row[BITS] for _, row in done), "distance_ratio": min(near, default=None)}
+    log.metrics({f"best.{column}": value for column, value in best.items()}, step=len(rows))
     alone = list(done[0][0].varied) if len(done[0][0].varied) == 1 else ["setting"]
     values = [setting.varied.get(alone[0], setting.label) for setting, _ in done]
     columns = {column: [row[column] for _, row in done] for column, _, _ in RESULTS}

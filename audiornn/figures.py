@@ -231,8 +231,8 @@ def clip(wave: NDArray[Any], sample_rate: int, title: str) -> Figure:
     return figure
 
 
-def sweep(parameter: str, values: Sequence[Any], columns: Mapping[str, Sequence[float]], title: str) -> Figure:
-    """Bits per sample of a sweep's settings above what their training cost.
+def sweep(parameter: str, values: Sequence[Any], columns: Mapping[str, Sequence[float | None]], title: str) -> Figure:
+    """Bits per sample of a sweep's settings, how far they sound from real audio, and what their training cost.
 
     Parameters
     ----------
@@ -242,20 +242,29 @@ def sweep(parameter: str, values: Sequence[Any], columns: Mapping[str, Sequence[
         Its value in each setting. Numbers lie on an axis, a logarithmic one where they span more than a decade; other
         values stand side by side in their order.
     columns
-        For each setting `validation_bits_per_sample`, `test_bits_per_sample` and `training_seconds`.
+        For each setting `validation_bits_per_sample`, `test_bits_per_sample`, `training_seconds`, and `distance_ratio`,
+        None where there was nothing to hear.
     """
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     places = np.array(values if numbers else range(len(values)), float)
     order = np.argsort(places)
-    figure = Figure(figsize=(max(7.0, 1.7 * len(values) + 2), 6.4), layout="constrained")
-    bits, cost = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
+    figure = Figure(figsize=(max(7.0, 1.7 * len(values) + 2), 8.2), layout="constrained")
+    bits, sound, cost = figure.subplots(3, 1, sharex=True, height_ratios=[2, 1.2, 1])
     for part, colour, style in (("validation", ORANGE, "-"), ("test", BLUE, "--")):
         heights = np.array(columns[f"{part}_bits_per_sample"], float)[order]
         bits.plot(places[order], heights, color=colour, marker="o", linestyle=style if numbers else "none", label=part)
     validation = np.array(columns["validation_bits_per_sample"], float)
     best = int(validation.argmin())
     bits.plot(places[best], validation[best], "o", ms=13, mfc="none", mec=ORANGE, label="best on validation")
-    bits.set(ylabel="bits per sample (lower is better)", title=f"{title}: how well it predicts, and what that cost")
+    bits.set(
+        ylabel="bits per sample (lower is better)", title=f"{title}: how well it predicts and sounds, and its cost"
+    )
+    distance = np.array(columns["distance_ratio"], float)[order]  # None becomes NaN, which is not drawn
+    sound.plot(places[order], distance, color=ORANGE, marker="o", linestyle="-" if numbers else "none")
+    sound.axhline(1, color=GREY, linestyle=":", label="real audio stays below")
+    sound.set_ylabel("distance from real audio\n(1: as far as that gets)")
+    sound.set_ylim(0, 1.15 * max(1.0, *distance[np.isfinite(distance)]))
+    sound.legend()
     minutes = np.array(columns["training_seconds"], float) / 60
     if numbers:
         cost.plot(places[order], minutes[order], color=GREY, marker="s")
@@ -267,7 +276,7 @@ def sweep(parameter: str, values: Sequence[Any], columns: Mapping[str, Sequence[
         cost.set_xscale("log")
     cost.set_xticks(places, [str(value).replace(" ", "\n") for value in values])
     cost.minorticks_off()
-    for axes in (bits, cost):
+    for axes in (bits, sound, cost):
         axes.grid(alpha=0.3)
         axes.set_axisbelow(True)
     bits.margins(x=0.08)

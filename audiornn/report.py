@@ -192,6 +192,16 @@ def _results(
         f"{made['real_time_factor']:.2f} × real time",
         f"{made['samples_per_second']:,.0f} samples/s",
     )
+    near = f"on average, of clips like those of other runs; real audio stays within {made['distance_limit_db']:.1f} dB"
+    if made["distance_db"] is None:
+        yield "Distance from real audio", "nothing to hear", near
+    else:
+        yield "Distance from real audio", f"{made['distance_db']:.1f} dB ({made['distance_ratio']:.2f} × limit)", near
+    yield (
+        "Clips with findings",
+        f"{made['clips_with_findings']:.0%}",
+        f"of the same clips; findings: {made['findings']}",
+    )
     real = f"real audio of a clip's length: {made['real_code_divergence']:.3f}"
     yield "Divergence of generated codes", f"{made['code_divergence']:.3f} bits", real
     if train["diverged"]:

@@ -19,6 +19,7 @@ import yaml
 
 from audiornn.errors import AudioRNNError
 from audiornn.files import read_json, write_json
+from audiornn.ranking import Standing, replaces
 
 RUN_FILE = "mlflow.json"  # beside the weights: which run they come from
 EXPERIMENT = "audiornn"
@@ -34,6 +35,8 @@ VIEW = {
         BEST,
         "metrics.`test.bits_per_sample`",
         "metrics.`test.accuracy`",
+        "metrics.`generate.distance_ratio`",
+        "metrics.`generate.clips_with_findings`",
         "metrics.`generate.samples_per_second`",
     ],
     "orderByKey": BEST,
@@ -45,6 +48,7 @@ LOCK, UPSTREAM = Path("dvc.lock"), ("corpus", "resample", "encode", "shard")  # 
 MODEL = "model"  # name of a run's logged model, and of the artifact in it that holds our folder
 REGISTERED, CHAMPION = "audiornn", "champion"  # registered model, and the alias of its best version
 COMPARED = "validation.bits_per_sample"
+RATIO, FLAWED = "generate.distance_ratio", "generate.clips_with_findings"  # what models are compared by besides
 VALIDATION = "data.validation"  # tag: digest of the validation part
 # What a logged model needs to be served elsewhere; audiornn itself is logged with it.
 REQUIREMENTS = (
@@ -572,30 +576,60 @@ def promote(workspace: str | Path, run_id: str) -> str:
         if found
         else client.create_model_version(REGISTERED, f"models:/{model_id}", run_id=run_id, model_id=model_id)
     )
-    for key, value in ((COMPARED, run.data.metrics[COMPARED]), (VALIDATION, run.data.tags.get(VALIDATION, ""))):
-        client.set_model_version_tag(REGISTERED, registered.version, key, str(value))
+    _describe(client, registered, run)
     client.set_registered_model_alias(REGISTERED, CHAMPION, registered.version)
     return str(registered.version)
 
 
-def challenge(workspace: str | Path, run_id: str) -> str:
-    """Make the model of a run the champion if it is better than the present one; a sentence that says what came of it.
+def _describe(client: Any, version: Any, run: Any) -> None:
+    """Tag a registered version with what the next model is compared with."""
+    tags = {key: str(run.data.metrics[key]) for key in (COMPARED, RATIO, FLAWED) if key in run.data.metrics}
+    for key, value in {**tags, VALIDATION: run.data.tags.get(VALIDATION, "")}.items():
+        client.set_model_version_tag(REGISTERED, version.version, key, value)
 
-    Better means: fewer bits per sample on the same validation part. Where there is no champion, the first is it. One
-    that was validated on other recordings stays, until `promote` is called: the two cannot be compared.
+
+def _standing(numbers: Mapping[str, Any]) -> Standing:
+    """What a model is compared by, from the metrics of a run or the tags of a version."""
+    bits, ratio, flawed = (float(numbers[key]) if key in numbers else None for key in (COMPARED, RATIO, FLAWED))
+    assert bits is not None
+    return Standing(bits, ratio, flawed)
+
+
+def challenge(workspace: str | Path, run_id: str, bits: float | None = None) -> str:
+    """Make the model of a run the champion if it is better than the present one; a sentence that says what decided.
+
+    Which is better `ranking.replaces` says, by bits per sample on the same validation part and by sound. Where there is
+    no champion, the first is it. One that was validated on other recordings stays, until `promote` is called: the two
+    cannot be compared. A champion from before sound was measured is one of unknown sound.
+
+    Parameters
+    ----------
+    workspace
+        Where the default store is.
+    run_id
+        The run, evaluated.
+    bits
+        What the model needs per sample on validation, for a run that does not know: its model is from elsewhere.
     """
-    run = _client(workspace).get_run(run_id)
-    bits, holder = run.data.metrics[COMPARED], champion(workspace)
+    client = _client(workspace)
+    run, holder = client.get_run(run_id), champion(workspace)
+    if COMPARED not in run.data.metrics and bits is not None:
+        Log(client, run_id).metrics({COMPARED: bits})
+        run = client.get_run(run_id)
     if holder is None:
         return f"champion: version {promote(workspace, run_id)}, the first"
     if holder.run_id == run_id:
+        _describe(client, holder, run)  # its sound may have been measured again
         return f"champion: still version {holder.version}, this model"
     if holder.tags.get(VALIDATION) != run.data.tags.get(VALIDATION):
         return (
             f"champion: still version {holder.version}, which was validated on other recordings; "
             f"to replace it: audiornn promote {run_id}"
         )
-    theirs = float(holder.tags[COMPARED])
-    if bits >= theirs:
-        return f"champion: still version {holder.version}, with {theirs:.3f} bits per sample on validation"
-    return f"champion: version {promote(workspace, run_id)}, with {bits:.3f} instead of {theirs:.3f} bits per sample"
+    ours, theirs = _standing(run.data.metrics), _standing(holder.tags)
+    better, reason = replaces(ours, theirs)
+    kept = f"version {promote(workspace, run_id)}, this model" if better else f"still version {holder.version}"
+    return (
+        f"champion: {kept}, by {reason}: this model has {ours.describe()}; "
+        f"version {holder.version} has {theirs.describe()}"
+    )

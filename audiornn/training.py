@@ -4,7 +4,7 @@ import csv
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ SMOOTHING = 0.9  # of the running loss that divergence is judged by
 SETTLE = 10  # updates whose numbers are fetched from the device at a time
 POINT = 20  # updates that make a point of the curves by step
 DELIVERY = 5.0  # seconds after which such points are handed on
+ModelOnDemand = Callable[[], AbstractContextManager[AudioModel]]
 BAR = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {desc}"
 
 
@@ -41,6 +42,26 @@ class Epoch:
     validation_accuracy: float
     learning_rate: float
     targets_per_second: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands after a batch.
+
+    Attributes
+    ----------
+    epoch, step
+        Passes over the training part, and updates, so far.
+    spent
+        Share of the budget that is used up; 1 where the training ends.
+    scored
+        What was found, where a validation came right after the batch.
+    """
+
+    epoch: float
+    step: int
+    spent: float
+    scored: Epoch | None = None
 
 
 @dataclass
@@ -93,6 +114,7 @@ def train(
     *,
     log: str | Path | None = None,
     on_epoch: Callable[[Epoch, AudioModel], None] = lambda epoch, model: None,
+    on_batch: Callable[[Progress, ModelOnDemand], None] = lambda progress, model: None,
     on_steps: Callable[[list[Point]], None] = lambda points: None,
     model_files: dict[str, Any] | None = None,
     store: Store | None = None,
@@ -121,6 +143,9 @@ def train(
         A csv file with a line a validation.
     on_epoch
         Called after each validation, with the model that was scored.
+    on_batch
+        Called after each batch, and after the validation where one follows, with a context that gives the model as a
+        validation would score it. It may read the weights; its time does not count as time of learning.
     on_steps
         Called every some seconds with points of the curves by step.
     model_files
@@ -170,7 +195,7 @@ def train(
     with tqdm(total=1.0, bar_format=BAR, disable=not progress or not writes, dynamic_ncols=True) as bar:
         training = Training(learner, Path(folder), clock, begin, store, bar)
         if writes:
-            training.on_validation, training.on_steps = on_validation, on_steps
+            training.on_validation, training.on_batch, training.on_steps = on_validation, on_batch, on_steps
         if training.restore() and training.best and writes:  # the output may have been removed since
             with learner.holding(training.best):
                 models.save(model, output, model_files)
@@ -196,12 +221,13 @@ class Training:
         self.learner, self.params, self.folder, self.clock, self.begin = learner, learner.params, folder, clock, begin
         self.store, self.bar = store, bar
         self.on_validation: Callable[[Epoch, AudioModel, bool], None] = lambda epoch, model, best: None
+        self.on_batch: Callable[[Progress, ModelOnDemand], None] = lambda progress, model: None
         self.on_steps: Callable[[list[Point]], None] = lambda points: None
         manifest = shards.read_manifest(folder)
         self.batches = -(-manifest["parts"]["train"]["windows"] // learner.layout.batch)  # an epoch
         window = manifest["context"] + manifest["span"]
         self.validation = shards.read(folder, "validation", evaluation.default_batch(window))
-        self.result, self.before = Result(), 0.0
+        self.result, self.before, self.used = Result(), 0.0, 0.0
         self.best: list[Any] = []  # weights
         self.gathered: Any = None  # gradients and sums of pieces that await an update; how many; budget spent before
         self.unsettled: list[tuple[float, Any, Any]] = []  # learning rate, sums and norm of updates
@@ -224,6 +250,7 @@ class Training:
                     result.epochs, result.batches = result.epochs + 1, 0
                 if self.validation_is_due():
                     self.validate()
+                self.tell()
                 if result.stopped:
                     break
                 if not self.gathered:
@@ -281,10 +308,28 @@ class Training:
         result, params = self.result, self.params
         result.elapsed = self.before + self.clock() - self.begin
         if params.minutes:
-            return self.learner.agree(result.elapsed)[0] / (60 * params.minutes)
-        if params.steps:
-            return result.steps / params.steps
-        return (result.epochs * self.batches + result.batches + of_batch) / (params.epochs * self.batches)
+            self.used = self.learner.agree(result.elapsed)[0] / (60 * params.minutes)
+        elif params.steps:
+            self.used = result.steps / params.steps
+        else:
+            self.used = (result.epochs * self.batches + result.batches + of_batch) / (params.epochs * self.batches)
+        return self.used
+
+    @property
+    def passes(self) -> float:
+        """Passes over the training part so far, whole ones as whole numbers."""
+        passes = self.result.epochs + self.result.batches / self.batches
+        return int(passes) if passes == int(passes) else round(passes, 4)
+
+    def tell(self) -> None:
+        """Hand on where the training stands; the time that this takes is not the learner's."""
+        result, begin = self.result, time.perf_counter()
+        if result.diverged:
+            return
+        scored = result.history[-1] if result.history and result.evaluated == result.steps else None
+        spent = 1.0 if result.stopped else min(1.0, self.used)
+        self.on_batch(Progress(self.passes, result.steps, spent, scored), self.learner.averaged)
+        self.mark += time.perf_counter() - begin
 
     def settle(self) -> None:
         """Fetch the numbers of the last updates, count them, and see whether the loss has run away."""
@@ -338,9 +383,8 @@ class Training:
         with learner.averaged() as model:
             scores = evaluation.score(self.validation, lambda *batch: learner.score(*learner.share(*batch)))
             nats, hits, targets = result.sums
-            passes = result.epochs + result.batches / self.batches
             epoch = Epoch(
-                epoch=int(passes) if passes == int(passes) else round(passes, 4),
+                epoch=self.passes,
                 step=result.steps,
                 train_loss=nats / targets * BITS,
                 validation_loss=scores["bits_per_sample"],

@@ -58,7 +58,6 @@ def main(p: Params) -> None:
             f"{values['top5_accuracy']:.1%} among the five likeliest"
         )
     print(f"context: {analysis.describe_curve(curve, trained)}")
-    print(tracking.challenge(WORKSPACE, log.run_id))
 
 
 if __name__ == "__main__":

@@ -5,14 +5,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn import analysis, audio, clips, figures, models, shards, tracking
-from audiornn.files import atomic_folder, write_json
+from audiornn import analysis, audio, clips, figures, models, shards, sound, tracking
+from audiornn.diagnostics import Reference
+from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Generate, Params
 from audiornn.parts import REAL, Part
 from stages.common import WORKSPACE, locate, run
 
 MODEL, ENCODED, SHARDS, OUTPUT = Path("models"), Path("data/encode"), Path("data/shard"), Path("generated")
 GENERATED, CODES, METRICS = "figures/generated.png", "figures/codes.png", "metrics/generate.json"
+SCORES = "metrics/evaluate.json"
 
 
 def prompts(p: Generate, source: Part) -> NDArray[np.uint8] | None:
@@ -49,16 +51,20 @@ def main(p: Params) -> None:
     counts |= {title: analysis.count(clip.codes) for title, clip in shown.items()}
     counts = {f"{name} ({analysis.divergence(usual, n):.3f} bits)": n for name, n in counts.items()}
     figures.save(figures.code_distributions(usual, counts), CODES)
-    metrics = {
+    metrics: dict[str, float | None] = {
         "samples_per_second": speed,
         "real_time_factor": speed / rate / len(made),
         "code_divergence": analysis.divergence(usual, sum(analysis.count(clip.codes) for clip in made)),
         "real_code_divergence": analysis.divergence(usual, analysis.count(example)),
     }
-    diagnoses = clips.diagnose(made, source)
+    reference = Reference.of(source.waves(), rate)
+    diagnoses = clips.diagnose(made, reference)
     described = clips.describe(made, diagnoses)
     for clip in made:
         described[clip.name]["code_divergence"] = analysis.divergence(usual, analysis.count(clip.codes))
+    validation = Part(ENCODED, SHARDS, model.settings["codec"], "validation")
+    measured = sound.measure(model, p.generate, validation, reference)
+    metrics |= measured.metrics()
     write_json(METRICS, {**metrics, "clips": described})
     log = tracking.reopen(WORKSPACE, MODEL)
     log.metrics({f"generate.{key}": value for key, value in metrics.items()})
@@ -66,6 +72,8 @@ def main(p: Params) -> None:
         log.artifact(artifact, place)
     for clip, diagnosis in zip(made, diagnoses, strict=True):
         print(f"{OUTPUT / clip.name}.wav: {clip.describe()}\n{diagnosis.describe()}")
+    print(f"sound of {sound.STREAMS} more clips: {measured.describe()}")
+    print(tracking.challenge(WORKSPACE, log.run_id, read_json(SCORES)["validation"]["bits_per_sample"]))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,6 @@ def main(p: Params) -> None:
         def on_epoch(epoch: training.Epoch, model: AudioModel) -> None:
             log.metrics(asdict(epoch), step=epoch.step if p.train.evaluate_steps else math.ceil(epoch.epoch))
             log.metrics({"loss/validation": epoch.validation_loss}, step=epoch.step)
-            listener(epoch, model)
 
         def on_steps(points: list[training.Point]) -> None:
             curves = {point.step: asdict(point) for point in points}
@@ -52,6 +51,7 @@ def main(p: Params) -> None:
             settings,
             log=HISTORY,
             on_epoch=on_epoch,
+            on_batch=listener,
             on_steps=on_steps,
             store=store,
             model_files={tracking.RUN_FILE: {"run_id": log.run_id}},

@@ -139,6 +139,7 @@ class Fake:
     def __init__(self, root, fails=(), interrupts=None):
         self.root, self.fails, self.interrupts = root, fails, interrupts
         self.ran, self.cache = [], {}
+        self.distances = {4: 6.0, 8: 3.0}  # in dB by context
 
     def __call__(self, setting, parent):
         self.ran.append(setting.label)
@@ -156,7 +157,14 @@ class Fake:
             {
                 "evaluate": {"validation": scores, "test": scores},
                 "train": {"parameters": 10, "training_seconds": 60.0 * context, "targets_per_second": 5.0},
-                "generate": {"samples_per_second": 1000.5},
+                "generate": {
+                    "samples_per_second": 1000.5,
+                    "distance_db": self.distances.get(context, 4.0),
+                    "distance_limit_db": 8.0,
+                    "distance_ratio": self.distances.get(context, 4.0) / 8,
+                    "findings": 2,
+                    "clips_with_findings": 0.25,
+                },
             },
         )
 
@@ -180,7 +188,13 @@ def test_a_sweep_is_a_parent_with_a_child_a_setting_and_the_summary(sweep, capsy
     assert (parent.info.status, len(children)) == ("FINISHED", 3)
     assert parent.data.tags["mlflow.note.content"] == "What for?"
     assert parent.data.metrics["best.validation_bits_per_sample"] == 4.0625
-    assert "best: shard.context=16, 4.062 bits per sample on validation" in capsys.readouterr().out
+    assert parent.data.metrics["best.distance_ratio"] == 0.375
+    told = capsys.readouterr().out.splitlines()
+    assert "best by bits: shard.context=16, 4.062 bits per sample on validation" in told
+    assert (
+        "best by sound: shard.context=8, 0.38 times as far from real audio as that itself gets, 25% of clips with "
+        "findings"
+    ) in told
     client = mlflow.MlflowClient()
     shown = client.load_table(parent.info.experiment_id, "summary.json", [parent.info.run_id])
     assert shown["shard.context"].tolist() == [4, 8, 16]
@@ -188,11 +202,14 @@ def test_a_sweep_is_a_parent_with_a_child_a_setting_and_the_summary(sweep, capsy
     assert shown["training_seconds"].tolist() == [240, 480, 960]
     assert set(shown["run"]) == {child.info.run_id for child in children}
     assert load_text(f"{parent.info.artifact_uri}/summary.csv").splitlines()[0] == (
-        "shard.context,validation_bits_per_sample,test_bits_per_sample,test_accuracy,parameters,training_seconds,"
-        "targets_per_second,samples_per_second,run"
+        "shard.context,validation_bits_per_sample,test_bits_per_sample,test_accuracy,distance_ratio,distance_db,"
+        "distance_limit_db,findings,clips_with_findings,parameters,training_seconds,targets_per_second,"
+        "samples_per_second,run"
     )
     markdown = load_text(f"{parent.info.artifact_uri}/summary.md").splitlines()
-    assert markdown[2].startswith("| 4 | 4.2500 | 4.2500 | 0.2000 | 10 | 240 | 5.0000 | 1000 | ")
+    assert markdown[2].startswith(
+        "| 4 | 4.2500 | 4.2500 | 0.2000 | 0.7500 | 6.0000 | 8.0000 | 2 | 0.2500 | 10 | 240 | 5.0000 | 1000 | "
+    )
     picture = Path(download_artifacts(f"{parent.info.artifact_uri}/sweep.png"))
     assert picture.read_bytes().startswith(b"\x89PNG")
 
@@ -206,7 +223,7 @@ def test_a_setting_that_fails_does_not_lose_the_others(sweep):
     ]
     parent, children = parent_and_children(sweep)
     assert (parent.info.status, len(children)) == ("FAILED", 2)
-    assert "| 8 |  |  |  |  |  |  |  | failed |" in load_text(f"{parent.info.artifact_uri}/summary.md")
+    assert "| 8 |  |  |  |  |  |  |  |  |  |  |  |  | failed |" in load_text(f"{parent.info.artifact_uri}/summary.md")
 
 
 def test_an_interrupted_sweep_goes_on_under_the_same_parent(sweep):

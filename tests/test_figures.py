@@ -195,8 +195,9 @@ def test_a_sweep_shows_each_setting_with_its_cost_and_marks_the_best(values):
         "validation_bits_per_sample": [4.5, 4.1, 4.3],
         "test_bits_per_sample": [4.6, 4.2, 4.4],
         "training_seconds": [600.0, 60.0, 120.0],
+        "distance_ratio": [None, 1.5, 0.8],
     }
-    bits, cost = figures.sweep("what", values, columns, "Sweep").axes
+    bits, sound, cost = figures.sweep("what", values, columns, "Sweep").axes
     lines = {line.get_label(): line for line in bits.lines}
     numbers = isinstance(values[0], int)
     assert list(lines["validation"].get_xdata()) == ([128, 1000, 4000] if numbers else [0, 1, 2])
@@ -205,6 +206,9 @@ def test_a_sweep_shows_each_setting_with_its_cost_and_marks_the_best(values):
         128 if numbers else 1,
         4.1,
     )
+    heard = list(sound.lines[0].get_ydata())
+    assert heard == pytest.approx([1.5, 0.8, np.nan] if numbers else [np.nan, 1.5, 0.8], nan_ok=True)
+    assert list(sound.lines[1].get_ydata()) == [1, 1]
     minutes = list(cost.lines[0].get_ydata()) if numbers else [bar.get_height() for bar in cost.patches]
     assert minutes == ([1, 2, 10] if numbers else [10, 1, 2])
     assert (cost.get_xscale(), cost.get_xlabel()) == ("log" if numbers else "linear", "what")

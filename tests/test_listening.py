@@ -1,4 +1,6 @@
-"""One hears a model learn, at little cost, and it learns what it would have learned unheard."""
+"""One hears a model learn, soon and at little cost, and it learns what it would have learned unheard."""
+
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -10,14 +12,16 @@ from audiornn.checkpoints import Store, identity
 from audiornn.listening import Listener
 from audiornn.params import ModelParams, Train
 from audiornn.shards import read_manifest
-from audiornn.training import Epoch
+from audiornn.training import Epoch, Progress
 from tests.conftest import SETTINGS
 
 TINY = ModelParams(name="audiornn", dense=12, units=12, layers=1)
 
 
-def epoch(number, step=None):
-    return Epoch(number, step or int(100 * number), 5.0, 5.0, 0.1, 0.1, 0.01, 1000.0)
+def progress(epoch, spent=0.5, scored=True):
+    step = round(100 * epoch)
+    found = Epoch(epoch, step, 5.0, 5.25, 0.1, 0.1, 0.01, 1000.0)
+    return Progress(epoch, step, spent, found if scored else None)
 
 
 @pytest.fixture
@@ -38,14 +42,16 @@ class Clock:
 
 @pytest.fixture
 def studio(folder, monkeypatch):
-    """A listener whose clips take `cost` seconds, its clock, and the steps at which it made one."""
+    """A listener whose clips take `cost` seconds, the first one `compilation` more; its clock; when it made them."""
 
-    def make(every, cost=1.0):
+    def make(every, cost=1.0, compilation=0.0):
         clock, made = Clock(), []
 
-        def pretend(self, epoch, model, place):
-            clock.now += cost
-            made.append(epoch.step)
+        def pretend(self, progress, model, place):
+            spared = 0.0 if made else compilation
+            made.append((clock.now, progress.epoch))
+            clock.now += cost + spared
+            return spared
 
         monkeypatch.setattr(Listener, "_make", pretend)
         return Listener(folder, Train(listen_every=every), lambda place: None, clock), clock, made
@@ -53,37 +59,94 @@ def studio(folder, monkeypatch):
     return make
 
 
-def test_a_clip_is_made_after_every_so_many_epochs(studio):
+def run(listener, clock, seconds, epochs, compiled_after=0.0, until=1.0, batches=1000):
+    """A training of so many seconds and epochs, clips left out, that ends when a share of its budget is spent."""
+    clock.now += compiled_after
+    for batch in range(1, round(until * batches) + 1):
+        clock.now += seconds / batches
+        listener(progress(epochs * batch / batches, batch / batches, scored=False), lambda: nullcontext(None))
+
+
+def test_a_first_clip_comes_at_once_and_others_after_every_so_many_epochs(studio):
     listener, clock, made = studio(every=2)
-    clock.now = 1e6
-    for number in (0.5, 1, 1.5, 2, 2.5, 3, 4, 4.5, 6.5, 8):
-        listener(epoch(number), None)
-    assert made == [200, 400, 650]
+    run(listener, clock, 1e6, 9)
+    assert [epoch for _, epoch in made] == pytest.approx([0.018, 2, 4, 6, 8], abs=0.01)
 
 
-@pytest.mark.parametrize("cost", [0.5, 8.0, listening.FIRST])
-def test_clips_never_take_more_than_a_twentieth_of_the_time(studio, cost, capsys):
-    listener, clock, made = studio(every=1, cost=cost)
-    for number in range(1, 200):
-        clock.now += 10
-        listener(epoch(number), None)
-        assert listener.share <= listening.SHARE
-        assert listener.seconds == pytest.approx(cost * len(made))
-    assert len(made) > 0.5 * min(199, listening.SHARE * clock.now / cost), "what may be used is used"
+@pytest.mark.parametrize("every", [0.1, 0.2, 0.3, 0.7])
+def test_no_clip_comes_twice_however_epochs_are_rounded(studio, every):
+    listener, clock, made = studio(every)
+    run(listener, clock, 1e6, 3)
+    assert [epoch for _, epoch in made[1:]] == pytest.approx(np.arange(1, 3 / every + 1e-6) * every, abs=0.004)
+
+
+@pytest.mark.parametrize("seconds", [320, 1000, 36_000])
+@pytest.mark.parametrize("epochs", [0.5, 10])
+def test_the_first_clip_comes_within_a_minute_of_compiling_where_the_whole_training_pays_for_it(
+    studio, seconds, epochs
+):
+    listener, clock, made = studio(every=1, compilation=8.0)
+    run(listener, clock, seconds, epochs, compiled_after=40.0, batches=10_000)
+    assert made[0][0] < 40 + 60
+    assert made[0][1] < 0.2 * epochs
+
+
+@pytest.mark.parametrize("seconds", [30, 290, 400, 3600, 36_000])
+@pytest.mark.parametrize(("cost", "compilation"), [(0.5, 0.0), (2.0, 10.0), (1.0, 14.0), (15.0, 0.0)])
+@pytest.mark.parametrize("every", [0.05, 1])
+def test_clips_never_take_more_than_a_twentieth_of_the_time(studio, seconds, cost, compilation, every):
+    listener, clock, made = studio(every, cost, compilation)
+    run(listener, clock, seconds, 10)
+    assert listener.seconds == pytest.approx(cost * len(made) + (compilation if made else 0))
     assert (listener.count, listener.share) == (len(made), listener.seconds / clock.now)
-    told = capsys.readouterr().out.splitlines()
-    assert len(told) == 199 - len(made)
-    assert told[0] == (
-        "epoch 1: no clip to listen to: with about 15.0 s for it, clips would take more than 5% of the training time "
-        "so far"
+    assert listener.share <= listening.SHARE
+    payable = max(0, (listening.SHARE * seconds - compilation) // cost)
+    if seconds * listening.SHARE >= listening.FIRST:
+        assert len(made) >= 0.8 * min(10 / every, payable) - 1, "what may be used is used"
+    else:
+        assert made == []
+
+
+def test_at_every_time_the_clips_but_the_first_are_paid_already(studio):
+    listener, clock, made = studio(every=0.01, cost=2.0, compilation=10.0)
+    run(listener, clock, 3600, 10)
+    later = [when for when, _ in made[1:]]
+    allowed = listening.SHARE * 3600 - 12
+    for number, when in enumerate(later, 1):
+        assert 2.0 * number <= 1.02 * allowed * when / clock.now
+    assert later[-1] > 0.95 * clock.now, "and the last is near the end"
+
+
+def test_a_training_too_short_for_any_clip_says_so_once(studio, capsys):
+    """However long compiling takes: that it is over soon is known after some seconds."""
+    listener, clock, made = studio(every=1)
+    run(listener, clock, 100, 10, compiled_after=150.0)
+    assert made == []
+    assert capsys.readouterr().out == (
+        "no clips to listen to: the first takes about 15 s, more than 5% of the 250 s that the training is expected to "
+        "take\n"
     )
+    listener, clock, made = studio(every=1)
+    run(listener, clock, 5, 10)  # over before anything could be expected
+    assert made == []
+    assert "the 5 s that" in capsys.readouterr().out
 
 
-def test_without_listening_there_are_no_clips(studio):
+def test_a_training_that_goes_on_lets_one_hear_it_soon_and_pays_from_what_is_left(studio):
+    listener, clock, made = studio(every=1)
+    clock.now = 30.0
+    for batch in range(501, 1001):
+        clock.now += 1.0
+        listener(progress(batch / 100, batch / 1000), lambda: nullcontext(None))
+    assert made[0][0] < 60
+    assert [epoch for _, epoch in made[1:]] == [6, 7, 8, 9, 10]
+    assert listener.share <= listening.SHARE
+
+
+def test_without_listening_there_are_no_clips(studio, capsys):
     listener, clock, made = studio(every=None)
-    clock.now = 1e6
-    listener(epoch(100), None)
-    assert (made, listener.share) == ([], 0)
+    run(listener, clock, 1e6, 10)
+    assert (made, listener.share, capsys.readouterr().out) == ([], 0, "")
 
 
 def test_a_clip_comes_with_its_spectrogram_from_the_same_prompt_and_seed(folder, tmp_path):
@@ -94,9 +157,9 @@ def test_a_clip_comes_with_its_spectrogram_from_the_same_prompt_and_seed(folder,
     listener = Listener(
         folder, Train(), lambda place: found.update({f.name: f.read_bytes() for f in place.iterdir()}), clock
     )
-    for number in (1, 2):
+    for number in (0.5, 1, 2):
         clock.now += 1e6
-        listener(epoch(number), model)
+        listener(progress(number, number / 4), lambda: nullcontext(model))
     assert sorted(found) == ["step-0000100.png", "step-0000100.wav", "step-0000200.png", "step-0000200.wav"]
     assert found["step-0000100.wav"] == found["step-0000200.wav"], "the same weights say the same"
     (tmp_path / "a.wav").write_bytes(found["step-0000100.wav"])
@@ -129,22 +192,22 @@ def test_the_weights_are_those_of_a_training_that_nobody_listened_to(folder, tmp
         clock, heard = Clock(), []
         listener = Listener(folder, params, lambda files: heard.extend(sorted(f.name for f in files.iterdir())), clock)
 
-        def on_epoch(epoch, model):
+        def on_batch(progress, model):
             clock.now += 1e6
-            listener(epoch, model)
+            listener(progress, model)
             if listener.count == crash_after:
                 raise CrashError
 
         model, _ = training.train(
-            folder, tmp_path / place, params, SETTINGS, on_epoch=on_epoch, store=store, progress=False
+            folder, tmp_path / place, params, SETTINGS, on_batch=on_batch, store=store, progress=False
         )
         return model, heard
 
     store = Store(tmp_path / "store")
     with pytest.raises(CrashError):
-        train("heard", crash_after=1, store=store)
+        train("heard", crash_after=2, store=store)
     model, heard = train("heard", store=store)
-    assert len(heard) == 2 * 3
+    assert len(heard) >= 2 * 3, "after the epochs, and right after it went on"
     for one, other in zip(unheard.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     weights = [(tmp_path / place / "model.weights.h5").read_bytes() for place in ("unheard", "heard")]

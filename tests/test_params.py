@@ -1,5 +1,6 @@
 """What the writer of a params.yaml is promised: it means what it says, or one line says what is wrong with it."""
 
+import inspect
 import json
 import os
 import re
@@ -91,6 +92,25 @@ def test_the_shipped_file_names_a_model_and_leaves_its_sizes_to_the_model():
     model = load(SHIPPED).train.model
     assert not model.sizes
     assert models.complete(model.name, {})
+
+
+def test_audio_is_drawn_alike_from_python_and_on_the_command_line_unless_asked_otherwise():
+    """As params.yaml says, which has the defaults of the classes."""
+    import audiornn
+    from audiornn.cli import parser
+
+    signature = inspect.signature(audiornn.generate).parameters
+    default = Params().generate
+    assert default.top_p < 1
+    for key in ("seconds", "count", "top_k", "top_p", "certain", "prompt_offset", "prompt_seconds", "level", "engine"):
+        assert signature[key].default == getattr(default, key), key
+    assert (signature["temperature"].default,) == default.temperature
+    asked = parser().parse_args(["generate"])
+    assert (asked.top_k, asked.top_p, asked.certain) == (None, None, None), "what is not given, the class decides"
+    (commands,) = (action for action in parser()._actions if action.dest == "command")
+    told = " ".join(commands.choices["generate"].format_help().split())
+    assert f"of together this probability (default: {default.top_p:g})" in told
+    assert f"so that pauses end (default: {default.certain:g}; 1: everywhere)" in told
 
 
 def test_the_page_about_models_shows_all_sizes_at_their_defaults():

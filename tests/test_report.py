@@ -138,6 +138,24 @@ def test_the_same_page_is_the_same_bytes(page):
     assert report.render(page) == report.render(page)
 
 
+@pytest.mark.parametrize(
+    ("distance", "said"), [(4.25, "4.2 dB (0.85 × limit)"), (None, "nothing to hear")], ids=["audible", "silent"]
+)
+def test_how_the_model_sounds_is_among_the_results(distance, said):
+    scores = {"bits_per_sample": 4.0, "targets": 9, "accuracy": 0.1, "top5_accuracy": 0.2, "calibration_error": 0.1}
+    train = {"parameters": 1, "best_epoch": 1, "steps": 1, "epochs": 1, "targets_per_second": 1.0, "diverged": False}
+    made = {"real_time_factor": 1.0, "samples_per_second": 1.0, "real_code_divergence": 0.1, "code_divergence": 0.2}
+    made |= {"distance_db": distance, "distance_limit_db": 5.0, "distance_ratio": distance and distance / 5}
+    made |= {"clips_with_findings": 0.25, "findings": 3}
+    results = report._results({"code_entropy_bits": 7.0}, train, {"test": scores, "validation": scores}, made)
+    shown = {name: (value, explanation) for name, value, explanation in results}
+    assert shown["Distance from real audio"] == (
+        said,
+        "on average, of clips like those of other runs; real audio stays within 5.0 dB",
+    )
+    assert shown["Clips with findings"] == ("25%", "of the same clips; findings: 3")
+
+
 def test_missing_numbers_are_named(tmp_path):
     (tmp_path / "params.yaml").write_text("{}")
     with pytest.raises(AudioRNNError, match="metrics/encode.json: no such file"):

@@ -135,10 +135,10 @@ def run_with_model(tmp_path):
     """A finished run whose model needs so many bits per sample; its id."""
     write_json(tmp_path / "models/config.json", {})
 
-    def make(bits, validated_on="a"):
+    def make(bits, validated_on="a", ratio=None, flawed=None):
         with tracking.pipeline_run(tmp_path, {"a": 1}, {tracking.VALIDATION: validated_on}, name="n") as log:
             log.model(tmp_path / "models")
-            log.metrics({tracking.COMPARED: bits} if bits else {})
+            log.metrics({tracking.COMPARED: bits, tracking.RATIO: ratio, tracking.FLAWED: flawed})
         return log.run_id
 
     return make
@@ -149,8 +149,11 @@ def test_the_best_on_the_same_validation_part_is_champion_and_a_person_may_choos
     assert tracking.champion(tmp_path) is None
     assert tracking.challenge(tmp_path, first) == "champion: version 1, the first"
     assert tracking.challenge(tmp_path, first) == "champion: still version 1, this model"
-    assert "still version 1, with 4.000 bits" in tracking.challenge(tmp_path, worse)
-    assert "version 2, with 3.500 instead of 4.000 bits" in tracking.challenge(tmp_path, better)
+    assert tracking.challenge(tmp_path, worse) == (
+        "champion: still version 1, by bits, as no sound was measured: this model has 4.500 bits per sample, sound not "
+        "measured; version 1 has 4.000 bits per sample, sound not measured"
+    )
+    assert "champion: version 2, this model, by bits, " in tracking.challenge(tmp_path, better)
     assert tracking.champion(tmp_path).run_id == better
     said = tracking.challenge(tmp_path, other)
     assert "still version 2, which was validated on other recordings" in said
@@ -161,6 +164,42 @@ def test_the_best_on_the_same_validation_part_is_champion_and_a_person_may_choos
     folder = tracking.model_folder(tmp_path, "models:/audiornn@champion")
     assert folder == tracking.model_folder(tmp_path, first) == tracking.model_folder(tmp_path, "models:/audiornn/1")
     assert read_json(folder / "config.json") == {}
+
+
+def test_a_model_that_predicts_better_but_sounds_worse_does_not_become_champion(tmp_path, run_with_model):
+    before = run_with_model(4.0)  # when sound was not measured
+    noisy, good, noisier = (run_with_model(*run) for run in ((3.0, "a", 1.4, 1.0), (4.2, "a", 0.8, 0.125), (2.0, "a")))
+    tracking.promote(tmp_path, before)
+    assert "still version 1, by sound" in tracking.challenge(tmp_path, noisy)
+    assert tracking.challenge(tmp_path, good) == (
+        "champion: version 2, this model, by sound, as that of one model alone was measured, and is acceptable: this "
+        "model has 4.200 bits per sample, distance 0.80 of the limit, 12% of clips with findings; version 1 has 4.000 "
+        "bits per sample, sound not measured"
+    )
+    assert "still version 2, by sound" in tracking.challenge(tmp_path, noisy)
+    assert "still version 2, by sound" in tracking.challenge(tmp_path, noisier), "unknown sound does not do"
+    tags = tracking.champion(tmp_path).tags
+    assert (tags[tracking.COMPARED], tags[tracking.RATIO], tags[tracking.FLAWED]) == ("4.2", "0.8", "0.125")
+    client = mlflow.MlflowClient(tracking.store(tmp_path))
+    client.log_metric(good, tracking.RATIO, 0.9)  # measured again, with other limits of the draws
+    assert "still version 2, this model" in tracking.challenge(tmp_path, good)
+    assert tracking.champion(tmp_path).tags[tracking.RATIO] == "0.9"
+    assert tracking.promote(tmp_path, noisier) == "3", "by hand anything can be chosen"
+
+
+def test_the_bits_of_a_model_from_elsewhere_are_told(tmp_path, run_with_model):
+    run_id = run_with_model(None, "a", 0.5, 0.0)
+    assert tracking.challenge(tmp_path, run_id, bits=4.0) == "champion: version 1, the first"
+    assert tracking.champion(tmp_path).tags[tracking.COMPARED] == "4.0"
+
+
+def test_the_list_of_runs_has_columns_for_bits_and_sound(tmp_path):
+    page = tracking.runs_page(tmp_path)
+    experiment = page.split("/")[3]
+    tags = mlflow.MlflowClient(tracking.store(tmp_path)).get_experiment(experiment).tags
+    columns = json.loads(tags["mlflow.sharedViewState.audiornn"])["selectedColumns"]
+    for metric in (tracking.COMPARED, tracking.RATIO, tracking.FLAWED):
+        assert f"metrics.`{metric}`" in columns
 
 
 def test_a_champion_has_a_model_and_was_evaluated(tmp_path, run_with_model):

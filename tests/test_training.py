@@ -2,6 +2,7 @@
 
 import csv
 import math
+import time
 
 import numpy as np
 import pytest
@@ -445,3 +446,35 @@ def test_the_curves_by_step_hold_means_over_their_updates(make_shards, tmp_path,
     epochs = np.mean([[p.loss for p in points[i : i + 2]] for i in (0, 2, 4)], axis=1)
     np.testing.assert_allclose(epochs, [e.train_loss for e in result.history], rtol=1e-3)
     assert all(p.gradient_norm > 0 and p.targets_per_second > 0 for p in points)
+
+
+def test_after_each_batch_one_is_told_where_the_training_stands(make_shards, sine_codes, tmp_path):
+    folder = make_shards({"sine": sine_codes[:6000]}, 64, 256)
+    told, scored = [], []
+
+    def on_batch(progress, model):
+        told.append(progress)
+        with model() as current:
+            assert current.count_params() > 0
+
+    def on_epoch(epoch, model):
+        scored.append(epoch)
+
+    _, result = training.train(
+        folder, tmp_path / "model", quick(epochs=2), on_epoch=on_epoch, on_batch=on_batch, progress=False
+    )
+    batches = len(told) // 2
+    assert batches > 1
+    assert [progress.step for progress in told] == list(range(1, result.steps + 1))
+    assert [progress.spent for progress in told] == pytest.approx([n / len(told) for n in range(1, len(told) + 1)])
+    assert [progress.epoch for progress in told[batches - 1 :: batches]] == [1, 2]
+    assert [progress.scored for progress in told if progress.scored] == scored == result.history
+
+
+def test_what_is_done_between_batches_is_no_time_of_learning(make_shards, sine_codes, tmp_path):
+    folder = make_shards({"sine": sine_codes[:6000]}, 64, 256)
+    _, result = training.train(
+        folder, tmp_path / "model", quick(epochs=1), on_batch=lambda *_: time.sleep(0.2), progress=False
+    )
+    assert result.steps > 2
+    assert result.seconds < result.elapsed - 0.2 * (result.steps - 1)

@@ -67,6 +67,9 @@ def test_the_metrics_have_their_names_and_make_sense(finished):
     made = metrics(workspace, "generate")
     assert 0 < made["code_divergence"] <= 1
     assert 0 < made["real_code_divergence"] <= 1
+    assert made["distance_ratio"] == pytest.approx(made["distance_db"] / made["distance_limit_db"])
+    assert 0 <= made["clips_with_findings"] <= 1
+    assert made["findings"] >= 8 * made["clips_with_findings"]
     clip = made["clips"]["01-temperature-1"]
     assert clip["code_divergence"] == pytest.approx(made["code_divergence"])
     assert clip["seconds"] == 0.25
@@ -105,6 +108,8 @@ def test_one_pipeline_run_is_one_mlflow_run_with_everything_in_it(finished):
     scores = metrics(workspace, "evaluate")
     assert run.data.metrics["test.bits_per_sample"] == pytest.approx(scores["test"]["bits_per_sample"])
     assert run.data.metrics["generate.samples_per_second"] > 0
+    for name in ("distance_db", "distance_limit_db", "distance_ratio", "findings", "clips_with_findings"):
+        assert run.data.metrics[f"generate.{name}"] == pytest.approx(metrics(workspace, "generate")[name])
 
     def artifacts(path):
         return {item.path for item in client.list_artifacts(run.info.run_id, path)}
@@ -155,14 +160,14 @@ def test_clips_while_it_learns_are_in_the_run(finished, tmp_path):
     workspace, _ = finished
     copy = Workspace(tmp_path / "copy")
     shutil.copytree(workspace.root, copy.root, ignore=shutil.ignore_patterns(".dvc", ".git", "mlruns", "mlflow.db"))
-    generous = "from audiornn import listening as l; l.FIRST, l.SHARE, l.SECONDS = 0, 100, 0.1; "
+    generous = "from audiornn import listening as l; l.FIRST, l.MEASURED, l.SHARE, l.SECONDS = 0, 0, 100, 0.1; "
     copy.run(sys.executable, "-c", generous + "import runpy; runpy.run_module('stages.train', run_name='__main__')")
     client, [run] = copy.store()
-    assert run.data.metrics["listen.clips"] == 2
+    assert run.data.metrics["listen.clips"] == 3
     assert run.data.metrics["listen.seconds"] > 0
     steps = json.loads((copy.root / "metrics/train.json").read_text())["steps"]
     files = {item.path for item in client.list_artifacts(run.info.run_id, "listening")}
-    assert files == {f"listening/step-{n:07d}.{kind}" for n in (steps // 2, steps) for kind in ("png", "wav")}
+    assert files == {f"listening/step-{n:07d}.{kind}" for n in (2, steps // 2, steps) for kind in ("png", "wav")}
     weights = "models/model.weights.h5"
     assert (copy.root / weights).read_bytes() == (workspace.root / weights).read_bytes(), "unheard, it learned the same"
 
