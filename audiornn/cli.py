@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
         "--top-p",
         type=float,
         metavar="P",
-        help="draw from the likeliest codes of together this probability (default: 0.98)",
+        help="draw from the likeliest codes of together this probability (default: 0.99)",
     )
     generate.add_argument(
         "--certain",

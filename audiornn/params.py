@@ -189,7 +189,7 @@ class Generate(Section):
     count: Count = 1
     temperature: tuple[Heat | tuple[Heat, Heat], ...] = (1.0,)
     top_k: Annotated[int, Field(ge=0, le=256)] = 0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.98
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.99
     certain: Annotated[float, Field(gt=0, le=1)] = 0.5
     prompt: Annotated[str, Field(min_length=1)] | None = "test"
     prompt_offset: Annotated[float, Field(ge=0)] = 0.0

@@ -40,7 +40,7 @@ VALIDATED = 16 * SEGMENT  # codes of the validation part that are scored while t
 RECIPES: dict[str, dict[str, Any]] = {
     "lpcmix": {"batch": 4, "piece": 1024, "learning_rate": 0.002, "warmup_steps": 200, "divergence_bits": 4.0},
     "audiornn": {"batch": 8, "piece": 512, "learning_rate": 0.002, "warmup_steps": 200},
-    "samplernn": {"batch": 8, "piece": 1024, "learning_rate": 0.004, "warmup_steps": 200},
+    "samplernn": {"batch": 4, "piece": 1024, "learning_rate": 0.003, "warmup_steps": 200},
     "linear": {"batch": 4, "piece": 1024, "learning_rate": 0.003, "warmup_steps": 200},
 }
 
