@@ -11,10 +11,10 @@ from audiornn.models import recurrent
 from tests import contract
 
 SMALL = {
-    "lpcmix": {"hidden": 24, "units": 20, "frame": 8, "mixture": 3, "history": 5, "predictors": [[8, 40, 4]]},
-    "audiornn": {"dense": 24, "units": 20, "layers": 2},
     "samplernn": {"frames": [8, 2], "units": 12, "embedding": 6, "lookback": 5, "dense": 10},
+    "audiornn": {"dense": 24, "units": 20, "layers": 2},
     "linear": {"frames": [8, 2], "units": 12, "layers": 2, "embedding": 6, "lookback": 5, "dense": 10, "residual": 2},
+    "lpcmix": {"hidden": 24, "units": 20, "frame": 8, "mixture": 3, "history": 5, "predictors": [[8, 40, 4]]},
 }
 
 

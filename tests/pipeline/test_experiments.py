@@ -92,7 +92,7 @@ def test_a_named_sweep_is_a_parent_whose_settings_share_the_data(queued):
     assert children["4"].data.tags["command"].startswith("dvc exp run --temp --name tiny-4-")
     files = {item.path for item in client.list_artifacts(parent.info.run_id)}
     assert {"summary.csv", "summary.md", "summary.json", "sweep.png"} <= files
-    assert "best: train.epochs=" in done.stdout
+    assert "best by bits: train.epochs=" in done.stdout and "best by sound: train.epochs=" in done.stdout
     assert workspace.run("dvc", "status").stdout.strip().endswith("up to date."), "the workspace is as it was"
 
 
