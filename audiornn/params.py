@@ -31,7 +31,7 @@ class Section(BaseModel):
 class Corpus(Section):
     path: Annotated[str, Field(min_length=1)] | None = None
     synth: Literal["speech", "music"] = "speech"
-    minutes: Annotated[float, Field(gt=0, le=600)] = 1.0
+    minutes: Annotated[float, Field(gt=0, le=600)] = 16.0
     seed: Seed = 0
 
 
@@ -115,7 +115,7 @@ class Train(Section):
     model: ModelParams = ModelParams()
     strategy: Literal["auto", "default", "mirrored", "multiworker"] = "auto"
     objective: Literal["sequence", "window"] = "sequence"
-    epochs: Count | None = 10
+    epochs: Count | None = 2
     steps: Count | None = None
     minutes: Annotated[float, Field(gt=0)] | None = None
     batch: Count | None = None
