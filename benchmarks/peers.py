@@ -39,7 +39,7 @@ try:
 except ImportError as error:
     raise SystemExit(
         f"{error}; the peers need what this project does not depend on: in an environment of its own, "
-        "pip install torch numpy scipy soundfile --extra-index-url https://download.pytorch.org/whl/cpu"
+        "pip install torch numpy scipy soundfile"
     ) from error
 
 RATE, CODES, SILENCE, PREEMPHASIS = 8000, 256, 128, 0.95
