@@ -73,12 +73,13 @@ class Measured:
         )
 
 
-def measure(model: AudioModel, p: Generate, prompts: Part, reference: Reference) -> Measured:
+def measure(model: AudioModel, p: Generate, real: Part, seed: int = 0) -> Measured:
     """Generate a set of clips and measure how they sound.
 
     The set is the same for each model and whatever clips a person asks for: 8 clips of 4 s at temperature 1, which
-    continue half a second of `prompts` each, with the same seed. Of the `generate` section only what restricts draws
-    (`top_k`, `top_p`, `certain`) and the engine are as in `p`: the sound is that of the model as it is used.
+    continue half a second of `real` each, with the same seed, compared with all of `real`. Of the `generate` section
+    only what restricts draws (`top_k`, `top_p`, `certain`) and the engine are as in `p`: the sound is that of the model
+    as it is used.
 
     Parameters
     ----------
@@ -86,14 +87,21 @@ def measure(model: AudioModel, p: Generate, prompts: Part, reference: Reference)
         With the codec's settings.
     p
         The `generate` section.
-    prompts
-        The part whose pieces are continued. Where its longest recording has less than half a second, all of that is.
-    reference
-        Real audio that the clips are compared with.
+    real
+        The part whose pieces are continued, and that the clips are compared with: validation, where models are chosen
+        by what is measured. Where its longest recording has less than half a second, all of that is continued.
+    seed
+        Of the prompts and draws; another one tells how much of a result is chance.
+
+    Raises
+    ------
+    AudioRNNError
+        If the part holds not a second of sound.
     """
-    rate = prompts.settings["sample_rate"]
+    rate = real.settings["sample_rate"]
     drawn = {key: getattr(p, key) for key in ("top_k", "top_p", "certain", "engine")}
-    asked = Generate(seconds=SECONDS, count=STREAMS, temperature=(1.0,), seed=0, **drawn)
-    length = min(round(PROMPT_SECONDS * rate), max(len(codes) for codes in prompts.ranges))
-    made, _ = clips.make(model, asked, prompts.prompts(STREAMS, length, asked.seed))
+    asked = Generate(seconds=SECONDS, count=STREAMS, temperature=(1.0,), seed=seed, **drawn)
+    length = min(round(PROMPT_SECONDS * rate), max(len(codes) for codes in real.ranges))
+    made, _ = clips.make(model, asked, real.prompts(STREAMS, length, asked.seed))
+    reference = Reference.of(real.waves(), rate)
     return Measured.of(clips.diagnose(made, reference), reference.limit(SECONDS))

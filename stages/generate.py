@@ -57,13 +57,11 @@ def main(p: Params) -> None:
         "code_divergence": analysis.divergence(usual, sum(analysis.count(clip.codes) for clip in made)),
         "real_code_divergence": analysis.divergence(usual, analysis.count(example)),
     }
-    reference = Reference.of(source.waves(), rate)
-    diagnoses = clips.diagnose(made, reference)
+    diagnoses = clips.diagnose(made, Reference.of(source.waves(), rate))
     described = clips.describe(made, diagnoses)
     for clip in made:
         described[clip.name]["code_divergence"] = analysis.divergence(usual, analysis.count(clip.codes))
-    validation = Part(ENCODED, SHARDS, model.settings["codec"], "validation")
-    measured = sound.measure(model, p.generate, validation, reference)
+    measured = sound.measure(model, p.generate, Part(ENCODED, SHARDS, model.settings["codec"], "validation"))
     metrics |= measured.metrics()
     write_json(METRICS, {**metrics, "clips": described})
     log = tracking.reopen(WORKSPACE, MODEL)

@@ -45,9 +45,10 @@ def test_silence_has_no_distance_but_findings(reference):
     assert Measured.of([silent], 5.0).describe().startswith("silent, real audio stays within 5.0 dB; 100% of clips")
 
 
-def test_the_measuring_set_is_the_same_whatever_clips_a_person_asks_for(make_part, sine_codes, reference, monkeypatch):
+def test_the_measuring_set_is_the_same_whatever_clips_a_person_asks_for(make_part, sine_codes, monkeypatch):
     monkeypatch.setattr(sound, "SECONDS", 1.5)
-    part, _ = make_part({"sine": sine_codes[:3000]}, 64, 256)  # shorter than a prompt
+    monkeypatch.setattr(sound, "PROMPT_SECONDS", 3.0)  # longer than the recording
+    part, _ = make_part({"sine": sine_codes}, 64, 256)
     model = models.build("audiornn", dense=4, units=4, layers=1)
     model.settings = SETTINGS
     asked = [
@@ -55,6 +56,6 @@ def test_the_measuring_set_is_the_same_whatever_clips_a_person_asks_for(make_par
         Generate(seconds=1, count=3, temperature=(0.5, 2.0), seed=7, level="normalise", prompt=None),
         Generate(top_k=1),
     ]
-    first, same, other = (sound.measure(model, p, part, reference) for p in asked)
+    first, same, other = (sound.measure(model, p, part) for p in asked)
     assert first == same
     assert first != other, "but draws are restricted as they are where the model is used"
