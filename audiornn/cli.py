@@ -303,6 +303,7 @@ def run_ui(arguments: argparse.Namespace) -> None:
 def run_summary(arguments: argparse.Namespace) -> None:
     """`audiornn summary`."""
     from audiornn.files import read_json
+    from audiornn.ranking import Standing
 
     train, scores, codes = (read_json(f"metrics/{name}.json") for name in ("train", "evaluate", "encode"))
     made = read_json("metrics/generate.json")
@@ -312,10 +313,13 @@ def run_summary(arguments: argparse.Namespace) -> None:
         f"{scores['test']['bits_per_sample']:.2f} on test."
     )
     distance, limit = made["distance_db"], made["distance_limit_db"]
+    bits = scores["validation"]["bits_per_sample"]
+    standing = Standing(bits, made["distance_ratio"], made["clips_with_findings"])
     heard = "Its clips are silent" if distance is None else f"Its sound is {distance:.1f} dB from real audio on average"
     print(
         f"\n{heard}; real audio itself stays within {limit:.1f} dB.\n"
-        f"{made['clips_with_findings']:.0%} of the clips that were measured have findings.\n\nListen to"
+        f"{made['clips_with_findings']:.0%} of the clips that were measured have findings.\n"
+        f"{standing.expectation}\n\nListen to"
     )
     for clip in sorted(Path("generated").glob("*.wav")):
         levels = made["clips"][clip.stem]

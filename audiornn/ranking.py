@@ -37,6 +37,13 @@ class Standing:
         return self.ratio is not None and self.flawed is not None and self.ratio <= FAR and self.flawed <= FLAWED
 
     @property
+    def expectation(self) -> str:
+        """What to expect of listening to it, in a sentence."""
+        if self.acceptable:
+            return "Its sound is acceptable: near to real audio, with few findings."
+        return "It does not sound like the recordings yet: train longer. What time buys: README.md, What to expect."
+
+    @property
     def order(self) -> tuple[bool, float]:
         """What sorts models by sound, the best first: acceptable ones before others, then by distance."""
         return not self.acceptable, math.inf if self.ratio is None else self.ratio

@@ -20,6 +20,7 @@ from audiornn import audio, figures
 from audiornn.files import read_json
 from audiornn.overrides import overrides
 from audiornn.parts import REAL
+from audiornn.ranking import Standing
 
 TEMPLATE = "report.html"
 MADE = {"params.yaml", "dvc.lock"}  # files that differ from a commit because a run was made
@@ -202,6 +203,8 @@ def _results(
         f"{made['clips_with_findings']:.0%}",
         f"of the same clips; findings: {made['findings']}",
     )
+    standing = Standing(scores["validation"]["bits_per_sample"], made["distance_ratio"], made["clips_with_findings"])
+    yield "Sound", "acceptable" if standing.acceptable else "not acceptable yet", standing.expectation
     real = f"real audio of a clip's length: {made['real_code_divergence']:.3f}"
     yield "Divergence of generated codes", f"{made['code_divergence']:.3f} bits", real
     if train["diverged"]:

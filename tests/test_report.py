@@ -154,6 +154,9 @@ def test_how_the_model_sounds_is_among_the_results(distance, said):
         "on average, of clips like those of other runs; real audio stays within 5.0 dB",
     )
     assert shown["Clips with findings"] == ("25%", "of the same clips; findings: 3")
+    verdict, expectation = shown["Sound"]
+    assert verdict == ("acceptable" if distance else "not acceptable yet")
+    assert ("train longer" in expectation) == (distance is None)
 
 
 def test_missing_numbers_are_named(tmp_path):
