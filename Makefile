@@ -24,6 +24,7 @@ check: setup ## lint and check types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 setup: $(READY) ## create .venv from Pipfile.lock
 

@@ -8,18 +8,18 @@ __all__ = ["AudioRNNError", "__version__", "generate", "load"]
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from audiornn.clips import generate
-    from audiornn.models import load
+    from audiornn.generation.clips import generate
+    from audiornn.models.storage import load
 
 
 def __getattr__(name: str) -> Any:
     # Both need TensorFlow, which takes seconds to import: not before they are asked for.
     if name == "generate":
-        from audiornn.clips import generate
+        from audiornn.generation.clips import generate
 
         return generate
     if name == "load":
-        from audiornn.models import load
+        from audiornn.models.storage import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -48,3 +48,7 @@ def deterministic(seed: int) -> None:
 
 
 __all__ = ["GPUS", "deterministic", "keras", "tf"]
+
+
+# XLA fuses small operations. On a GPU it needs tools that not every machine has.
+COMPILE = not GPUS

@@ -153,18 +153,19 @@ def parser() -> argparse.ArgumentParser:
 
 def run_inspect(arguments: argparse.Namespace) -> None:
     """`audiornn inspect`."""
-    from audiornn import inspection, params
+    from audiornn import params, validation
+    from audiornn.audio import inspection
 
     file = arguments.params or ("params.yaml" if Path("params.yaml").exists() else None)
     read = params.load(file) if file else params.Params()
     given = {"sample_rate": arguments.sample_rate, "highpass_hz": arguments.highpass_hz}
-    resample = params.validate(
+    resample = validation.validate(
         params.Resample,
         read.resample.model_dump() | {key: value for key, value in given.items() if value is not None},
         "command line",
     )
     preemphasis = read.encode.preemphasis if arguments.preemphasis is None else arguments.preemphasis
-    encode = params.validate(params.Encode, {"preemphasis": preemphasis}, "command line")
+    encode = validation.validate(params.Encode, {"preemphasis": preemphasis}, "command line")
     results = []
     for path, name in zip(arguments.file, inspection.folder_names(arguments.file), strict=True):
         result = inspection.inspect(
@@ -190,7 +191,7 @@ def _db(value: float | None) -> str:
 
 def run_generate(arguments: argparse.Namespace) -> None:
     """`audiornn generate`."""
-    from audiornn import params
+    from audiornn import params, validation
 
     temperature = [part.strip() for part in arguments.temperature.split(",")]
     asked = {key: getattr(arguments, key) for key in ("count", "seed", "level", "engine")}
@@ -199,23 +200,26 @@ def run_generate(arguments: argparse.Namespace) -> None:
     asked |= {"prompt_seconds": arguments.prompt_seconds}
     if arguments.seconds is not None:
         asked["seconds"] = arguments.seconds
-    p = params.validate(params.Generate, asked, "command line")
+    p = validation.validate(params.Generate, asked, "command line")
     if arguments.stream and len(p.temperature) * p.count > 1:
         raise AudioRNNError("--stream writes one clip: give one temperature and no --count")
 
-    from audiornn import clips, models
+    from audiornn.audio.levels import corner
     from audiornn.files import write_json
-    from audiornn.tracking import model_folder
+    from audiornn.generation import clips, streaming
+    from audiornn.generation.prompts import file_prompt
+    from audiornn.models import storage
+    from audiornn.tracking.registry import model_folder
 
-    model = models.load(model_folder(Path.cwd(), arguments.run) if arguments.run else arguments.model)
+    model = storage.load(model_folder(Path.cwd(), arguments.run) if arguments.run else arguments.model)
     prompts = None
     if arguments.prompt:
-        piece = clips.file_prompt(arguments.prompt, p.prompt_seconds, model.settings["codec"], p.prompt_offset)
+        piece = file_prompt(arguments.prompt, p.prompt_seconds, model.settings["codec"], p.prompt_offset)
         prompts = piece[None].repeat(len(p.temperature) * p.count, axis=0)
     if arguments.stream:
         if sys.stdout.isatty():
             raise AudioRNNError("--stream writes samples to stdout: lead it to a file or a program such as aplay")
-        clips.stream(model, p, sys.stdout.buffer, prompts, arguments.seconds is not None, arguments.format == "wav")
+        streaming.stream(model, p, sys.stdout.buffer, prompts, arguments.seconds is not None, arguments.format == "wav")
         return
     made, speed = clips.make(model, p, prompts, progress=not arguments.json and sys.stderr.isatty())
     output = Path(arguments.output)
@@ -226,7 +230,7 @@ def run_generate(arguments: argparse.Namespace) -> None:
     result = {
         "sample_rate": rate,
         "preemphasis": settings["preemphasis"],
-        "highpass_hz": clips.corner(settings),
+        "highpass_hz": corner(settings),
         "level": p.level,
         "samples_per_second": speed,
         "real_time_factor": speed / rate / len(made),
@@ -244,15 +248,17 @@ def run_generate(arguments: argparse.Namespace) -> None:
 
 def run_diagnose(arguments: argparse.Namespace) -> None:
     """`audiornn diagnose`."""
-    from audiornn import diagnostics
+    from audiornn.diagnostics import diagnosis as diagnosis_module
+    from audiornn.diagnostics import reference
+    from audiornn.diagnostics.diagnosis import read_clip
 
     results = []
-    references: dict[int, diagnostics.Reference] = {}
+    references: dict[int, reference.Reference] = {}
     for path in arguments.clip:
-        wave, rate = diagnostics.read_clip(path)
+        wave, rate = read_clip(path)
         if arguments.reference and rate not in references:
-            references[rate] = diagnostics.Reference.read(arguments.reference, rate)
-        diagnosis = diagnostics.diagnose(wave, rate, references.get(rate))
+            references[rate] = reference.Reference.read(arguments.reference, rate)
+        diagnosis = diagnosis_module.diagnose(wave, rate, references.get(rate))
         results.append({"file": path, "sample_rate": rate, **diagnosis.as_dict()})
         if not arguments.json:
             print(f"{path}: {diagnosis.seconds:.2f} s, {rate} Hz\n{diagnosis.describe()}")
@@ -264,31 +270,31 @@ def run_experiment(arguments: argparse.Namespace) -> None:
     """`audiornn experiment`."""
     import shlex
 
-    from audiornn import experiments
+    from audiornn.experiments import definition, dvc, plan, sweep
 
     if arguments.name is None:
-        for name, experiment in experiments.known().items():
+        for name, experiment in definition.known().items():
             print(f"{name:<12} {' '.join(experiment.description.split())}")
     elif arguments.dry_run:
-        for setting in experiments.plan(arguments.name, arguments.set_param):
-            print(shlex.join(experiments.Dvc(Path.cwd()).command(setting)))
+        for setting in plan.plan(arguments.name, arguments.set_param):
+            print(shlex.join(dvc.Dvc(Path.cwd()).command(setting)))
     else:
-        experiments.run(arguments.name, arguments.set_param)
+        sweep.run(arguments.name, arguments.set_param)
 
 
 def run_promote(arguments: argparse.Namespace) -> None:
     """`audiornn promote`."""
-    from audiornn import tracking
+    from audiornn.tracking import registry
 
-    version = tracking.promote(Path.cwd(), arguments.run)
+    version = registry.promote(Path.cwd(), arguments.run)
     print(
-        f"version {version} of {tracking.REGISTERED} is the champion: models:/{tracking.REGISTERED}@{tracking.CHAMPION}"
+        f"version {version} of {registry.REGISTERED} is the champion: models:/{registry.REGISTERED}@{registry.CHAMPION}"
     )
 
 
 def run_ui(arguments: argparse.Namespace) -> None:
     """`audiornn ui`: become MLflow's server on the store of this folder, unless that is a server's."""
-    from audiornn.tracking import runs_page, store
+    from audiornn.tracking.store import runs_page, store
 
     uri, page = store(Path.cwd()), runs_page(Path.cwd())
     if uri.startswith("http"):  # a server that runs already
@@ -303,7 +309,7 @@ def run_ui(arguments: argparse.Namespace) -> None:
 def run_summary(arguments: argparse.Namespace) -> None:
     """`audiornn summary`."""
     from audiornn.files import read_json
-    from audiornn.ranking import Standing
+    from audiornn.tracking.ranking import Standing
 
     train, scores, codes = (read_json(f"metrics/{name}.json") for name in ("train", "evaluate", "encode"))
     made = read_json("metrics/generate.json")

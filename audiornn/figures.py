@@ -14,7 +14,9 @@ from scipy import signal
 from audiornn.files import atomic_file
 
 if TYPE_CHECKING:
-    from audiornn.analysis import ContextPoint, Passage, Reliability
+    from audiornn.evaluation.context_curve import ContextPoint
+    from audiornn.evaluation.passages import Passage
+    from audiornn.evaluation.per_code import Reliability
 
 matplotlib.use("Agg")
 # Told apart by colour-blind people too (Okabe & Ito)
@@ -79,7 +81,7 @@ def context_curve(curve: Sequence["ContextPoint"], trained: int, code_entropy: f
     Parameters
     ----------
     curve
-        As of `audiornn.analysis.context_curve`.
+        As of `audiornn.evaluation.context_curve.context_curve`.
     trained
         The training context, marked where the curve reaches it.
     code_entropy

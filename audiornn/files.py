@@ -88,6 +88,11 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest(content: Any) -> str:
+    """The SHA-256 digest of what JSON makes of `content`, in hexadecimal."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def slug(text: str, length: int = 40) -> str:
     """A plain file name from any text: ASCII letters, digits, dots and dashes, at most `length` of them."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()

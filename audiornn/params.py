@@ -1,31 +1,13 @@
 """params.yaml as typed, validated objects. Sections equal stage names."""
 
-import difflib
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from audiornn.errors import AudioRNNError
-
-Share = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-S = TypeVar("S", bound="Section")
-
-
-class Section(BaseModel):
-    """What all sections have in common: no unknown keys, no silent conversions, immutable once read."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_empty(cls, content: Any) -> Any:
-        """A section whose keys are all commented out reads as null: it has its defaults."""
-        return {} if content is None else content
+from audiornn.validation import Count, Section, Seed, Share, validate
 
 
 class Corpus(Section):
@@ -99,7 +81,7 @@ class ModelParams(Section):
     @field_validator("name")
     @classmethod
     def _is_a_model(cls, name: str) -> str:
-        from audiornn.models import REGISTRY  # the names alone, none of the models
+        from audiornn.models.registry import REGISTRY  # the names alone, none of the models
 
         if name not in REGISTRY:
             raise ValueError(f"must be one of {', '.join(REGISTRY)}")
@@ -259,54 +241,3 @@ def load(path: str | Path = "params.yaml") -> Params:
     if not isinstance(content, dict):
         raise AudioRNNError(f"{path}: holds {content!r}, but must hold sections: {', '.join(Params.model_fields)}")
     return validate(Params, content, path)
-
-
-def validate(kind: type[S], content: Any, where: str | Path) -> S:
-    """Validate a mapping as `kind`; errors name `where` it came from."""
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        lines = [_explain(kind, dict(problem)) for problem in error.errors()]
-        raise AudioRNNError("\n".join(f"{where}: {line}" for line in dict.fromkeys(lines))) from None
-
-
-def _explain(kind: type[Section], problem: dict[str, Any]) -> str:
-    """One line that a person can act on, from one of pydantic's problems."""
-    # A key may hold a line break, but its problem has one line.
-    place = [text if (text := str(part)).isprintable() else repr(text) for part in problem["loc"]]
-    key = ".".join(place)
-    value = problem["input"]
-    if problem["type"] == "extra_forbidden":
-        known = list(_fields(kind, place[:-1]))
-        prefix = "".join(f"{part}." for part in place[:-1])
-        near = [prefix + name for name in _nearest(place[-1], known)]
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known keys are {', '.join(known)}"
-        return f"unknown key {key} (value {value!r}); {hint}"
-    if problem["type"] == "invalid_key":
-        return f"unknown key {key}; known keys are {', '.join(_fields(kind, place[:-1]))}"
-    if problem["type"] == "model_type":
-        return f"{key} is {value!r}, but must be a section with the keys {', '.join(_fields(kind, place))}"
-    message = re.sub("^(Value error, )?((Input|String|List|Dictionary) )?should", "must", str(problem["msg"]))
-    message = message.removeprefix("Value error, ")
-    if isinstance(value, str) and problem["type"] in ("int_type", "float_type"):
-        message += ", not text: without quotes, and 1e-3 as 0.001"
-    if not message.startswith("must"):
-        return f"{key}: {message}".removeprefix(": ")  # a combination: the message names the keys and their values
-    return f"{key} is {value!r}, but {message}"
-
-
-def _nearest(word: str, known: list[str]) -> list[str]:
-    """The known words that a mistyped one is nearest to: several where they are equally near, none if all are far."""
-
-    def nearness(name: str) -> tuple[bool, float]:
-        return sorted(name) == sorted(word), difflib.SequenceMatcher(a=word, b=name).ratio()
-
-    near = difflib.get_close_matches(word, known, cutoff=0.5)
-    best = max(map(nearness, near), default=None)
-    return [name for name in known if name in near and nearness(name) == best]
-
-
-def _fields(kind: type[Section], place: list[str]) -> dict[str, Any]:
-    for part in place:
-        kind = kind.model_fields[part].annotation  # type: ignore[assignment]
-    return kind.model_fields

@@ -16,16 +16,18 @@ from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 
-from audiornn import clips, models
 from audiornn.errors import AudioRNNError
-from audiornn.params import Generate, validate
+from audiornn.generation import clips, prompts
+from audiornn.models import storage
+from audiornn.params import Generate
+from audiornn.validation import validate
 
 
 class AudioGenerator(PythonModel):
-    """Generates the clips that the rows of a data frame ask for; columns as in `tracking.REQUEST`."""
+    """Generates the clips that rows of a data frame ask for; columns: `audiornn.tracking.logged_model.REQUEST`."""
 
     def load_context(self, context: Any) -> None:
-        self._model = models.load(context.artifacts["model"])
+        self._model = storage.load(context.artifacts["model"])
         clips.make(self._model, Generate(seconds=0.01))  # compiles: the first request shall not wait for it
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
@@ -68,7 +70,7 @@ class AudioGenerator(PythonModel):
                 file = Path(folder) / "prompt"
                 try:
                     file.write_bytes(base64.b64decode(prompt, validate=True))
-                    codes = clips.file_prompt(file, p.prompt_seconds, self._model.settings["codec"], p.prompt_offset)
+                    codes = prompts.file_prompt(file, p.prompt_seconds, self._model.settings["codec"], p.prompt_offset)
                 except binascii.Error as error:
                     raise AudioRNNError(f"{where}: prompt is no recording in base64: {error}") from None
                 except AudioRNNError as error:

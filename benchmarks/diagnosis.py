@@ -20,8 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from audiornn import audio, codec, corpus
-from audiornn.diagnostics import Diagnosis, Reference, diagnose
+from audiornn import codec
+from audiornn.audio import levels
+from audiornn.audio.waves import read_blocks
+from audiornn.corpus import scan
+from audiornn.diagnostics.diagnosis import Diagnosis, diagnose
+from audiornn.diagnostics.reference import Reference
 
 Wave = NDArray[np.float64]
 Make = Callable[[float], tuple[Wave, float | None]]  # seconds to a wave and the period of its loop
@@ -36,13 +40,13 @@ class Recordings:
     """The recordings below a folder in memory, and pieces of them."""
 
     def __init__(self, folder: Path, skip: str, random: np.random.Generator) -> None:
-        found = [r for r in corpus.scan(folder)[0] if not (skip and re.search(skip, r.path))]
+        found = [r for r in scan.scan(folder)[0] if not (skip and re.search(skip, r.path))]
         if len({r.rate for r in found}) != 1:
             sys.exit(f"{folder}: recordings of one rate are needed, found {sorted({r.rate for r in found})}")
         self.rate, self._random = found[0].rate, random
         self.waves: list[Wave] = []
         for r in found:
-            wave = np.concatenate(list(audio.read_blocks(folder / r.path))).mean(axis=1, dtype=np.float64)
+            wave = np.concatenate(list(read_blocks(folder / r.path))).mean(axis=1, dtype=np.float64)
             fade = len(wave) // 10 if r.seconds > 60 else 0
             self.waves.append(wave[fade : len(wave) - fade])
         longest = max(len(wave) for wave in self.waves) / self.rate
@@ -119,7 +123,7 @@ class Defects:
         """What a model makes whose codes are drawn at random around silence."""
         drawn = codec.SILENCE + self.random.laplace(0, spread, round((seconds + 1) * self.source.rate))
         wave = codec.decode(np.clip(np.round(drawn), 0, codec.MU).astype(np.uint8))
-        return audio.peak_safe(wave, self.source.rate, skip=self.source.rate)[0]
+        return levels.peak_safe(wave, self.source.rate, skip=self.source.rate)[0]
 
     def loop(
         self,

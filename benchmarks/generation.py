@@ -27,9 +27,13 @@ import numpy as np
 from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits  # with scikit-learn, which MLflow brings along
 
-from audiornn import evaluation, models, sampling, shards
 from audiornn.backend import keras
-from audiornn.kernels import cores
+from audiornn.dataset import shards
+from audiornn.evaluation import scores
+from audiornn.generation import engines as engines_module
+from audiornn.generation import sampling
+from audiornn.kernels.jit import cores
+from audiornn.models import registry, storage
 from audiornn.models.base import AudioModel
 
 CONTEXT = 1000  # of the original way, which runs over all of it for each sample
@@ -99,7 +103,7 @@ def engines(model: AudioModel, streams: list[int], names: tuple[str, ...]) -> It
     """TensorFlow's loop and the fused kernels, by name."""
     for n in streams:
         for name in names:
-            engine: Any = sampling.engine(model, name)
+            engine: Any = engines_module.engine(model, name)
             if n == 1:
                 engine.threads = 1
             engine.start(*sampling.consume(model, np.full([n, 10], 128, np.uint8)))
@@ -132,7 +136,7 @@ def limits(weight_bytes: int) -> tuple[float, float]:
 def bits_per_sample(model: AudioModel, name: str, folder: Path) -> float:
     """Of the targets of the test part, as an engine of that name predicts them sample by sample."""
     context = shards.read_manifest(folder)["context"]
-    engine, nats, count = sampling.engine(model, name), 0.0, 0
+    engine, nats, count = engines_module.engine(model, name), 0.0, 0
     for windows, targets in shards.read(folder, "test", 16):
         codes = windows.numpy()
         first, state = sampling.consume(model, codes[:, :1])
@@ -148,7 +152,7 @@ def bits_per_sample(model: AudioModel, name: str, folder: Path) -> float:
 def bits(model: AudioModel, folder: Path) -> list[Row]:
     """Print and give what the parallel form, the exact and the rounded engine make of the same codes."""
     rows: list[Row] = [{"engine": name, "bits_per_sample": bits_per_sample(model, name, folder)} for name in FAST]
-    parallel = evaluation.evaluate(model, folder)["test"]
+    parallel = scores.evaluate(model, folder)["test"]
     exact, rounded = (row["bits_per_sample"] for row in rows)
     print(f"bits per sample of {parallel['targets']:,} targets of the test part: {parallel['bits_per_sample']:.5f} in")
     print(f"parallel, {exact:.5f} by fused, {rounded:.5f} by fused-bf16: {rounded - exact:+.5f} for rounded weights")
@@ -157,7 +161,7 @@ def bits(model: AudioModel, folder: Path) -> list[Row]:
 
 def measure(model: AudioModel, everything: bool, streams: list[int]) -> Iterator[Row]:
     """Print and give what was measured of one model: its fast engines alone, or all ways to generate."""
-    multiplications = sampling.engine(model, "fused").weight_bytes / 4  # type: ignore[attr-defined]
+    multiplications = engines_module.engine(model, "fused").weight_bytes / 4  # type: ignore[attr-defined]
     bandwidth, peak = limits(int(4 * multiplications))
     print(f"\n{model.name} {model.sizes}")
     print(f"{multiplications / 1e6:.2f} M multiply-adds a sample, table rows counted as such; {cores()} cores;")
@@ -189,7 +193,7 @@ def main() -> None:
         os.execve(sys.executable, sys.orig_argv, rest)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--model", metavar="NAME[,NAME...]", help=f"of {', '.join(models.REGISTRY)}")
+    which.add_argument("--model", metavar="NAME[,NAME...]", help=f"of {', '.join(registry.REGISTRY)}")
     which.add_argument("--trained", type=Path, metavar="DIR", help="the model in a folder, as the train stage wrote it")
     parser.add_argument("--predictor", action="store_true", help="with --model: let it start from linear prediction")
     parser.add_argument("--streams", default="1,8,64", help="default: %(default)s")
@@ -204,16 +208,16 @@ def main() -> None:
     keras.utils.set_random_seed(0)
     rows: list[Row] = []
     if arguments.bits:
-        rows += bits(models.load(arguments.trained), arguments.bits)
+        rows += bits(storage.load(arguments.trained), arguments.bits)
     elif arguments.trained:
-        rows += measure(models.load(arguments.trained), True, streams)
+        rows += measure(storage.load(arguments.trained), True, streams)
     elif arguments.model:
         sizes = {"predictor": True} if arguments.predictor else {}
         for name in arguments.model.split(","):
-            rows += measure(models.build(name, **sizes), True, streams)
+            rows += measure(storage.build(name, **sizes), True, streams)
     else:
-        for name in (ORIGINAL, *(name for name in models.REGISTRY if name != ORIGINAL)):
-            rows += measure(models.build(name), name == ORIGINAL, streams)
+        for name in (ORIGINAL, *(name for name in registry.REGISTRY if name != ORIGINAL)):
+            rows += measure(storage.build(name), name == ORIGINAL, streams)
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
 

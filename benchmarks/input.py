@@ -19,10 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from audiornn import corpus, models, optimizers, shards
 from audiornn.backend import deterministic
-from audiornn.learner import Learner, plan
+from audiornn.dataset import shards, split
+from audiornn.models import storage
 from audiornn.params import ModelParams, Shard, Train
+from audiornn.training import optimizers
+from audiornn.training.batch_plan import plan
+from audiornn.training.steps import Learner
 
 TURN = 10  # batches
 
@@ -47,11 +50,11 @@ def main() -> None:
     layout = Shard(context=arguments.context)
     params = Train(model=ModelParams(name=arguments.model))
     codes = {"noise": np.random.default_rng(0).integers(0, 256, round(arguments.minutes * 480_000), dtype=np.uint8)}
-    parts = {part: [corpus.Range("noise", 0, len(codes["noise"]))] if part == "train" else [] for part in corpus.PARTS}
+    parts = {part: [split.Range("noise", 0, len(codes["noise"]))] if part == "train" else [] for part in split.PARTS}
     with tempfile.TemporaryDirectory() as folder:
         written = {"context": layout.context, "span": layout.targets, "shift": layout.step}
         windows = shards.write(folder, codes, parts, **written)["parts"]["train"]["windows"]
-        model = models.build(arguments.model)
+        model = storage.build(arguments.model)
         steps = plan(params, layout.context, layout.targets, windows, model.hop)
         learner = Learner(model, optimizers.make(params, model), steps, params)
 

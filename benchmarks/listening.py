@@ -18,8 +18,8 @@ Real     passages and prompts are taken at evenly spread places from one part of
 Clip     9.01 s, offset removed, -26 dBFS RMS; for the ears clipped at full scale and resampled to 16 kHz.
 Ears     Silero p: mean probability of speech by Silero VAD over chunks of 512 samples. SIG, BAK, OVR: how good the
          speech, the background and all of it sound, from 1 to 5, by DNSMOS P.835 (Reddy et al., ICASSP 2022).
-Numbers  distance: Fréchet distance from the training part in dB, `audiornn.diagnostics`; silent: share of frames below
-         -60 dBFS; within: clips whose share lies in the range of all real passages; voiced, F0: see `pitch`;
+Numbers  distance: Fréchet distance from the training part in dB, `audiornn.diagnostics`; silent: share of frames
+         below -60 dBFS; within: clips whose share lies in the range of all real passages; voiced, F0: see `pitch`;
          nothing found: clips in which `diagnose` finds nothing; clicks: clips with a peak 10 dB above everything that
          lies half a second or more away from it.
 
@@ -49,8 +49,15 @@ from speech import part_of, recordings
 from tqdm import tqdm
 
 import audiornn
-from audiornn import audio, clips, codec, corpus, diagnostics, figures, models, params, sampling
-from audiornn.diagnostics import Reference, Sound
+from audiornn import codec, figures, params, validation
+from audiornn.audio import resampling
+from audiornn.audio.waves import WaveWriter
+from audiornn.dataset.split import PARTS
+from audiornn.diagnostics import diagnosis
+from audiornn.diagnostics.features import Sound
+from audiornn.diagnostics.reference import Reference
+from audiornn.generation import clips, engines
+from audiornn.models import storage
 
 Wave = NDArray[np.float64]
 
@@ -201,7 +208,7 @@ def measure(wave: Wave, rate: int, reference: Reference, ears: Ears | None) -> d
         f0 = pitch(levelled, rate)
         voiced = f0[np.isfinite(f0)]
         numbers |= {**ears(levelled, rate), "voiced": len(voiced) / max(1, len(f0)), "F0": voiced.round(1).tolist()}
-    found = diagnostics.diagnose(wave, rate, reference).findings
+    found = diagnosis.diagnose(wave, rate, reference).findings
     return numbers | {
         "distance": reference.distance(sound),
         "silent": sound.silent_share,
@@ -219,9 +226,9 @@ def split(folder: Path, rate: int, highpass_hz: float) -> dict[str, list[Wave]]:
     Of fewer than ten recordings each is cut into ten equal pieces, which are split in that way.
     """
     paths = recordings(folder)
-    parts: dict[str, list[Wave]] = {part: [] for part in corpus.PARTS}
+    parts: dict[str, list[Wave]] = {part: [] for part in PARTS}
     for index, path in enumerate(tqdm(paths, "read", leave=False)):
-        wave = np.concatenate(list(audio.resample_blocks(path, rate, highpass_hz)))
+        wave = np.concatenate(list(resampling.resample_blocks(path, rate, highpass_hz)))
         if len(paths) >= FOLDS:
             parts[part_of(index)].append(wave)
         else:
@@ -342,7 +349,7 @@ def read_clips(folder: Path, seconds: float) -> tuple[list[Wave], int]:
     waves: list[Wave] = []
     rate = 0
     for path in paths:
-        wave, own = diagnostics.read_clip(path)
+        wave, own = diagnosis.read_clip(path)
         rate = rate or own
         if own != rate:
             raise SystemExit(f"{path}: at {own} Hz, but {paths[0]} at {rate} Hz: clips of one rate are needed")
@@ -392,7 +399,7 @@ class Row:
         place = folder / re.sub(r"[^\w.-]+", "-", self.what).strip("-")
         place.mkdir(parents=True, exist_ok=True)
         for index, wave in enumerate(self.waves):
-            with audio.WaveWriter(place / f"{index + 1:03d}.wav", self.rate, "PCM_16") as writer:
+            with WaveWriter(place / f"{index + 1:03d}.wav", self.rate, "PCM_16") as writer:
                 writer(wave)
 
 
@@ -496,7 +503,7 @@ class Benchmark:
 
     def target(self, folder: Path) -> None:
         """The rows of a model or of a folder of clips."""
-        if (folder / models.CONFIG).is_file() and (folder / models.WEIGHTS).is_file():
+        if (folder / storage.CONFIG).is_file() and (folder / storage.WEIGHTS).is_file():
             return self.model(folder)
         waves, rate = read_clips(folder, self.arguments.seconds)
         settings = {"sample_rate": rate, "highpass_hz": 20.0, "preemphasis": DEEMPHASIS}
@@ -514,7 +521,7 @@ class Benchmark:
             for temperature, top_p, certain in itertools.product(a.temperature, a.top_p, a.certain):
                 asked = {"seconds": a.seconds, "count": self.count, "temperature": temperature, "top_p": top_p}
                 asked |= {"certain": certain, "engine": a.engine}
-                p = params.validate(params.Generate, asked, "listening")
+                p = validation.validate(params.Generate, asked, "listening")
                 start = time.perf_counter()
                 made, _ = clips.make(model, p, begin, progress=True)
                 spent = time.perf_counter() - start
@@ -543,7 +550,7 @@ def main() -> None:
     parser.add_argument("--top-p", default=[1.0], type=numbers, metavar="P[,P...]")
     parser.add_argument("--certain", default=[1.0], type=numbers, metavar="P[,P...]", help="see params.yaml")
     parser.add_argument("--silence", action="store_true", help="also from silence instead of prompts")
-    parser.add_argument("--engine", default="auto", choices=sampling.ENGINES)
+    parser.add_argument("--engine", default="auto", choices=engines.ENGINES)
     parser.add_argument("--save", type=Path, metavar="DIR", help="keep the clips, a folder a row")
     parser.add_argument("--spectrograms", type=Path, metavar="FILE.png", help="of three clips of every row")
     parser.add_argument("--music", action="store_true", help="without ears and pitch, which know speech alone")

@@ -19,8 +19,8 @@ import numpy as np
 from numba import njit
 from speech import SEGMENT, SKIP_HEAD, SKIP_TAIL, load
 
-from audiornn.models.logistic import EDGES
-from audiornn.prediction import AMPLITUDES, DEFAULT, Predictor
+from audiornn.kernels.linear_prediction import AMPLITUDES, DEFAULT, Predictor
+from audiornn.models.layers.logistic_mixture import EDGES
 
 FLOOR = 1e-4  # share of a uniform distribution
 SINGLE = ((16, 160, 8), (32, 256, 8), (32, 384, 8), (32, 1024, 32), (48, 256, 8), (96, 320, 8))  # for comparison

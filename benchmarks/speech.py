@@ -28,9 +28,11 @@ import soundfile as sf
 import yaml
 from tqdm import tqdm
 
-from audiornn import codec, corpus, params, shards, training
+from audiornn import codec, params, validation
 from audiornn.backend import tf
+from audiornn.dataset import shards, split
 from audiornn.models.base import AudioModel
+from audiornn.training import trainer
 
 SEGMENT, SKIP_HEAD, SKIP_TAIL = 8192, 65, 16
 VALIDATED = 16 * SEGMENT  # codes of the validation part that are scored while training
@@ -60,7 +62,7 @@ def part_of(index: int) -> str:
 
 def load(folder: Path) -> dict[str, Any]:
     """Codes uint8 [n] of each part."""
-    parts: dict[str, list[Any]] = {part: [] for part in corpus.PARTS}
+    parts: dict[str, list[Any]] = {part: [] for part in split.PARTS}
     for index, path in enumerate(tqdm(recordings(folder), "encode", leave=False)):
         wave, rate = sf.read(path, dtype="float64")
         if rate != 8000 or wave.ndim != 1:
@@ -73,7 +75,7 @@ def write_shards(folder: Path, codes: dict[str, Any]) -> None:
     """Windows of two segments a segment apart, of which training takes a random one."""
     folder.mkdir(parents=True)
     used = {**codes, "validation": codes["validation"][:VALIDATED]}
-    ranges = {part: [corpus.Range(part, 0, len(used[part]))] for part in corpus.PARTS}
+    ranges = {part: [split.Range(part, 0, len(used[part]))] for part in split.PARTS}
     shards.write(folder, used, ranges, context=1, span=2 * SEGMENT - 1, shift=SEGMENT)
 
 
@@ -101,7 +103,7 @@ def recipe(name: str, settings: list[str], minutes: float) -> params.Train:
         key, _, value = setting.partition("=")
         place = content["model"] if key.startswith("model.") else content
         place[key.removeprefix("model.")] = yaml.safe_load(value)
-    return params.validate(params.Train, {**content, "minutes": minutes}, "--set")
+    return validation.validate(params.Train, {**content, "minutes": minutes}, "--set")
 
 
 def main() -> None:
@@ -126,7 +128,7 @@ def main() -> None:
             "window": {"context": 1, "span": SEGMENT},
         }
         begin, wall = time.process_time(), time.perf_counter()
-        model, result = training.train(Path(scratch) / "shards", output, settings, described, clock=time.process_time)
+        model, result = trainer.train(Path(scratch) / "shards", output, settings, described, clock=time.process_time)
         spent, wall = time.process_time() - begin, time.perf_counter() - wall
         row = {
             "model": {"name": name, **model.sizes},

@@ -21,12 +21,14 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits  # with scikit-learn, which MLflow brings along
 
-from audiornn import models, optimizers
 from audiornn.backend import keras, tf
 from audiornn.codec import CODES
-from audiornn.kernels import cores
-from audiornn.learner import Layout, Learner, plan
+from audiornn.kernels.jit import cores
+from audiornn.models import storage
 from audiornn.params import ModelParams, Train
+from audiornn.training import optimizers
+from audiornn.training.batch_plan import Layout, plan
+from audiornn.training.steps import Learner
 
 Row = dict[str, Any]
 
@@ -50,7 +52,7 @@ def ours(sizes: dict[str, int], context: int, seconds: float) -> Iterator[Row]:
     """The library's own steps."""
     params = Train(model=ModelParams(name="audiornn", **sizes))
     layout = plan(params, context, span_of(context), windows=10_000)
-    model = models.build("audiornn", **sizes)
+    model = storage.build("audiornn", **sizes)
     learner = Learner(model, optimizers.make(params, model), layout, params)
     codes = tf.constant(random_codes(layout.batch, context + layout.targets))
     targets = tf.fill([layout.batch], layout.targets)

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
-from audiornn import corpus, synthesis
+from audiornn.corpus import scan
+from audiornn.corpus.synthetic.music import music
+from audiornn.corpus.synthetic.speech import speech
 from audiornn.errors import AudioRNNError
 from audiornn.files import atomic_folder, write_json
 from audiornn.params import Corpus, Params
 from stages.common import WORKSPACE, run
 
 OUTPUT = Path("data/corpus")
+SYNTHESES = {"speech": speech, "music": music}  # corpus.synth
 DROP_FOLDER = "recordings"  # ships empty; empty means: unset
 
 
@@ -30,14 +33,14 @@ def main(p: Params) -> None:
         if own:
             root = source = str(p.corpus.path)
         else:
-            getattr(synthesis, p.corpus.synth)(folder / "audio", p.corpus.minutes, p.corpus.seed)
+            SYNTHESES[p.corpus.synth](folder / "audio", p.corpus.minutes, p.corpus.seed)
             root, source = f"{OUTPUT}/audio", f"the embedded default ({p.corpus.synth})"
-        recordings, left_out = corpus.scan(own or folder / "audio")
-        report = corpus.report(recordings, left_out, source)
+        recordings, left_out = scan.scan(own or folder / "audio")
+        report = scan.report(recordings, left_out, source)
         print(report)
         if not recordings:
             raise AudioRNNError(f"corpus.path is {source!r}, but holds no recording that can be used; see above")
-        write_json(folder / "manifest.json", corpus.manifest(recordings, left_out, root))
+        write_json(folder / "manifest.json", scan.manifest(recordings, left_out, root))
         (folder / "report.md").write_text(report, encoding="utf-8")
     metrics = {"recordings_used": len(recordings), "files_left_out": len(left_out)}
     write_json("metrics/corpus.json", metrics | {"minutes": sum(r.seconds for r in recordings) / 60})

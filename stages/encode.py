@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from audiornn import audio, codec
+from audiornn import codec
+from audiornn.audio import waves
 from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Params
 from stages.common import run
@@ -25,7 +26,7 @@ def main(p: Params) -> None:
             codes = np.lib.format.open_memmap(folder / file, "w+", np.uint8, (entry["samples"],))
             encoder, decoder, done = codec.Encoder(preemphasis), codec.Decoder(preemphasis), 0
             loss.start()
-            for block in audio.read_blocks(INPUT / entry["file"]):
+            for block in waves.read_blocks(INPUT / entry["file"]):
                 wave = block[:, 0].astype(np.float64)
                 codes[done : done + len(wave)] = block_codes = encoder(wave)
                 loss.add(wave, decoder(block_codes))

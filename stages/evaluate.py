@@ -3,10 +3,15 @@
 import csv
 from pathlib import Path
 
-from audiornn import analysis, evaluation, figures, models, shards, tracking
+from audiornn import figures
+from audiornn.dataset import shards
+from audiornn.dataset.recordings import Part
+from audiornn.evaluation import context_curve, passages, per_code
+from audiornn.evaluation import scores as scores_module
 from audiornn.files import atomic_folder, write_json
+from audiornn.models import storage
 from audiornn.params import Params
-from audiornn.parts import Part
+from audiornn.tracking import runs
 from stages.common import WORKSPACE, run
 
 MODEL, ENCODED, SHARDS, HISTORY = Path("models"), Path("data/encode"), Path("data/shard"), Path("metrics/history.csv")
@@ -19,16 +24,16 @@ METRICS, CONTEXT, PASSAGES, FIGURES = (
 
 
 def main(p: Params) -> None:
-    model = models.load(MODEL)
+    model = storage.load(MODEL)
     manifest = shards.read_manifest(SHARDS)
     trained, rate = manifest["context"], model.settings["codec"]["sample_rate"]
-    scores = evaluation.evaluate(model, SHARDS, p.evaluate.batch, parts=["validation"])
+    scores = scores_module.evaluate(model, SHARDS, p.evaluate.batch, parts=["validation"])
     test = Part(ENCODED, SHARDS, model.settings["codec"])
     layout = {key: manifest[key] for key in ("context", "span", "shift")}
-    survey = analysis.survey(model, test.ranges, **layout, batch=p.evaluate.batch)
+    survey = per_code.survey(model, test.ranges, **layout, batch=p.evaluate.batch)
     scores["test"] = {**survey.scores, "calibration_error": survey.likeliest.error}
-    curve = analysis.context_curve(model, test.ranges, trained, p.evaluate.context_targets, p.evaluate.seed)
-    extremes = analysis.extremes(survey.bits, test)
+    curve = context_curve.context_curve(model, test.ranges, trained, p.evaluate.context_targets, p.evaluate.seed)
+    extremes = passages.extremes(survey.bits, test)
     with open(HISTORY, encoding="utf-8") as file:
         history = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     entropy = manifest["encode_metrics"]["code_entropy_bits"]
@@ -43,9 +48,9 @@ def main(p: Params) -> None:
     with atomic_folder(PASSAGES) as folder:
         for passage in extremes:
             passage.write(folder, rate)
-    analysis.write_curve(CONTEXT, curve)
+    context_curve.write_curve(CONTEXT, curve)
     write_json(METRICS, scores)
-    log = tracking.reopen(WORKSPACE, MODEL)
+    log = runs.reopen(WORKSPACE, MODEL)
     log.metrics({f"{part}.{key}": value for part, values in scores.items() for key, value in values.items()})
     log.curves({c.context: {"context_bits": c.bits_per_sample, "context_bits_error": c.standard_error} for c in curve})
     for name in drawn:
@@ -57,7 +62,7 @@ def main(p: Params) -> None:
             f"{part}: {values['bits_per_sample']:.3f} bits per sample, {values['accuracy']:.1%} right, "
             f"{values['top5_accuracy']:.1%} among the five likeliest"
         )
-    print(f"context: {analysis.describe_curve(curve, trained)}")
+    print(f"context: {context_curve.describe_curve(curve, trained)}")
 
 
 if __name__ == "__main__":

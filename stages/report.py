@@ -2,20 +2,21 @@
 
 from pathlib import Path
 
-from audiornn import report, tracking
 from audiornn.files import atomic_file, read_json
 from audiornn.params import Params
+from audiornn.report import page as page_module
+from audiornn.tracking import runs
 from stages.common import WORKSPACE, run
 
 MODEL, REPORT = Path("models"), "report.html"
 
 
 def main(p: Params) -> None:
-    run_id = read_json(MODEL / tracking.RUN_FILE)["run_id"]
-    page = report.collect(".", run_id, p.report.clips, p.report.seconds)
+    run_id = read_json(MODEL / runs.RUN_FILE)["run_id"]
+    page = page_module.collect(".", run_id, p.report.clips, p.report.seconds)
     with atomic_file(REPORT) as partial:
-        partial.write_text(report.render(page), encoding="utf-8")
-    tracking.reopen(WORKSPACE, MODEL).artifact(REPORT, "report")
+        partial.write_text(page_module.render(page), encoding="utf-8")
+    runs.reopen(WORKSPACE, MODEL).artifact(REPORT, "report")
     print(f"{REPORT}: open it in a browser")
 
 

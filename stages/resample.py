@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from audiornn import audio
-from audiornn.corpus import Recording
+from audiornn.audio import resampling
+from audiornn.corpus.scan import Recording
 from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Params
 from stages.common import locate, run
@@ -21,7 +21,7 @@ def main(p: Params) -> None:
         for entry in tqdm(corpus["recordings"], "resample", unit="file"):
             recording = Recording(**entry)
             source, name = locate(Path(corpus["root"], recording.path)), f"{recording.name}.wav"
-            wav = audio.resample_file(source, folder / name, p.resample.sample_rate, p.resample.highpass_hz)
+            wav = resampling.resample_file(source, folder / name, p.resample.sample_rate, p.resample.highpass_hz)
             samples, clipped = samples + wav.samples, clipped + wav.clipped
             recordings.append({"file": name, "source": recording.path, "samples": wav.samples, "peak": wav.peak})
         settings = p.resample.model_dump()

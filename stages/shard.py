@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audiornn import corpus, shards
+from audiornn.dataset import shards, split
 from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Params
 from stages.common import peak_rss_mb, run, seconds
@@ -16,7 +16,7 @@ def main(p: Params) -> None:
     encoded = read_json(INPUT / "manifest.json")
     lengths = {r["name"]: r["codes"] for r in encoded["recordings"]}
     codes = {r["name"]: np.load(INPUT / r["file"], mmap_mode="r") for r in encoded["recordings"]}
-    parts, short = corpus.split(lengths, p.shard.validation, p.shard.test, p.shard.context, p.shard.seed)
+    parts, short = split.split(lengths, p.shard.validation, p.shard.test, p.shard.context, p.shard.seed)
     if short:
         print(f"{len(short)} recordings hold no target: they are no longer than shard.context, {p.shard.context} codes")
     extra = {"codec": encoded["codec"], "encode_metrics": encoded["metrics"], "too_short": short}

@@ -4,10 +4,14 @@ import math
 from dataclasses import asdict
 from pathlib import Path
 
-from audiornn import checkpoints, distribution, listening, shards, tracking, training
+from audiornn.dataset import shards
 from audiornn.files import write_json
+from audiornn.generation import training_clips
 from audiornn.models.base import AudioModel
 from audiornn.params import Params
+from audiornn.tracking import runs
+from audiornn.tracking.tags import VALIDATION, validation_digest
+from audiornn.training import checkpoints, distribution, progress, trainer
 from stages.common import WORKSPACE, run
 
 INPUT, OUTPUT, HISTORY, CHECKPOINTS = Path("data/shard"), Path("models"), Path("metrics/history.csv"), "checkpoints"
@@ -17,34 +21,34 @@ def main(p: Params) -> None:
     manifest = shards.read_manifest(INPUT)
     window = {"context": manifest["context"], "span": manifest["span"]}
     settings = {"codec": manifest["codec"], "window": window}
-    tags = {"data.digest": manifest["digest"], tracking.VALIDATION: tracking.validation_digest(manifest)}
+    tags = {"data.digest": manifest["digest"], VALIDATION: validation_digest(manifest)}
     name = f"{p.train.model.name} {window['context']}"
     key = checkpoints.identity(p.train.model_dump(), manifest)
     if not distribution.is_chief():  # computes, reads the chief's checkpoints, and leaves nothing
-        training.train(INPUT, OUTPUT, p.train, store=checkpoints.Store(WORKSPACE / CHECKPOINTS / key))
+        trainer.train(INPUT, OUTPUT, p.train, store=checkpoints.Store(WORKSPACE / CHECKPOINTS / key))
         return
     with (
         checkpoints.claim(WORKSPACE / CHECKPOINTS, key) as store,
-        tracking.pipeline_run(
-            WORKSPACE, p.model_dump(), tags, name, store.folder / tracking.RUN_FILE if store else None
+        runs.pipeline_run(
+            WORKSPACE, p.model_dump(), tags, name, store.folder / runs.RUN_FILE if store else None
         ) as log,
     ):
         log.dataset(manifest)
         log.metrics({f"encode.{key}": value for key, value in manifest["encode_metrics"].items()})
         log.artifact(INPUT / shards.MANIFEST, "data")
 
-        listener = listening.Listener(INPUT, p.train, lambda folder: log.artifact(folder, "listening"))
+        listener = training_clips.Listener(INPUT, p.train, lambda folder: log.artifact(folder, "listening"))
 
-        def on_epoch(epoch: training.Epoch, model: AudioModel) -> None:
+        def on_epoch(epoch: progress.Epoch, model: AudioModel) -> None:
             log.metrics(asdict(epoch), step=epoch.step if p.train.evaluate_steps else math.ceil(epoch.epoch))
             log.metrics({"loss/validation": epoch.validation_loss}, step=epoch.step)
 
-        def on_steps(points: list[training.Point]) -> None:
+        def on_steps(points: list[progress.Point]) -> None:
             curves = {point.step: asdict(point) for point in points}
             log.curves({step: {"loss/training": curve.pop("loss")} for step, curve in curves.items()})
             log.curves(curves, prefix="step.")
 
-        model, result = training.train(
+        model, result = trainer.train(
             INPUT,
             OUTPUT,
             p.train,
@@ -54,7 +58,7 @@ def main(p: Params) -> None:
             on_batch=listener,
             on_steps=on_steps,
             store=store,
-            model_files={tracking.RUN_FILE: {"run_id": log.run_id}},
+            model_files={runs.RUN_FILE: {"run_id": log.run_id}},
         )
         metrics = {
             "targets_per_second": result.targets_per_second,

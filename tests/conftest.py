@@ -10,11 +10,13 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
-from audiornn import codec, corpus, shards, tracking
+from audiornn import codec
+from audiornn.dataset import shards, split
+from audiornn.dataset.recordings import Part
 from audiornn.files import write_json
-from audiornn.parts import Part
-from tests.serving import free_port, serving
-from tests.workspace import clone
+from audiornn.tracking import store, tags
+from tests.helpers.pipeline_clone import clone
+from tests.helpers.servers import free_port, serving
 
 SETTINGS = {"codec": {"sample_rate": 8000, "highpass_hz": 20.0, "preemphasis": 0.95, "codes": 256}}
 
@@ -27,7 +29,7 @@ class Scheduling(LoadFileScheduling):
 
     def _split_scope(self, nodeid):
         file = super()._split_scope(nodeid)
-        return "pipeline" if file.startswith(("tests/pipeline/", "tests/browser/")) else file
+        return "pipeline" if file.startswith(("tests/integration/pipeline/", "tests/integration/browser/")) else file
 
 
 def pytest_xdist_make_scheduler(config, log):
@@ -36,7 +38,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 def pytest_collection_modifyitems(items):
     """The browser comes after the pipeline, whose tests leave runs to look at."""
-    items.sort(key=lambda item: item.nodeid.startswith("tests/browser/"))
+    items.sort(key=lambda item: item.nodeid.startswith("tests/integration/browser/"))
 
 
 @pytest.fixture(scope="session")
@@ -81,8 +83,8 @@ def make_shards(tmp_path):
     def write(recordings, context, span, name="shards", shift=None):
         folder = tmp_path / name
         folder.mkdir()
-        ranges = [corpus.Range(key, 0, len(codes)) for key, codes in recordings.items()]
-        parts = dict.fromkeys(corpus.PARTS, ranges)
+        ranges = [split.Range(key, 0, len(codes)) for key, codes in recordings.items()]
+        parts = dict.fromkeys(split.PARTS, ranges)
         extra = {"codec": SETTINGS["codec"], "encode_metrics": {"code_entropy_bits": 7.0}}
         shards.write(folder, recordings, parts, context=context, span=span, shift=shift or span, extra=extra)
         return folder
@@ -96,16 +98,16 @@ def tables(tmp_path_factory):
     import mlflow
 
     folder = tmp_path_factory.mktemp("store")
-    mlflow.MlflowClient(f"sqlite:///{folder}/{tracking.DATABASE}").search_experiments()
-    return folder / tracking.DATABASE
+    mlflow.MlflowClient(f"sqlite:///{folder}/{store.DATABASE}").search_experiments()
+    return folder / store.DATABASE
 
 
 @pytest.fixture
 def empty_store(tables, tmp_path, monkeypatch):
     """The default store in `tmp_path`, whatever the environment says."""
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME", tracking.PARENT):
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME", tags.PARENT):
         monkeypatch.delenv(name, raising=False)
-    shutil.copy(tables, tmp_path / tracking.DATABASE)
+    shutil.copy(tables, tmp_path / store.DATABASE)
 
 
 @pytest.fixture

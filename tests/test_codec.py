@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from audiornn import audio, codec
+from audiornn import codec
+from audiornn.audio import resampling
+from audiornn.corpus.synthetic.speech import speech
 from audiornn.errors import AudioRNNError
-from audiornn.synthesis import speech
 
 amplitudes = st.floats(-1, 1)
 coefficients = st.floats(0, 0.999)
@@ -47,7 +48,7 @@ def cut(items: NDArray, points: list[float]) -> list[NDArray]:
 def spoken(tmp_path_factory: pytest.TempPathFactory) -> list[NDArray[np.float64]]:
     """Sentences at 8000 Hz."""
     files = speech(tmp_path_factory.mktemp("speech"), 0.2)
-    return [np.concatenate(list(audio.resample_blocks(file, 8000))) for file in files]
+    return [np.concatenate(list(resampling.resample_blocks(file, 8000))) for file in files]
 
 
 # µ-law

@@ -8,7 +8,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from audiornn import figures
-from audiornn.analysis import CONFIDENCES, PROBABILITIES, ContextPoint, Passage, Reliability
+from audiornn.evaluation.context_curve import ContextPoint
+from audiornn.evaluation.passages import Passage
+from audiornn.evaluation.per_code import CONFIDENCES, PROBABILITIES, Reliability
 
 HISTORY = [
     {"epoch": i, "train_loss": 6 - i, "validation_loss": v, "train_accuracy": i / 10, "validation_accuracy": i / 12}

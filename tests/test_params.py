@@ -15,9 +15,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiornn import models
 from audiornn.errors import AudioRNNError
-from audiornn.params import Generate, Params, Resample, Section, Shard, load, validate
+from audiornn.models import registry, storage
+from audiornn.params import Generate, Params, Resample, Shard, load
+from audiornn.validation import Section, validate
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "params.yaml"
@@ -91,7 +92,7 @@ def test_the_shipped_file_names_a_model_and_leaves_its_sizes_to_the_model():
     # So that another model is one changed word.
     model = load(SHIPPED).train.model
     assert not model.sizes
-    assert models.complete(model.name, {})
+    assert storage.complete(model.name, {})
 
 
 def test_audio_is_drawn_alike_from_python_and_on_the_command_line_unless_asked_otherwise():
@@ -116,11 +117,11 @@ def test_audio_is_drawn_alike_from_python_and_on_the_command_line_unless_asked_o
 def test_the_page_about_models_shows_all_sizes_at_their_defaults():
     page = (SHIPPED.parent / "docs" / "models.md").read_text(encoding="utf-8")
     shown = [yaml.safe_load(block) for block in re.findall("```yaml\n(.*?)```", page, re.S)]
-    assert [model["name"] for model in shown] == list(models.REGISTRY)
+    assert [model["name"] for model in shown] == list(registry.REGISTRY)
     for model in shown:
         name = model.pop("name")
         # As JSON, which knows no tuples.
-        assert json.loads(json.dumps(models.complete(name, {}))) == model, name
+        assert json.loads(json.dumps(storage.complete(name, {}))) == model, name
 
 
 def test_the_shipped_file_shows_every_key_with_a_comment_on_its_line():

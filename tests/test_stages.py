@@ -1,67 +1,77 @@
-"""dvc.yaml says of each stage what it really reads: a change of code that can alter its output runs it again."""
+"""dvc.yaml lists what each stage reads: a change of code that can alter its output runs the stage again."""
 
-import ast
 from functools import cache
 from pathlib import Path
 
+import grimp
 import pytest
 import yaml
 
+from audiornn.training.checkpoints import TRAINING_CODE
+
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-# What no output depends on: errors, how files are written, where compiled code is kept, what is logged. Parameters are
-# read by params.py.
-APART = {
-    "audiornn/__init__.py",
-    *(f"audiornn/{name}.py" for name in ("errors", "files", "jit", "listening", "params", "tracking")),
+# What no output depends on: errors, how files are written, how parameters are read, what is logged.
+WITHOUT_EFFECT = {"audiornn", "stages.common", "audiornn.generation.training_clips"}
+WITHOUT_EFFECT |= {f"audiornn.{name}" for name in ("errors", "files", "params", "validation")}
+# Modules that import others by a name at run time.
+BY_NAME = {
+    "audiornn.models.registry": "audiornn.models.",
+    "audiornn.generation.engines": "audiornn.generation.fused.",
 }
-# Imports of mere names and types, or for what no stage asks for.
-HARMLESS = {
-    ("audiornn/diagnostics.py", "audiornn/corpus.py"),
-    ("audiornn/figures.py", "audiornn/analysis.py"),
-    ("audiornn/shards.py", "audiornn/backend.py"),
-    ("audiornn/shards.py", "audiornn/codec.py"),
-    ("audiornn/shards.py", "audiornn/corpus.py"),
-    ("stages/resample.py", "audiornn/corpus.py"),
-}
-# Modules that are chosen by a name at run time.
-CHOSEN = {"audiornn/models/__init__.py": "audiornn/models/*.py", "audiornn/sampling.py": "audiornn/fused*.py"}
-CHOSEN["audiornn/report.py"] = "audiornn/report.html"
 
 
 @cache
-def imports(path):
-    """Files of the library that a file imports, wherever in it."""
-    if not path.endswith(".py"):
-        return set()
-    found = {str(chosen.relative_to(ROOT)) for chosen in ROOT.glob(CHOSEN.get(path, " "))}
-    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("audiornn"):
-            names = [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names if alias.name.startswith("audiornn")]
-        else:
-            continue
-        for name in names:
-            place = name.replace(".", "/")
-            found |= {file for file in (f"{place}.py", f"{place}/__init__.py") if (ROOT / file).is_file()}
-    return {file for file in found - APART if (path, file) not in HARMLESS}
+def graph():
+    """All imports of the library and the stages, but those for type checkers alone."""
+    return grimp.build_graph("audiornn", "stages", exclude_type_checking_imports=True, cache_dir=None)
 
 
-def reached(path):
-    """Files of the library that a file needs, directly or not, but those that no output depends on."""
-    seen, ahead = set(), [path]
+def without_effect(module):
+    """Whether a module cannot alter an output; of tracking, only the ranking of models can."""
+    return module in WITHOUT_EFFECT or (
+        module.startswith("audiornn.tracking") and module != "audiornn.tracking.ranking"
+    )
+
+
+def imported(module):
+    """The modules that a module imports, wherever in it or by name."""
+    by_name = {other for other in graph().modules if other.startswith(BY_NAME.get(module, "-"))}
+    return graph().find_modules_directly_imported_by(module) | by_name
+
+
+def reached(stage):
+    """Paths of the library's modules that a stage needs, directly or not."""
+    seen, ahead = set(), [f"stages.{stage}"]
     while ahead:
-        for file in imports(ahead.pop()) - seen:
-            seen.add(file)
-            ahead.append(file)
-    return {"audiornn/models" if file.startswith("audiornn/models/") else file for file in seen}
+        found = {module for module in imported(ahead.pop()) if not without_effect(module)} - seen
+        seen |= found
+        ahead += found
+    paths = [ROOT / module.replace(".", "/") for module in seen]
+    return {path / "__init__.py" if path.is_dir() else path.with_suffix(".py") for path in paths}
+
+
+def code(stage):
+    """The library's modules and packages that dvc.yaml lists for a stage."""
+    return [ROOT / dep for dep in STAGES[stage]["deps"] if dep.startswith("audiornn/")]
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_all_code_that_can_change_its_output(stage):
-    listed = {dep for dep in STAGES[stage]["deps"] if dep.startswith(("audiornn/", "stages/"))}
-    assert listed == reached(f"stages/{stage}.py") | {f"stages/{stage}.py"}
+def test_a_stage_depends_on_all_code_that_can_change_its_output_and_on_no_other_package(stage):
+    listed, needed = code(stage), reached(stage)
+    assert {path for path in needed if not any(path.is_relative_to(dep) for dep in listed)} == set()
+    assert {dep for dep in listed if not any(path.is_relative_to(dep) for path in needed)} == set()
+    assert f"stages/{stage}.py" in STAGES[stage]["deps"]
+
+
+def test_training_depends_on_nothing_that_cannot_change_it():
+    packages = [dep for dep in code("train") if dep.is_dir()]
+    files = {path for package in packages for path in package.rglob("*.py") if path.name != "__init__.py"}
+    assert files <= reached("train")
+
+
+def test_a_checkpoint_belongs_to_the_code_that_the_train_stage_depends_on():
+    assert [ROOT / "audiornn" / name for name in TRAINING_CODE] == code("train")
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -15,9 +15,10 @@ import numpy as np
 from audiornn.backend import keras, tf
 from audiornn.codec import CODES
 from audiornn.models.base import AudioModel, State
-from audiornn.models.prior import Prior
-from audiornn.models.recurrent import GRU, BatchNormalization
-from audiornn.params import Count
+from audiornn.models.layers.batch_norm import BatchNormalization
+from audiornn.models.layers.gru import GRU
+from audiornn.models.layers.lpc_prior import Prior
+from audiornn.validation import Count
 
 
 class AudioRNN(AudioModel):
@@ -32,7 +33,7 @@ class AudioRNN(AudioModel):
     layers
         How many GRUs.
     predictor
-        Whether to start from linear prediction; see `audiornn.models.prior`.
+        Whether to start from linear prediction; see `audiornn.models.layers.lpc_prior`.
     """
 
     def __init__(self, dense: Count = 256, units: Count = 256, layers: Count = 2, predictor: bool = False) -> None:

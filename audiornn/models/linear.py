@@ -13,96 +13,14 @@ backward-adaptive linear prediction, whose logits are added at the end.
 
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import Field
 
 from audiornn.backend import keras, tf
 from audiornn.codec import CODES
-from audiornn.models.scan import scan
-from audiornn.models.tiers import Embedding, Frames, LookBack, TieredModel, Tiers
-from audiornn.params import Count
-
-SHARPNESS = 8.0  # Griffin's c: with its gate open a unit decays by the 8th power of what it does with an eighth of it
-MEMORIES = (2.0, 1000.0)  # ticks after which units forget at the start, where all gates are half open
-FLOOR = 1e-7  # of what a unit forgets, as a share of its power: keeps the root's gradient finite where that is nothing
-
-
-class RGLRU(keras.layers.Layer):
-    """Real-gated linear recurrent unit (De et al. 2024), with the gate and the sum around it.
-
-        n  = x / rms(x) * scale
-        r, i, g = sigmoid(n W_r + b_r), sigmoid(n W_i + b_i), silu(n W_g + b_g)
-        a  = exp(-8 softplus(rate) r)
-        h' = a h + sqrt(1 - a²) i (n W + b)
-        y  = x + (g h') W_y + b_y
-
-    There, a convolution stands before the unit and the gates' matrices have blocks. Here frames take the place of the
-    one, and full matrices, in one product with the input's, that of the others.
-    """
-
-    def __init__(self, units: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.units = units
-        self.norm = keras.layers.RMSNormalization(epsilon=1e-6, name="norm")
-        self.inputs = keras.layers.Dense(4 * units, name="inputs")
-        self.output_layer = keras.layers.Dense(units, name="output")
-        self.norm.build([None, units])
-        self.inputs.build([None, units])
-        self.output_layer.build([None, units])
-        self.rate = self.add_weight(shape=[units], initializer="zeros", name="rate")
-        start = 2 / (SHARPNESS * np.geomspace(*MEMORIES, units))
-        self.rate.assign(np.log(np.expm1(start)))  # softplus gives it back
-        self.built = True
-
-    def _recurrence(self, x: Any) -> tuple:
-        """Decay and input of the linear recurrence, and the gate behind it: float [..., units] each."""
-        value, recurrence, gate, behind = tf.split(self.inputs(self.norm(x)), 4, -1)
-        log_decay = -SHARPNESS * tf.nn.softplus(tf.convert_to_tensor(self.rate)) * tf.sigmoid(recurrence)
-        forgotten = tf.maximum(-tf.math.expm1(2 * log_decay), FLOOR)
-        return tf.exp(log_decay), tf.sqrt(forgotten) * tf.sigmoid(gate) * value, tf.nn.silu(behind)
-
-    def run(self, x: Any, before: Any) -> tuple:
-        """Outputs [time, batch, units] of inputs [time, batch, units], and the state after them."""
-        decay, inputs, behind = self._recurrence(x)
-        h = scan(decay, inputs, before)
-        return x + self.output_layer(behind * h), h[-1]
-
-    def step(self, x: Any, before: Any) -> tuple:
-        """The same of one input [batch, units]."""
-        decay, inputs, behind = self._recurrence(x)
-        h = decay * before + inputs
-        return x + self.output_layer(behind * h), h
-
-
-class LinearCore(keras.layers.Layer):
-    """Layers of linear recurrences as the core of a tier."""
-
-    def __init__(self, units: int, layers: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.units = units
-        self.first = keras.layers.Dense(units, name="first")
-        self.layers = [RGLRU(units, name=f"recurrence_{i}") for i in range(layers)]
-
-    def build(self, width: int) -> None:
-        self.first.build([None, width])
-        self.built = True
-
-    def initial_state(self, batch: Any) -> Any:
-        return [tf.zeros([batch, self.units]) for _ in self.layers]
-
-    def run(self, x: Any, state: Any) -> tuple:
-        x, after = self.first(x), []
-        for layer, before in zip(self.layers, state, strict=True):
-            x, h = layer.run(x, before)
-            after.append(h)
-        return x, after
-
-    def step(self, x: Any, state: Any) -> tuple:
-        x, after = self.first(x), []
-        for layer, before in zip(self.layers, state, strict=True):
-            x, h = layer.step(x, before)
-            after.append(h)
-        return x, after
+from audiornn.models.layers.rglru import LinearCore
+from audiornn.models.layers.tiers import Embedding, Frames, LookBack, Tiers
+from audiornn.models.tiered import TieredModel
+from audiornn.validation import Count
 
 
 class Linear(TieredModel):
@@ -125,7 +43,7 @@ class Linear(TieredModel):
     residual
         Its residual layers.
     predictor
-        Whether to start from linear prediction; see `audiornn.models.prior`.
+        Whether to start from linear prediction; see `audiornn.models.layers.lpc_prior`.
     """
 
     def __init__(

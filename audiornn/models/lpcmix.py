@@ -18,13 +18,13 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from audiornn.backend import keras, tf
+from audiornn.backend import COMPILE, keras, tf
 from audiornn.codec import SILENCE
 from audiornn.errors import AudioRNNError
-from audiornn.models import logistic, prior
+from audiornn.kernels.linear_prediction import AMPLITUDES, DEFAULT, Predictor
 from audiornn.models.base import AudioModel, State
-from audiornn.models.recurrent import COMPILE, GRU
-from audiornn.prediction import AMPLITUDES, DEFAULT, Predictor
+from audiornn.models.layers import logistic_mixture, lpc_prior
+from audiornn.models.layers.gru import GRU
 
 Count = Annotated[int, Field(ge=1)]
 PREDICTORS = [list(p) for p in DEFAULT]
@@ -51,8 +51,9 @@ class LPCMix(AudioModel):
     history
         Past samples and errors that the network sees.
     predictors
-        Order, window and renewal of each linear predictor; see `audiornn.prediction.Predictor`. For other rates than
-        8 kHz scale them: the longest order should reach beyond a pitch period.
+        Order, window and renewal of each linear predictor; see
+        `audiornn.kernels.linear_prediction.Predictor`. For other rates than 8 kHz scale them: the longest order should
+        reach beyond a pitch period.
     """
 
     def __init__(
@@ -79,9 +80,9 @@ class LPCMix(AudioModel):
         self.head = keras.layers.Dense(
             3 * mixture, name="head", kernel_initializer=keras.initializers.RandomNormal(0, 0.01)
         )
-        self.gru.build(2 * history + prior.PLACE)
+        self.gru.build(2 * history + lpc_prior.PLACE)
         self.condition.build([None, units])
-        self.first.build([None, 3 * history + 2 * k + prior.PLACE])
+        self.first.build([None, 3 * history + 2 * k + lpc_prior.PLACE])
         for layer in [*self.residual, self.head]:
             layer.build([None, hidden])
         shifts = np.linspace(-SPREAD, SPREAD, mixture) if mixture > 1 else np.zeros(1)
@@ -98,7 +99,7 @@ class LPCMix(AudioModel):
 
     def initial_state(self, batch: Any) -> State:
         return {
-            "predictor": prior.initial_state(self.predictor, batch),
+            "predictor": lpc_prior.initial_state(self.predictor, batch),
             "amplitudes": tf.fill([batch, self.history], float(AMPLITUDES[SILENCE])),
             "errors": tf.zeros([batch, self.history]),
             "gru": tf.zeros([batch, self.units]),
@@ -110,7 +111,9 @@ class LPCMix(AudioModel):
         self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None
     ) -> tuple:
         seen, after = self._see(codes, state, last)
-        return (self._compiled_distribution if codes.shape[1] >= prior.COMPILED else self._distribution)(*seen), after
+        return (self._compiled_distribution if codes.shape[1] >= lpc_prior.COMPILED else self._distribution)(
+            *seen
+        ), after
 
     def consume(self, codes: Any, state: State) -> tuple:
         seen, after = self._see(codes, state, 1)
@@ -120,11 +123,13 @@ class LPCMix(AudioModel):
         self, codes: Any, labels: Any, state: State, training: bool = True, valid: Any = None, last: int | None = None
     ) -> tuple:
         seen, after = self._see(codes, state, last)
-        nats, hits = (self._compiled_surprise if codes.shape[1] >= prior.COMPILED else self._surprise)(labels, *seen)
+        nats, hits = (self._compiled_surprise if codes.shape[1] >= lpc_prior.COMPILED else self._surprise)(
+            labels, *seen
+        )
         return nats, hits, after
 
     def step(self, codes: Any, state: State) -> tuple:
-        known, predictor = prior.advance(self.predictor, codes[:, None], state["predictor"])
+        known, predictor = lpc_prior.advance(self.predictor, codes[:, None], state["predictor"])
         amplitudes, errors = self._histories(codes[:, None], known, state)
 
         def begin() -> tuple:
@@ -150,7 +155,7 @@ class LPCMix(AudioModel):
         The state before must be at the begin of a frame.
         """
         time = codes.shape[1]
-        known, predictor = prior.advance(self.predictor, codes, state["predictor"])
+        known, predictor = lpc_prior.advance(self.predictor, codes, state["predictor"])
         amplitudes, errors = self._histories(codes, known, state)
         frames = self._frames(amplitudes, errors, known)
         grus = self.gru.scan(self.gru.project(tf.transpose(frames, [1, 0, 2])), state["gru"])
@@ -176,20 +181,22 @@ class LPCMix(AudioModel):
     def _frames(self, amplitudes: Any, errors: Any, known: Any) -> Any:
         """Inputs of the GRU [batch, frames, ..]: what is known at the first code of each frame."""
         known = known[:, :: self.hop]
-        recent = _windows(prior.compand(amplitudes), self.history, self.hop)
-        past_errors = tf.asinh(_windows(errors, self.history, self.hop) / prior.scale(known, self.predictor)[..., None])
-        return tf.concat([recent, past_errors, prior.place(known, self.predictor)], -1)
+        recent = _windows(lpc_prior.compand(amplitudes), self.history, self.hop)
+        past_errors = tf.asinh(
+            _windows(errors, self.history, self.hop) / lpc_prior.scale(known, self.predictor)[..., None]
+        )
+        return tf.concat([recent, past_errors, lpc_prior.place(known, self.predictor)], -1)
 
     def _distribution(self, *seen: Any) -> Any:
         """log P of each code [batch, time, 256]; arguments as of `_mixtures`."""
-        return logistic.logits(*self._mixtures(*seen))
+        return logistic_mixture.logits(*self._mixtures(*seen))
 
     def _surprise(self, labels: Any, amplitudes: Any, errors: Any, known: Any, condition: Any) -> tuple:
         """-log P(label), and whether a label was the likeliest code, of which samples are taken; [batch, time] both."""
         mixtures = self._mixtures(amplitudes, errors, known, condition)
         some = [tf.stop_gradient(part[:, ::HITS_EVERY]) for part in mixtures]
-        hits = tf.cast(tf.argmax(logistic.logits(*some), -1, tf.int32) == labels[:, ::HITS_EVERY], tf.float32)
-        return logistic.nats(labels, *mixtures), tf.repeat(hits, HITS_EVERY, axis=1)[:, : labels.shape[1]]
+        hits = tf.cast(tf.argmax(logistic_mixture.logits(*some), -1, tf.int32) == labels[:, ::HITS_EVERY], tf.float32)
+        return logistic_mixture.nats(labels, *mixtures), tf.repeat(hits, HITS_EVERY, axis=1)[:, : labels.shape[1]]
 
     def _mixtures(self, amplitudes: Any, errors: Any, known: Any, condition: Any) -> tuple:
         """The residual layers' answer for every sample.
@@ -207,18 +214,18 @@ class LPCMix(AudioModel):
         -------
         Parameters of the mixture [batch, time, 3 * mixture], prediction and scale [batch, time].
         """
-        p, scale = known[..., 0], prior.scale(known, self.predictor)
+        p, scale = known[..., 0], lpc_prior.scale(known, self.predictor)
         recent, past_errors = _windows(amplitudes, self.history), _windows(errors, self.history)
         n = self.predictor.outputs
         others = known[..., 1:n] - p[..., None]
-        reliability = prior.reliability(known, self.predictor)
+        reliability = lpc_prior.reliability(known, self.predictor)
         around = tf.concat([recent - p[..., None], past_errors, others], -1)
         x = tf.concat(
             [
                 tf.asinh(around / scale[..., None]),
                 reliability,
-                prior.place(known, self.predictor),
-                prior.compand(recent),
+                lpc_prior.place(known, self.predictor),
+                lpc_prior.compand(recent),
             ],
             -1,
         )

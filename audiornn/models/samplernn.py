@@ -14,8 +14,9 @@ from typing import Any
 
 from audiornn.backend import keras, tf
 from audiornn.codec import CODES
-from audiornn.models.tiers import Embedding, Frames, GRUCore, LookBack, TieredModel, Tiers
-from audiornn.params import Count
+from audiornn.models.layers.tiers import Embedding, Frames, GRUCore, LookBack, Tiers
+from audiornn.models.tiered import TieredModel
+from audiornn.validation import Count
 
 
 class SampleRNN(TieredModel):
@@ -34,7 +35,7 @@ class SampleRNN(TieredModel):
     dense
         Units of its two hidden layers.
     predictor
-        Whether to start from linear prediction; see `audiornn.models.prior`.
+        Whether to start from linear prediction; see `audiornn.models.layers.lpc_prior`.
     """
 
     def __init__(

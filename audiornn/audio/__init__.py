@@ -1,0 +1,1 @@
+"""Waves: audio files, resampling, levels."""

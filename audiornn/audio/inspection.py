@@ -1,0 +1,116 @@
+"""What the processing does to a recording, step by step, to be listened to."""
+
+from contextlib import ExitStack
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audiornn import codec
+from audiornn.audio import resampling, waves
+from audiornn.errors import AudioRNNError
+from audiornn.files import atomic_folder, slug
+
+STEPS = ("read", "resampled", "emphasised", "decoded")
+
+
+def inspect(
+    path: str | Path, output: str | Path, sample_rate: int = 8000, highpass_hz: float = 20.0, preemphasis: float = 0.95
+) -> dict[str, Any]:
+    """Write a recording as it is after each processing step, and measure what quantisation loses.
+
+    The steps are: as read; mono at the training rate without DC and rumble; after pre-emphasis, clipped to ±1; decoded
+    from its codes and de-emphasised. Each is a 24-bit wav, named in the order of the steps, in the folder `output`.
+    Memory does not grow with the length.
+
+    Parameters
+    ----------
+    path
+        A recording of any kind.
+    output
+        The folder to write; the one of an earlier inspection is replaced.
+    sample_rate, highpass_hz
+        In Hz.
+    preemphasis
+        Coefficient, 0 (off) up to but excluding 1.
+
+    Returns
+    -------
+    `file`; `rate`, `channels` and `seconds` as read; `sample_rate`; `snr_db` and, above a quarter of the sample rate,
+    `snr_high_db` of the decoded wave against the resampled one (None where undefined); `clipped_share`;
+    `code_entropy_bits`; and `steps`, the path of each step's wav.
+
+    Raises
+    ------
+    AudioRNNError
+        If the recording cannot be read or is empty, or `output` is something else than an earlier inspection.
+    """
+    with waves.open_audio(path) as file:
+        rate, channels, frames = file.samplerate, file.channels, file.frames
+    resampler = resampling.Resampler(rate, sample_rate, highpass_hz, resampling.offset(path))
+    encoder, decoder, loss = codec.Encoder(preemphasis), codec.Decoder(preemphasis), codec.RoundTrip(sample_rate)
+    counts = np.zeros(codec.CODES, np.int64)
+    names = {step: f"{number}-{step}.wav" for number, step in enumerate(STEPS, 1)}
+    _check_replaceable(Path(output), set(names.values()))
+    with atomic_folder(output) as folder:
+        with ExitStack() as stack:
+            expected = dict.fromkeys(STEPS[1:], frames * sample_rate // rate)
+            writers = {
+                step: stack.enter_context(waves.WaveWriter(folder / names[step], sample_rate, frames=n))
+                for step, n in expected.items()
+            }
+            as_read = stack.enter_context(
+                waves.WaveWriter(folder / names["read"], rate, frames=frames, channels=channels)
+            )
+
+            def process(wave: Any) -> None:
+                wave = np.clip(wave, -1, 1)  # as the resample stage stores it
+                emphasised = encoder.emphasise(wave)
+                codes = codec.compress(emphasised)
+                decoded = decoder(codes)
+                for step, result in zip(STEPS[1:], (wave, emphasised, decoded), strict=True):
+                    writers[step](result)
+                loss.add(wave, decoded)
+                counts[:] += np.bincount(codes, minlength=codec.CODES)
+
+            for block in waves.read_blocks(path):
+                as_read(block)
+                process(resampler(block))
+            process(resampler(np.zeros(0, np.float32), last=True))
+        if not encoder.samples:
+            raise AudioRNNError(f"{path}: empty")
+    snr, snr_high = loss.snr_db()
+    return {
+        "file": str(path),
+        "rate": rate,
+        "channels": channels,
+        "seconds": as_read.samples / channels / rate,
+        "sample_rate": sample_rate,
+        "snr_db": snr,
+        "snr_high_db": snr_high,
+        "clipped_share": encoder.clipped / encoder.samples,
+        "code_entropy_bits": codec.entropy_bits(counts),
+        "steps": {step: str(Path(output) / name) for step, name in names.items()},
+    }
+
+
+def _check_replaceable(folder: Path, expected: set[str]) -> None:
+    """Raise AudioRNNError rather than let a folder be replaced that holds someone's files, such as the recording."""
+    if folder.exists() and not folder.is_dir():
+        raise AudioRNNError(f"{folder}: is not a folder; give another one")
+    held = {item.name for item in folder.iterdir() if not item.name.startswith(".")} if folder.exists() else set()
+    if others := sorted(held - expected):
+        raise AudioRNNError(f"{folder}: would be replaced, but holds {others[0]!r}; give another folder")
+
+
+def folder_names(paths: list[str]) -> list[str]:
+    """A plain folder name for each file, distinct even where files of several folders are named alike."""
+    names: list[str] = []
+    taken: set[str] = set()  # without case, which not all file systems tell apart
+    for path in paths:
+        stem = slug(Path(path).stem)
+        free = (name for name in chain([stem], (f"{stem}-{n}" for n in count(2))) if name.lower() not in taken)
+        names.append(next(free))
+        taken.add(names[-1].lower())
+    return names

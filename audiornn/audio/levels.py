@@ -1,0 +1,110 @@
+"""Levels of waves: dBFS, limiting, what a loudspeaker can take."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiornn.audio.resampling import OFFSET_FRAMES, Resampler
+
+CEILING = 0.98  # the highest peak of generated audio, as a share of full scale
+
+
+class Limiter:
+    """Keep a wave below a ceiling, block by block, with a gain that moves smoothly.
+
+    The gain that each sample needs is taken as the lowest of the `lookahead` that follows, and averaged over as long:
+    it has fallen to what a peak needs by the time that the peak arrives, and no sample exceeds the ceiling. What comes
+    out lags `lookahead` behind.
+
+    Parameters
+    ----------
+    sample_rate
+        In Hz.
+    ceiling
+        As a share of full scale.
+    lookahead
+        In seconds.
+
+    Attributes
+    ----------
+    lowest_gain
+        The lowest gain so far; 1 if nothing had to be limited.
+    """
+
+    def __init__(self, sample_rate: int, ceiling: float = CEILING, lookahead: float = 0.005) -> None:
+        self.ceiling = ceiling
+        self.delay = max(1, round(lookahead * sample_rate))
+        self.lowest_gain = 1.0
+        # The averages reach back one lookahead, over samples that came before the first.
+        self._wave = np.zeros(self.delay - 1)
+
+    def __call__(self, wave: NDArray[np.float64], last: bool = False) -> NDArray[np.float64]:
+        """What the next block float [n] adds to the output; `last` flushes what is held back."""
+        ahead = np.zeros(self.delay - 1) if last else np.zeros(0)
+        held = np.concatenate([self._wave, wave, ahead])
+        n = self.delay
+        if len(held) < 2 * n - 1:
+            self._wave = held
+            return np.zeros(0)
+        needed = np.minimum(1.0, self.ceiling / np.maximum(np.abs(held), 1e-12))
+        lowest = np.lib.stride_tricks.sliding_window_view(needed, n).min(axis=1)  # [i]: of samples i to i + n - 1
+        gain = np.lib.stride_tricks.sliding_window_view(lowest, n).mean(axis=1)  # [i]: for sample i + n - 1
+        out = held[n - 1 : n - 1 + len(gain)] * gain
+        self.lowest_gain = min(self.lowest_gain, float(gain.min()))
+        self._wave = held[len(gain) :]
+        return out
+
+
+def peak_safe(
+    wave: NDArray[Any],
+    sample_rate: int,
+    highpass_hz: float = 20.0,
+    level: str = "safe",
+    skip: int = 0,
+) -> tuple[NDArray[np.float64], float]:
+    """Make a generated wave safe to play.
+
+    DC and rumble are removed, and no peak is left above 0.98 of full scale.
+
+    Parameters
+    ----------
+    wave
+        Float [n], of any level.
+    sample_rate, highpass_hz
+        In Hz; the filter is that of `Resampler`.
+    level
+        `safe`: a wave with higher peaks is scaled down as a whole, others keep their level. `normalise`: every wave is
+        scaled to that peak. `limit`: only the peaks are lowered, by `Limiter`.
+    skip
+        So many samples at the start only lead the filter in and are dropped.
+
+    Returns
+    -------
+    The wave float [n - skip], and the gain that was applied: 1 where none was, the lowest of a limiter.
+    """
+    wave = np.asarray(wave, np.float64)
+    constant = float(wave[:OFFSET_FRAMES].mean()) if wave.size else 0.0
+    wave = Resampler(sample_rate, sample_rate, highpass_hz, constant)(wave)[skip:]
+    if level == "limit":
+        limiter = Limiter(sample_rate)
+        return limiter(wave, last=True), limiter.lowest_gain
+    peak = float(np.abs(wave).max(initial=0.0))
+    gain = CEILING / peak if peak else 1.0
+    gain = gain if level == "normalise" else min(1.0, gain)
+    return wave * gain, gain
+
+
+def corner(settings: dict[str, Any]) -> float:
+    """Corner in Hz of the filter that removes DC from what was generated: the codec's, 20 Hz where that has none."""
+    return settings["highpass_hz"] or 20.0
+
+
+SILENT_DBFS = -60.0  # RMS of a clip, or of 32 ms of it, below which there is nothing to hear
+
+FLOOR_DBFS = -120.0
+
+
+def dbfs(value: float) -> float:
+    """A level relative to full scale in dB, not below -120."""
+    return max(FLOOR_DBFS, 20 * float(np.log10(max(value, 1e-9))))

@@ -1,0 +1,1 @@
+"""Recordings: found in a folder, or synthesised."""

@@ -1,0 +1,140 @@
+"""Find recordings, say what is readable and what is not, and divide recordings into parts."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audiornn.audio import waves
+from audiornn.errors import AudioRNNError
+from audiornn.files import sha256, slug
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A readable recording.
+
+    `path` is relative to the corpus folder, with forward slashes; `frames` are samples a channel.
+    """
+
+    path: str
+    rate: int
+    channels: int
+    frames: int
+    seconds: float
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """A short plain name, unique in a corpus without duplicates, for files that are made from the recording."""
+        return f"{slug(Path(self.path).stem)}-{self.sha256[:8]}"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file that is not used, and why."""
+
+    path: str
+    reason: str
+
+
+def scan(folder: str | Path) -> tuple[list[Recording], list[LeftOut]]:
+    """Find all readable recordings below a folder, sorted by path.
+
+    Every file is decoded to its end: a header can promise what the data does not hold. Files that libsndfile cannot
+    read, that are empty, silent (all samples equal), not finite or the same as an earlier file are left out, and so
+    are folders that may not be read. Hidden files and folders are passed over without a word.
+
+    Raises
+    ------
+    AudioRNNError
+        If the folder does not exist or is not a folder.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise AudioRNNError(f"{folder}: {'not a folder' if root.exists() else 'no such folder'}")
+    recordings: list[Recording] = []
+    left_out: list[LeftOut] = []
+    seen: dict[str, str] = {}
+    unreadable: list[OSError] = []
+    for path in sorted(_files(root, unreadable), key=os.fsencode):
+        relative = Path(path).relative_to(root).as_posix()
+        try:
+            recording = _examine(root, relative)
+            if (first := seen.setdefault(recording.sha256, relative)) != relative:
+                raise AudioRNNError(f"the same as {first}")
+            recordings.append(recording)
+        except AudioRNNError as error:
+            left_out.append(LeftOut(relative, str(error).removeprefix(f"{root / relative}: ")))
+        except OSError as error:
+            left_out.append(LeftOut(relative, f"cannot be read: {error.strerror}"))
+    for refused in unreadable:
+        relative = Path(refused.filename).relative_to(root).as_posix()
+        left_out.append(LeftOut(relative, f"folder cannot be read: {refused.strerror}"))
+    return recordings, left_out
+
+
+def _files(root: Path, unreadable: list[OSError]) -> Iterator[str]:
+    visited = set()
+    for folder, folders, files in os.walk(root, onerror=unreadable.append, followlinks=True):
+        if (real := os.path.realpath(folder)) in visited:  # links may form a circle
+            folders.clear()
+            continue
+        visited.add(real)
+        # Sorted, because the first of several ways to a folder is the one that its files are named by.
+        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=os.fsencode)
+        yield from (os.path.join(folder, name) for name in files if not name.startswith("."))
+
+
+def _examine(root: Path, relative: str) -> Recording:
+    path = root / relative
+    with waves.open_audio(path) as file:
+        rate, channels = file.samplerate, file.channels
+    frames, low, high = 0, np.inf, -np.inf
+    for block in waves.read_blocks(path):
+        frames += len(block)
+        low, high = min(low, float(block.min())), max(high, float(block.max()))
+    if not frames:
+        raise AudioRNNError(f"{path}: empty")
+    if low == high:
+        raise AudioRNNError(f"{path}: silent: all samples are {low:g}")
+    return Recording(relative, rate, channels, frames, frames / rate, sha256(path))
+
+
+def report(recordings: Sequence[Recording], left_out: Sequence[LeftOut], source: str) -> str:
+    """What was found, for people to read, as Markdown."""
+    seconds = sum(r.seconds for r in recordings)
+    lines = [
+        f"# Recordings in {source}",
+        "",
+        f"{len(recordings)} recordings, {seconds / 60:.1f} minutes; {len(left_out)} files left out.",
+        "",
+    ]
+    kinds: dict[tuple[int, int], list[float]] = {}
+    for r in recordings:
+        kinds.setdefault((r.rate, r.channels), []).append(r.seconds)
+    lines += ["| sample rate (Hz) | channels | recordings | minutes |", "|---|---|---|---|"]
+    lines += [f"| {rate} | {ch} | {len(s)} | {sum(s) / 60:.2f} |" for (rate, ch), s in sorted(kinds.items())]
+    if left_out:
+        lines += ["", "| left out | why |", "|---|---|"]
+        cells = [(_printable(item.path), _printable(item.reason)) for item in left_out]
+        lines += [f"| {path} | {reason} |" for path, reason in cells]
+    return "\n".join(lines) + "\n"
+
+
+def _printable(text: str) -> str:
+    """Without what a Markdown table or UTF-8 cannot hold (file names may be any bytes)."""
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().splitlines()).replace("|", "\\|")
+
+
+def manifest(recordings: Sequence[Recording], left_out: Sequence[LeftOut], root: str) -> dict[str, Any]:
+    """The JSON form of a scan; `root` is the folder that the paths are relative to."""
+    return {
+        "root": root,
+        "seconds": sum(r.seconds for r in recordings),
+        "recordings": [asdict(r) for r in recordings],
+        "left_out": [asdict(item) for item in left_out],
+    }

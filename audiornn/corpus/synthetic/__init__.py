@@ -1,0 +1,1 @@
+"""Recordings made on the spot: speech by espeak-ng, melodies on plucked strings."""

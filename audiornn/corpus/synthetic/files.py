@@ -1,0 +1,39 @@
+"""Numbered wav files until a length is reached, and random choices that are the same everywhere."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import soundfile as sf
+from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+
+def check_arguments(minutes: float, seed: int) -> None:
+    if not 0 < minutes < math.inf:
+        raise ValueError(f"minutes must be a positive number, not {minutes}")
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, not {seed}")
+
+
+def write_until(
+    folder: Path, minutes: float, sample_rate: int, pieces: Iterator[tuple[str, NDArray[np.int16]]]
+) -> list[Path]:
+    """Write pieces as WAV files until they last `minutes`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    missing = minutes * 60 * sample_rate
+    while missing > 0:
+        label, samples = next(pieces)
+        paths.append(folder / f"{len(paths) + 1:04d}-{label}.wav")
+        sf.write(paths[-1], samples, sample_rate, subtype="PCM_16")
+        missing -= len(samples)
+    return paths
+
+
+def choose(options: tuple[T, ...], rng: np.random.Generator) -> T:
+    # NumPy may change how choice() and integers() draw; the plain stream of doubles is what stays.
+    return options[int(rng.random() * len(options))]

@@ -1,0 +1,1 @@
+"""Codes as training data: the split, windows, shards on disk."""

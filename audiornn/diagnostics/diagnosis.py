@@ -1,0 +1,276 @@
+"""What is wrong with a clip, in numbers and in plain words: silence, clipping, noise, a tone, a loop.
+
+A clip is judged as a whole and, where it is long enough, by its second half alone: a generator tends to begin well and
+to fall into noise, a hum or a loop later. Each threshold stands between what was measured on real speech and music and
+what was measured on the defect; docs/diagnosis.md has the tables and the command that prints them again.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from audiornn.audio import waves
+from audiornn.audio.levels import SILENT_DBFS, dbfs
+from audiornn.diagnostics.features import (
+    MIN_RATE,
+    MIN_SECONDS,
+    TONE_CHANGE_DB,
+    Array,
+    Loop,
+    Sound,
+    check_wave,
+    clipped_share,
+)
+from audiornn.errors import AudioRNNError
+
+if TYPE_CHECKING:
+    from audiornn.diagnostics.reference import Reference
+
+MOSTLY_SILENT = 0.6  # share of silent frames
+CLIPPED = 0.001  # share of samples on flat tops
+DC = 0.01  # share of full scale
+NOISE_FLATNESS = 0.45
+
+EXCUSED = {"mostly-silent", "noise", "tone", "looping"}  # findings that count for nothing where they are usual:
+USUAL = 0.1  # in at least this share of the reference's passages
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something abnormal about a clip.
+
+    Attributes
+    ----------
+    kind
+        `silent`, `mostly-silent`, `clipped`, `dc`, `noise`, `tone`, `looping`, `far-from-reference` or `too-short`.
+    advice
+        What was found and what to try about it.
+    """
+
+    kind: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The numbers of a clip, and what is abnormal about it.
+
+    Attributes
+    ----------
+    seconds
+        Length.
+    rms_dbfs, peak_dbfs
+        Levels relative to full scale, not below -120; the RMS leaves out the constant offset, which nobody hears.
+    silent_share
+        Share of 32 ms frames below -60 dBFS.
+    clipped_share
+        Share of samples that lie on flat tops or beyond full scale.
+    dc
+        Constant offset as a share of full scale.
+    flatness
+        Near 0 for tones, about 0.6 for noise of any colour.
+    centroid_hz
+        Mean frequency, weighted by power; 0 for digital silence.
+    change_db
+        How much the sound changes over time; near 0 for a steady tone.
+    loop_period_seconds
+        None where nothing loops.
+    loop_similarity
+        How alike the clip is to itself a period later, 1 for an exact copy. Without a loop, that of the lag that came
+        closest, or 0 where none stands out.
+    frechet_distance, frechet_limit
+        Distance from the reference in dB a band, and what real audio of this length stays within; None without a
+        reference, and for a clip that is silent or too short.
+    findings
+        What is abnormal; empty for a good clip.
+    """
+
+    seconds: float
+    rms_dbfs: float
+    peak_dbfs: float
+    silent_share: float
+    clipped_share: float
+    dc: float
+    flatness: float
+    centroid_hz: float
+    change_db: float
+    loop_period_seconds: float | None
+    loop_similarity: float
+    frechet_distance: float | None
+    frechet_limit: float | None
+    findings: tuple[Finding, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it in what JSON has: finite numbers, strings, lists and None."""
+        return asdict(self) | {"findings": [asdict(finding) for finding in self.findings]}
+
+    def describe(self) -> str:
+        """The numbers in indented lines, then a line for each finding."""
+        loop = "no loop" if self.loop_period_seconds is None else f"loop of {self.loop_period_seconds:.3f} s"
+        offset = round(self.dc, 4) + 0.0  # no -0.0000
+        lines = [
+            f"level      RMS {self.rms_dbfs:.1f} dBFS, peak {self.peak_dbfs:.1f} dBFS, offset {offset:.4f}, "
+            f"{self.silent_share:.0%} silent, {self.clipped_share:.2%} clipped",
+            f"sound      flatness {self.flatness:.2f}, centroid {self.centroid_hz:.0f} Hz, "
+            f"change {self.change_db:.1f} dB, {loop} (similarity {self.loop_similarity:.2f})",
+        ]
+        if self.frechet_distance is not None:
+            lines += [f"reference  {self.frechet_distance:.1f} dB away, real audio within {self.frechet_limit:.1f} dB"]
+        lines += [f"{finding.kind}: {finding.advice}" for finding in self.findings] or ["nothing abnormal"]
+        return "\n".join(f"  {line}" for line in lines)
+
+
+def diagnose(wave: ArrayLike, sample_rate: int, reference: "Reference | None" = None) -> Diagnosis:
+    """Measure a clip and say what is abnormal about it.
+
+    Parameters
+    ----------
+    wave
+        Float [n], full scale at ±1.
+    sample_rate
+        In Hz, at least 1000.
+    reference
+        Real audio at the same rate to compare with. What is usual there is not called noise, tone, looping or mostly
+        silent: a model of rain may sound like rain.
+
+    Returns
+    -------
+    The measurements and the findings.
+
+    Raises
+    ------
+    AudioRNNError
+        If the wave is empty, not mono or not finite, the rate is too low, or not the reference's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hum = diagnose(0.3 * np.sin(2 * np.pi * 100 * np.arange(16000) / 8000), 8000)
+    >>> [finding.kind for finding in hum.findings], round(hum.rms_dbfs, 1), round(hum.centroid_hz)
+    (['tone'], -13.5, 100)
+    """
+    x = check_wave(wave, sample_rate)
+    if reference is not None and reference.sample_rate != sample_rate:
+        raise AudioRNNError(f"the clip is at {sample_rate} Hz, but the reference at {reference.sample_rate} Hz")
+    dc = float(x.mean())
+    whole = Sound(x - dc, sample_rate)
+    loop = whole.loop if whole.audible else Loop(None, 0.0)
+    clipped = 0.0
+    if whole.rms_dbfs >= SILENT_DBFS:  # of a loop, one round: in many copies, a single peak would look flat
+        clipped = clipped_share(x[-round((loop.seconds or whole.seconds) * sample_rate) :])
+    findings = [*_judge_levels(whole, clipped, dc)]
+    if whole.audible:
+        for part in whole.parts():
+            finding = _judge_sound(part, "It" if part is whole else "From its middle on it")
+            if finding and all(finding.kind != known.kind for known in findings):
+                findings.append(finding)
+                loop = part.loop if finding.kind == "looping" else loop
+    if reference is not None and any(finding.kind in EXCUSED for finding in findings):
+        findings = [finding for finding in findings if finding.kind not in reference.usual]
+    distance = limit = None
+    if reference is not None and whole.audible:
+        distance, limit = reference.distance(whole), reference.limit(whole.seconds)
+        if distance > limit:
+            findings.append(_judge_distance(whole, distance, limit, reference.centroid_hz))
+    return Diagnosis(
+        seconds=whole.seconds,
+        rms_dbfs=whole.rms_dbfs,
+        peak_dbfs=dbfs(float(np.abs(x).max())),
+        silent_share=whole.silent_share,
+        clipped_share=clipped,
+        dc=dc,
+        flatness=whole.flatness,
+        centroid_hz=whole.centroid_hz,
+        change_db=whole.change_db,
+        loop_period_seconds=loop.seconds,
+        loop_similarity=loop.similarity,
+        frechet_distance=distance,
+        frechet_limit=limit,
+        findings=tuple(findings),
+    )
+
+
+def read_clip(path: str | Path) -> tuple[Array, int]:
+    """A recording as mono wave float [n] and its sample rate in Hz, offset and all.
+
+    Raises
+    ------
+    AudioRNNError
+        If it cannot be read, or is empty or below 1000 Hz.
+    """
+    with waves.open_audio(path) as file:
+        rate = int(file.samplerate)
+    blocks = [block.mean(axis=1, dtype=np.float64) for block in waves.read_blocks(path)]
+    if not blocks:
+        raise AudioRNNError(f"{path}: empty")
+    if rate < MIN_RATE:
+        raise AudioRNNError(f"{path}: has a sample rate of {rate} Hz, but must have at least {MIN_RATE} Hz")
+    return np.concatenate(blocks), rate
+
+
+def _judge_levels(sound: "Sound", clipped: float, dc: float) -> Iterator[Finding]:
+    if sound.seconds < MIN_SECONDS:
+        length = int(sound.seconds * 100) / 100
+        yield Finding("too-short", f"{length:.2f} s are too short to judge: generate at least {MIN_SECONDS:g} s.")
+    if sound.rms_dbfs < SILENT_DBFS:
+        yield Finding(
+            "silent",
+            f"There is nothing to hear at {sound.rms_dbfs:.0f} dBFS: raise the temperature and prompt with real audio; "
+            "if it stays silent, train longer.",
+        )
+    elif sound.silent_share > MOSTLY_SILENT:
+        yield Finding(
+            "mostly-silent",
+            f"{sound.silent_share:.0%} of it is silent: raise the temperature and prompt with real audio; if the "
+            "recordings hold long pauses, cut those out and train again.",
+        )
+    if clipped >= CLIPPED:
+        yield Finding(
+            "clipped",
+            f"{clipped:.1%} of its samples are cut off flat: lower the temperature, and leave out recordings that are "
+            "clipped themselves.",
+        )
+    if abs(dc) >= DC and sound.seconds >= MIN_SECONDS:
+        yield Finding(
+            "dc", f"It lies off centre by {dc:+.3f} of full scale: set resample.highpass_hz to 20 and train again."
+        )
+
+
+def _judge_sound(sound: "Sound", it: str) -> Finding | None:
+    if sound.loop.seconds is not None:
+        return Finding(
+            "looping",
+            f"{it} repeats every {sound.loop.seconds:.3f} s: raise the temperature; if it still does, train with more "
+            "context, or on more varied recordings.",
+        )
+    if sound.flatness > NOISE_FLATNESS:
+        return Finding(
+            "noise",
+            f"{it} is noise: train longer; if the loss falls no further, lower the temperature, then try a larger "
+            "model.",
+        )
+    if sound.change_db < TONE_CHANGE_DB:
+        return Finding(
+            "tone",
+            f"{it} is a steady tone around {sound.centroid_hz:.0f} Hz: raise the temperature; if it stays, train "
+            "longer, or with more context.",
+        )
+    return None
+
+
+def _judge_distance(sound: "Sound", distance: float, limit: float, usual_hz: float) -> Finding:
+    advice = "train longer, then try more context or a larger model."
+    if not usual_hz / 1.3 < sound.centroid_hz < 1.3 * usual_hz:
+        brighter = sound.centroid_hz > usual_hz
+        advice = (
+            f"it is {'brighter' if brighter else 'duller'}, with its centroid at {sound.centroid_hz:.0f} instead of "
+            f"{usual_hz:.0f} Hz; {'lower' if brighter else 'raise'} the temperature, or train longer."
+        )
+    return Finding(
+        "far-from-reference",
+        f"It differs from the reference by {distance:.1f} dB, where real audio stays within {limit:.1f} dB: {advice}",
+    )

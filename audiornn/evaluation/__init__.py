@@ -1,0 +1,1 @@
+"""How well a model predicts, and which of two models is better."""

@@ -1,0 +1,79 @@
+"""An experiment's YAML file."""
+
+import difflib
+import itertools
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from audiornn.errors import AudioRNNError
+from audiornn.validation import Section, validate
+
+FOLDER = Path("experiments")
+DOTTED = re.compile(r"[^.\s]+(\.[^.\s]+)*")
+
+Differences = dict[str, Any]
+
+
+class Experiment(Section):
+    """A file of `experiments/`."""
+
+    description: Annotated[str, Field(min_length=1)]
+    set: Differences = Field(default_factory=dict)
+    sweep: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)] | None = None
+    settings: Annotated[dict[str, Differences], Field(min_length=1)] | None = None
+
+    @field_validator("set", "sweep", "settings")
+    @classmethod
+    def _keys_are_dotted(cls, content: Any, info: Any) -> Any:
+        inner = content.values() if info.field_name == "settings" and content else [content or {}]
+        for key in itertools.chain(*inner):
+            if not DOTTED.fullmatch(key):
+                raise ValueError(f"must have keys such as shard.context, not {key!r}")
+        return content
+
+    @model_validator(mode="after")
+    def _one_way_to_vary(self) -> "Experiment":
+        if self.sweep and self.settings:
+            raise ValueError("sweep and settings are both there, but one of them is all that an experiment can have")
+        varied = set(self.sweep or {}) | {key for setting in (self.settings or {}).values() for key in setting}
+        if twice := sorted(varied & self.set.keys()):
+            raise ValueError(f"{', '.join(twice)} stands in set, too, but what varies must stand in one place")
+        return self
+
+
+def known(folder: str | Path = FOLDER) -> dict[str, Experiment]:
+    """All experiments of a folder, by name."""
+    return {path.stem: read(path.stem, folder) for path in sorted(Path(folder).glob("*.yaml"))}
+
+
+def read(name: str, folder: str | Path = FOLDER) -> Experiment:
+    """Read and validate an experiment's file.
+
+    Raises
+    ------
+    AudioRNNError
+        If there is none of that name, or it is not as this module describes.
+    """
+    path = Path(folder) / f"{name}.yaml"
+    names = sorted(other.stem for other in Path(folder).glob("*.yaml"))
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
+        raise AudioRNNError(f"{path}: no such experiment; {hint}")
+    return validate(Experiment, read_yaml(path), path)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AudioRNNError(f"{path}: no such file") from None
+    except (yaml.YAMLError, ValueError, OSError) as error:
+        raise AudioRNNError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict | None):
+        raise AudioRNNError(f"{path}: holds {content!r}, but must hold keys and values")
+    return content or {}

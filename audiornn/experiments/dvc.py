@@ -1,0 +1,79 @@
+"""One setting, run by `dvc exp run`."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from audiornn.errors import AudioRNNError
+from audiornn.experiments.plan import Setting
+from audiornn.provenance.git import git
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a setting: its MLflow run, and the metrics files of its stages."""
+
+    run_id: str
+    metrics: dict[str, dict[str, Any]]
+
+
+Runner = Callable[[Setting, str | None], Outcome]  # a setting, the parent's run
+
+
+class Dvc:
+    """Runs settings by `dvc exp run --temp`: in a copy of the workspace, which itself stays as it is.
+
+    What an earlier experiment has done already is taken from DVC's cache.
+    """
+
+    def __init__(self, workspace: str | Path) -> None:
+        self.workspace = Path(workspace)
+
+    def command(self, setting: Setting) -> list[str]:
+        """The command of a setting."""
+        options = [word for override in setting.overrides for word in ("-S", override)]
+        return ["dvc", "exp", "run", "--temp", "--name", setting.name, *options]
+
+    def __call__(self, setting: Setting, parent: str | None) -> Outcome:
+        """Run a setting.
+
+        Raises
+        ------
+        AudioRNNError
+            If DVC fails; what it had to say it has said on stderr.
+        """
+        from audiornn.tracking.tags import PARENT
+
+        if self._commit(setting.name):  # from an earlier pass: DVC refuses to name two the same
+            self._run(["dvc", "exp", "remove", "--quiet", setting.name])
+        self._run(self.command(setting), **({PARENT: parent} if parent else {}))
+        return self._outcome(setting.name)
+
+    def _run(self, command: Sequence[str], **variables: str) -> None:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # the stages' python
+        environment = {**os.environ, "PATH": path, **variables}
+        done = subprocess.run([sys.executable, "-m", *command], cwd=self.workspace, env=environment, check=False)
+        if done.returncode:
+            raise AudioRNNError(f"exit code {done.returncode} of {shlex.join(command)}")
+
+    def _commit(self, name: str) -> str:
+        """The commit of an experiment that starts from where the workspace is; empty if there is none."""
+        head = git("rev-parse", "HEAD", folder=self.workspace)
+        return git(
+            "for-each-ref", "--format=%(objectname)", f"refs/exps/{head[:2]}/{head[2:]}/{name}", folder=self.workspace
+        )
+
+    def _outcome(self, name: str) -> Outcome:
+        from dvc.api import DVCFileSystem
+
+        files = DVCFileSystem(str(self.workspace), rev=self._commit(name))
+        metrics = {
+            stage: json.loads(files.read_text(f"metrics/{stage}.json")) for stage in ("train", "evaluate", "generate")
+        }
+        return Outcome(json.loads(files.read_text("models/mlflow.json"))["run_id"], metrics)

@@ -1,0 +1,145 @@
+"""The settings of an experiment, checked before the first one runs."""
+
+import copy
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from audiornn.errors import AudioRNNError
+from audiornn.experiments.definition import DOTTED, FOLDER, Differences, read, read_yaml
+from audiornn.files import digest as content_digest
+from audiornn.files import slug
+from audiornn.params import Params
+from audiornn.provenance.git import git
+from audiornn.provenance.overrides import overrides
+from audiornn.validation import validate
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is run once."""
+
+    varied: dict[str, Any]  # what sets it apart from the others, by dotted name; or its own name, as `setting`
+    name: str  # of the DVC experiment
+    params: Params
+    overrides: tuple[str, ...]  # options `-S`
+
+    @property
+    def label(self) -> str:
+        """`shard.context=128`, or the name that the setting has in its file."""
+        if list(self.varied) == ["setting"]:
+            return str(self.varied["setting"])
+        return " ".join(f"{key}={format_value(value)}" for key, value in self.varied.items())
+
+
+def plan(name: str, given: Sequence[str] = (), workspace: str | Path = ".") -> list[Setting]:
+    """The settings of an experiment, each checked as params.yaml is, before any is run.
+
+    Parameters
+    ----------
+    name
+        Of the experiment.
+    given
+        More differences, `KEY=VALUE` with values as in params.yaml, which go before those of the file; of a swept
+        parameter one or several values, `KEY=1,2`.
+    workspace
+        The folder with params.yaml and `experiments`.
+
+    Raises
+    ------
+    AudioRNNError
+        If a file or a difference is not as it must be; a line for each problem.
+    """
+    folder = Path(workspace) / FOLDER
+    experiment, base = read(name, folder), read_yaml(Path(workspace) / "params.yaml")
+    validate(Params, base, "params.yaml")
+    where = f"{FOLDER / name}.yaml" + (f" with -S {' -S '.join(given)}" if given else "")
+    sweep, fixed = dict(experiment.sweep or {}), dict(experiment.set)
+    for key, text in map(_given, given):
+        if any(key in differences for differences in (experiment.settings or {}).values()):
+            raise AudioRNNError(f"-S {key}={text}: {name} varies {key} itself")
+        if key in sweep:
+            sweep[key] = _value(f"[{text.removeprefix('[').removesuffix(']')}]", key)
+        else:
+            fixed[key] = _value(text, key)
+    cases: list[tuple[dict[str, Any], Differences]]
+    if experiment.settings:
+        cases = [({"setting": label}, differences) for label, differences in experiment.settings.items()]
+    else:
+        combinations = itertools.product(*sweep.values())
+        cases = [(case, case) for values in combinations for case in [dict(zip(sweep, values, strict=True))]]
+    settings, problems = [], dict[str, None]()
+    for varied, differences in cases:
+        tree = copy.deepcopy(base)
+        try:
+            for key, value in {**fixed, **differences}.items():
+                _put(tree, key, value, where)
+            _see_untracked(tree, Path(workspace))
+            checked = validate(Params, tree, where)
+            _check_sizes(checked, where)
+        except AudioRNNError as error:
+            problems |= dict.fromkeys(str(error).splitlines())
+            continue
+        digest = content_digest(checked.model_dump())[:6]
+        values = [
+            f"{key.split('.')[-1] if len(varied) > 1 else ''}{format_value(value)}" for key, value in varied.items()
+        ]
+        label = f"{slug('-'.join([name, *values]), 60)}-{digest}"
+        settings.append(Setting(varied, label, checked, tuple(overrides(base, tree))))
+    if problems:
+        raise AudioRNNError("\n".join(problems))
+    return settings
+
+
+def _given(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not DOTTED.fullmatch(key):
+        raise AudioRNNError(f"-S {text}: must be KEY=VALUE, such as train.epochs=2")
+    return key, value
+
+
+def _value(text: str, key: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise AudioRNNError(f"-S {key}={text}: not readable as YAML: {' '.join(str(error).split())}") from None
+
+
+def _put(tree: dict[str, Any], key: str, value: Any, where: str) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        if tree.get(section) is None:  # missing, or all of its keys are commented out
+            tree[section] = {}
+        tree = tree[section]
+        if not isinstance(tree, dict):
+            raise AudioRNNError(f"{where}: {key}: {section} is no section, it is {tree!r}")
+    tree[last] = copy.deepcopy(value)
+
+
+def _see_untracked(tree: dict[str, Any], workspace: Path) -> None:
+    """Name recordings that Git does not know by their absolute path.
+
+    DVC runs experiments in a copy of what Git tracks. Under a relative path it would see an empty folder there, and
+    take it for the same whatever the recordings are.
+    """
+    path = validate(Params, {"corpus": tree.get("corpus")}, "params.yaml").corpus.path
+    if not path or not (workspace / path).exists():
+        return
+    whole = (workspace / path).resolve()
+    if not whole.is_relative_to(workspace.resolve()) or git("ls-files", "--others", "--", path, folder=workspace):
+        _put(tree, "corpus.path", str(whole), "params.yaml")
+
+
+def _check_sizes(p: Params, where: str) -> None:
+    from audiornn.models.storage import complete
+
+    complete(p.train.model.name, p.train.model.sizes, f"{where}: train.model")
+
+
+def format_value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

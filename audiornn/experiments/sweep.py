@@ -1,0 +1,159 @@
+"""Named experiments: differences from params.yaml in files, run by DVC. A sweep is an MLflow run with children.
+
+`experiments/NAME.yaml` holds a `description`; in `set` what differs from params.yaml; and, for several settings, either
+`sweep`, lists of values of which every combination is a setting, or `settings`, named ones. Keys are dotted, as in
+`dvc exp run -S`. A key may name a whole section, whose value then replaces it.
+
+    description: Does a longer context help?
+    set:
+      train.epochs: 4
+    sweep:
+      shard.context: [128, 512, 1000, 4000]
+
+The only module that runs DVC.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from audiornn.errors import AudioRNNError
+from audiornn.experiments.definition import FOLDER, read
+from audiornn.experiments.dvc import Dvc, Outcome, Runner
+from audiornn.experiments.plan import Setting, format_value, plan
+from audiornn.files import digest
+from audiornn.tracking.ranking import Standing
+
+# What the summary tells of a setting: column, metrics file of the stage, place in it.
+RESULTS = (
+    ("validation_bits_per_sample", "evaluate", ("validation", "bits_per_sample")),
+    ("test_bits_per_sample", "evaluate", ("test", "bits_per_sample")),
+    ("test_accuracy", "evaluate", ("test", "accuracy")),
+    ("distance_ratio", "generate", ("distance_ratio",)),
+    ("distance_db", "generate", ("distance_db",)),
+    ("distance_limit_db", "generate", ("distance_limit_db",)),
+    ("findings", "generate", ("findings",)),
+    ("clips_with_findings", "generate", ("clips_with_findings",)),
+    ("parameters", "train", ("parameters",)),
+    ("training_seconds", "train", ("training_seconds",)),
+    ("targets_per_second", "train", ("targets_per_second",)),
+    ("samples_per_second", "generate", ("samples_per_second",)),
+)
+BITS = RESULTS[0][0]
+
+
+def run(name: str, given: Sequence[str] = (), workspace: str | Path = ".", runner: Runner | None = None) -> None:
+    """Run an experiment, all its settings one after the other, and say what came of it.
+
+    A sweep's MLflow run is the parent of its settings' runs, and holds the summary: a table and a figure. Where an
+    earlier pass was interrupted it goes on with the same parent, and what is finished is not done again. A setting that
+    fails does not keep the others from being run.
+
+    Parameters
+    ----------
+    name, given, workspace
+        As for `plan`.
+    runner
+        What runs a setting; by default DVC.
+
+    Raises
+    ------
+    AudioRNNError
+        As `plan`; or, after all settings were run, if some failed.
+    """
+    from audiornn.tracking import sweeps
+
+    settings, runner = plan(name, given, workspace), runner or Dvc(workspace)
+    if not settings[0].varied:
+        outcome = runner(settings[0], None)
+        row = _row(settings[0], outcome)
+        print(f"\n{table([row])}\n{settings[0].name} is MLflow run {outcome.run_id}")
+        print(f"To bring it into this folder: dvc exp apply {settings[0].name}")
+        return
+    description = read(name, Path(workspace) / FOLDER).description
+    identity = digest([name, [setting.params.model_dump() for setting in settings]])
+    with sweeps.sweep_run(workspace, name, description, identity) as log:
+        rows, failed = [], []
+        for i, setting in enumerate(settings):
+            print(f"\n[{i + 1}/{len(settings)}] {name}: {setting.label}", flush=True)
+            try:
+                outcome = runner(setting, log.run_id)
+                row = _row(setting, outcome)
+                metrics = {column: row[column] for column, _, _ in RESULTS}
+                row["run"] = log.child(outcome.run_id, setting.name, setting.params.model_dump(), metrics)
+            except AudioRNNError as error:
+                failed.append(f"{name}: {setting.label} failed: {error}")
+                print(f"error: {failed[-1]}", file=sys.stderr)
+                row = {**setting.varied, **{column: None for column, _, _ in RESULTS}, "run": "failed"}
+            rows.append(row)
+            _summarise(log, name, settings, rows)
+        print(f"\n{table(rows)}")
+        for line in _best(settings, rows):
+            print(line)
+        print(f"summary: MLflow run {log.run_id}")
+        if failed:
+            raise AudioRNNError("\n".join([f"{name}: {len(failed)} of {len(rows)} settings failed", *failed]))
+
+
+def _row(setting: Setting, outcome: Outcome) -> dict[str, Any]:
+    """A line of the summary."""
+    row: dict[str, Any] = dict(setting.varied)
+    for column, stage, place in RESULTS:
+        value: Any = outcome.metrics[stage]
+        for part in place:
+            value = value[part]
+        row[column] = value
+    return {**row, "run": outcome.run_id}
+
+
+def _best(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Which setting is the best by bits, and which by sound, in a line each."""
+    done = [
+        (Standing(row[BITS], row["distance_ratio"], row["clips_with_findings"]), setting.label)
+        for setting, row in zip(settings, rows, strict=True)
+        if row[BITS] is not None
+    ]
+    if not done:
+        return
+    best, label = min(done, key=lambda one: (one[0].bits, one[1]))
+    yield f"best by bits: {label}, {best.bits:.3f} bits per sample on validation"
+    best, label = min(done, key=lambda one: (one[0].order, one[0].flawed, one[1]))
+    far = (
+        "nothing to hear"
+        if best.ratio is None
+        else f"{best.ratio:.2f} times as far from real audio as that itself gets"
+    )
+    yield f"best by sound: {label}, {far}, {best.flawed:.0%} of clips with findings"
+
+
+def _summarise(log: Any, name: str, settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the table and the figure of the settings so far into the sweep's run."""
+    from audiornn import figures
+
+    done = [(setting, row) for setting, row in zip(settings, rows, strict=False) if row[BITS] is not None]
+    log.table(rows, table(rows), "summary")
+    if not done:
+        return
+    near = [row["distance_ratio"] for _, row in done if row["distance_ratio"] is not None]
+    best = {BITS: min(row[BITS] for _, row in done), "distance_ratio": min(near, default=None)}
+    log.metrics({f"best.{column}": value for column, value in best.items()}, step=len(rows))
+    alone = list(done[0][0].varied) if len(done[0][0].varied) == 1 else ["setting"]
+    values = [setting.varied.get(alone[0], setting.label) for setting, _ in done]
+    columns = {column: [row[column] for _, row in done] for column, _, _ in RESULTS}
+    log.figure(figures.sweep(alone[0], values, columns, title=f"Sweep {name}"), "sweep.png")
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a Markdown table, numbers rounded for reading."""
+
+    def cell(value: Any) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, float):
+            return f"{value:.4f}" if abs(value) < 100 else f"{value:.0f}"
+        return format_value(value).replace("|", "\\|")
+
+    head = list(rows[0])
+    lines = [head, ["---"] * len(head), *([cell(row[key]) for key in head] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

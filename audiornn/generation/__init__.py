@@ -1,0 +1,1 @@
+"""From a model to sound: engines, prompts, clips, streams."""

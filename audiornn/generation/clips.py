@@ -1,0 +1,232 @@
+"""From a trained model to clips that can be listened to: prompts, decoding, levels, wav files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from audiornn import codec
+from audiornn.audio import waves
+from audiornn.audio.levels import corner, dbfs, peak_safe
+from audiornn.diagnostics import diagnosis as diagnosis_module
+from audiornn.diagnostics.diagnosis import Diagnosis
+from audiornn.diagnostics.reference import Reference
+from audiornn.generation import sampling
+from audiornn.generation.fused.draws import Limits
+from audiornn.generation.prompts import file_prompt
+from audiornn.models.base import AudioModel
+from audiornn.params import Generate
+from audiornn.validation import validate
+
+SHOWN = 3  # clips in the figure beside the real audio
+DEFAULTS = Generate()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A generated clip.
+
+    `codes` are uint8 [n] as the model made them; `wave` is float [n] in [-1, 1], ready to play; `gain` the factor that
+    made its peak safe, 1 where none was needed: of all of it, or, with the level `limit`, of its highest peak alone.
+    """
+
+    name: str
+    temperature: sampling.Temperature
+    sample_rate: int
+    codes: NDArray[np.uint8]
+    wave: NDArray[np.float64]
+    gain: float
+    level: str = "safe"
+
+    @property
+    def title(self) -> str:
+        return f"generated, temperature {_shown(self.temperature)}"
+
+    def levels(self) -> dict[str, Any]:
+        """RMS and peak in dBFS, share of samples at full scale, applied gain, length."""
+        magnitude = np.abs(self.wave)
+        return {
+            "temperature": self.temperature,
+            "seconds": len(self.wave) / self.sample_rate,
+            "rms_dbfs": dbfs(float(np.sqrt(np.mean(self.wave**2)))),
+            "peak_dbfs": dbfs(float(magnitude.max())),
+            "clipped_share": float(np.mean(magnitude >= 1)),
+            "gain": self.gain,
+        }
+
+    def describe(self) -> str:
+        """Its levels in a line."""
+        levels = self.levels()
+        lowered = f"peaks lowered by up to {-dbfs(self.gain):.1f} dB"
+        applied = lowered if self.level == "limit" else f"scaled by {self.gain:.2f}"
+        return (
+            f"{levels['seconds']:.1f} s, temperature {_shown(self.temperature)}, RMS {levels['rms_dbfs']:.1f} dBFS, "
+            f"peak {levels['peak_dbfs']:.1f} dBFS" + (f", {applied}" if self.gain != 1 else "")
+        )
+
+    def write(self, folder: str | Path) -> Path:
+        """Write it as 16-bit wav and return the path."""
+        path = Path(folder) / f"{self.name}.wav"
+        with waves.WaveWriter(path, self.sample_rate, "PCM_16") as writer:
+            writer(self.wave)
+        return path
+
+
+def diagnose(made: Sequence[Clip], reference: Reference) -> list[Diagnosis]:
+    """What is abnormal about each clip, next to real audio."""
+    return [diagnosis_module.diagnose(clip.wave, clip.sample_rate, reference) for clip in made]
+
+
+def describe(made: Sequence[Clip], diagnoses: Sequence[Diagnosis]) -> dict[str, dict[str, Any]]:
+    """Levels, measurements and findings of clips by name; the kinds of findings, and the advice, as one text each."""
+    return {
+        clip.name: {
+            **diagnosis.as_dict(),
+            **clip.levels(),
+            "findings": ", ".join(finding.kind for finding in diagnosis.findings) or "none",
+            "advice": " ".join(finding.advice for finding in diagnosis.findings),
+        }
+        for clip, diagnosis in zip(made, diagnoses, strict=True)
+    }
+
+
+def decode(
+    codes: NDArray[np.uint8], prompt: NDArray[np.uint8], settings: dict[str, Any], level: str = "safe"
+) -> tuple[NDArray[np.float64], float]:
+    """The playable wave float [n] of codes [n] that continue a prompt [m], and the gain that made its peak safe.
+
+    The filters run through the prompt first, so that the wave begins where the prompt ended. See `audio.peak_safe` for
+    `level`.
+    """
+    wave = codec.decode(np.concatenate([prompt, codes]), settings["preemphasis"])
+    return peak_safe(wave, settings["sample_rate"], corner(settings), level, skip=len(prompt))
+
+
+def make(
+    model: AudioModel, p: Generate, prompts: NDArray[np.uint8] | None = None, progress: bool = False
+) -> tuple[list[Clip], float]:
+    """Generate the clips that a `generate` section asks for: `count` at each temperature.
+
+    Parameters
+    ----------
+    model
+        With the codec's settings.
+    p
+        The section; its `prompt` keys are not looked at.
+    prompts
+        Codes uint8 [clips, n] that the clips continue; without them they start from silence.
+    progress
+        Whether to show a progress bar on stderr.
+
+    Returns
+    -------
+    The clips, and the samples a second of all streams together; compilation is not included where there is more than
+    one block.
+    """
+    settings = model.settings["codec"]
+    rate = settings["sample_rate"]
+    heat = [temperature for temperature in p.temperature for _ in range(p.count)]
+    samples, marks = max(1, round(p.seconds * rate)), []
+    with tqdm(total=samples, desc="generate", unit="sample", disable=not progress) as bar:
+
+        def show(done: int, seconds: float) -> None:
+            marks.append((done, seconds))
+            bar.set_postfix_str(f"{done / seconds / rate:.2f} x real time", refresh=False)
+            bar.update(done - bar.n)
+
+        codes = sampling.generate(
+            model,
+            samples,
+            heat,
+            prompt=prompts,
+            seed=p.seed,
+            limits=Limits(p.top_k, p.top_p, p.certain),
+            engine_name=p.engine,
+            on_progress=show,
+        )
+    (first, begin), (last, end) = marks[0], marks[-1]
+    speed = (last - first) * len(heat) / (end - begin) if last > first else last * len(heat) / end
+    made = []
+    for i, (temperature, stream) in enumerate(zip(heat, codes, strict=True)):
+        before = np.zeros(0, np.uint8) if prompts is None else prompts[i]
+        wave, gain = decode(stream, before, settings, p.level)
+        name = f"{i + 1:02d}-temperature-{_shown(temperature, '-to-')}"
+        made.append(Clip(name, temperature, rate, stream, wave, gain, p.level))
+    return made, speed
+
+
+def _shown(temperature: sampling.Temperature, between: str = ":") -> str:
+    return between.join(f"{t:g}" for t in (temperature if isinstance(temperature, tuple) else (temperature,)))
+
+
+def generate(
+    model: AudioModel,
+    seconds: float = DEFAULTS.seconds,
+    count: int = DEFAULTS.count,
+    temperature: float | str | tuple[float, float] | list = 1.0,
+    *,
+    prompt: str | Path | None = None,
+    prompt_offset: float = DEFAULTS.prompt_offset,
+    prompt_seconds: float = DEFAULTS.prompt_seconds,
+    seed: int = DEFAULTS.seed,
+    top_k: int = DEFAULTS.top_k,
+    top_p: float = DEFAULTS.top_p,
+    certain: float = DEFAULTS.certain,
+    level: str = DEFAULTS.level,
+    engine: str = DEFAULTS.engine,
+) -> NDArray[np.float32]:
+    """Generate audio with a trained model.
+
+    Parameters
+    ----------
+    model
+        From `audiornn.load`.
+    seconds
+        Of each clip.
+    count
+        Clips at each temperature.
+    temperature
+        One, or a list of several: below 1 is tamer, above 1 wilder, 0 always takes the likeliest code. A pair, or a
+        text such as `0.7:1.1`, is a ramp from the start of the clip to its end.
+    prompt, prompt_offset, prompt_seconds
+        A recording to continue, of any rate and number of channels, and which piece of it. Without one, clips start
+        from silence. The prompt is not part of the result.
+    seed
+        The same seed, model and settings give the same clips.
+    top_k, top_p, certain
+        Restrict draws to likely codes; see `audiornn.generation.fused.draws.Limits`. All defaults are those of
+        `audiornn.params.Generate`.
+    level
+        How peaks are made safe; see `audiornn.audio.levels.peak_safe`.
+    engine
+        One of `audiornn.generation.engines.ENGINES`.
+
+    Returns
+    -------
+    float32 [clips, n] in [-1, 1] at `model.settings["codec"]["sample_rate"]` Hz.
+
+    Raises
+    ------
+    AudioRNNError
+        If an argument is out of its range, or the prompt cannot be used.
+
+    Examples
+    --------
+    >>> import audiornn                                            # doctest: +SKIP
+    >>> model = audiornn.load("models")                            # doctest: +SKIP
+    >>> audiornn.generate(model, seconds=2, count=3).shape         # doctest: +SKIP
+    (3, 16000)
+    """
+    asked = {"seconds": seconds, "count": count, "temperature": temperature, "seed": seed, "top_k": top_k}
+    asked |= {"top_p": top_p, "certain": certain, "level": level, "engine": engine}
+    asked |= {"prompt_offset": prompt_offset, "prompt_seconds": prompt_seconds}
+    p = validate(Generate, asked, "generate")
+    prompts = None
+    if prompt is not None:
+        piece = file_prompt(prompt, p.prompt_seconds, model.settings["codec"], p.prompt_offset)
+        prompts = np.repeat(piece[None], len(p.temperature) * p.count, axis=0)
+    return np.stack([clip.wave for clip in make(model, p, prompts)[0]]).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Engines compiled by Numba, one for each model of the registry."""

@@ -1,0 +1,141 @@
+"""Draw codes: temperature, top-k, top-p, and where they do not apply."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from audiornn.kernels.elementwise import exp
+from audiornn.kernels.jit import block, f32
+from audiornn.kernels.matmul import LANES
+
+
+@block
+def _amount(weights: Any, threshold: Any, by_count: bool) -> Any:
+    """How many weights reach a threshold, or what they add up to."""
+    amount = f32(0)
+    if by_count:
+        for weight in weights:
+            amount += f32(1) if weight >= threshold else f32(0)
+    else:
+        for weight in weights:
+            amount += weight if weight >= threshold else f32(0)
+    return amount
+
+
+@block
+def _restrict(weights: Any, top_k: int, top_p: float) -> None:
+    """Set all weights in [0, 1] to 0 but the `top_k` largest, and of these the fewest with `top_p` of their sum.
+
+    Of equal weights the first are kept. The threshold is found bit by bit: positive floats are ordered as their bits.
+    """
+    for by_count in (True, False):
+        goal = f32(top_k) if by_count else f32(top_p) * _amount(weights, f32(0), by_count)
+        if not 0 < top_k < weights.size if by_count else top_p >= 1:
+            continue
+        low, high = 0, 0x3F800001  # above the bits of 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            if _amount(weights, np.int32(middle).view(f32), by_count) >= goal:
+                low = middle
+            else:
+                high = middle
+        threshold = np.int32(low).view(f32)
+        kept = _amount(weights, np.int32(high).view(f32), by_count)
+        for i in range(weights.size):
+            if weights[i] == threshold and kept < goal:
+                kept += f32(1) if by_count else threshold
+            elif weights[i] <= threshold:
+                weights[i] = 0
+
+
+class Limits(NamedTuple):
+    """What draws are restricted to.
+
+    Attributes
+    ----------
+    top_k
+        The so many likeliest codes; 0 or 256: all.
+    top_p
+        The fewest likeliest codes that together have at least this probability, above 0 (Holtzman et al. 2020); 1: all.
+        Applied to what `top_k` leaves.
+    certain
+        Probability of the likeliest code from which on a draw is left as the model has it: neither temperature (but 0)
+        nor the other limits apply. A model is that certain in pauses, and what it then thinks unlikely is their end:
+        without this, whatever makes a voice clearer makes pauses longer. 1: nothing is left alone.
+    """
+
+    top_k: int = 0
+    top_p: float = 1.0
+    certain: float = 1.0
+
+
+UNLIMITED = Limits()
+
+
+@block
+def _exponentials(logits: Any, largest: Any, factor: Any, weights: Any) -> Any:
+    """Set weights to exp((logits - largest) * factor) and return their sum."""
+    total = f32(0)
+    for i in range(logits.size):
+        x = (logits[i] - largest) * factor
+        weights[i] = exp(max(x, f32(-80))) if x > f32(-80) else f32(0)
+    for weight in weights:
+        total += weight
+    return total
+
+
+@block
+def draw(logits: Any, temperature: Any, limits: Any, uniform: Any, weights: Any) -> int:
+    """A code drawn from `softmax(logits / temperature)`, restricted to likely codes, by inversion.
+
+    Parameters
+    ----------
+    logits
+        float32 [n].
+    temperature
+        0 takes the likeliest code.
+    limits
+        `Limits`.
+    uniform
+        float32 in [0, 1).
+    weights
+        float32 [n], overwritten.
+    """
+    n = logits.size
+    largest = logits[0]
+    for i in range(n):
+        largest = max(largest, logits[i])
+    if temperature <= 0:
+        for i in range(n):
+            if logits[i] == largest:
+                return i
+    alone = False
+    if limits.certain < 1:
+        alone = f32(limits.certain) * _exponentials(logits, largest, f32(1), weights) <= f32(1)
+    if not alone:
+        _exponentials(logits, largest, f32(1) / f32(temperature), weights)
+        if 0 < limits.top_k < n or limits.top_p < 1:
+            _restrict(weights, limits.top_k, limits.top_p)
+    # Sums of whole vectors say in which of them the code lies: adding up one by one takes ten times as long.
+    sums = np.empty(-(-n // LANES), f32)
+    total = 0.0
+    for group in range(sums.size):
+        some = f32(0)
+        for weight in weights[group * LANES : (group + 1) * LANES]:
+            some += weight
+        sums[group] = some
+        total += float(some)
+    goal, reached, group = uniform * total, 0.0, 0
+    while group < sums.size - 1 and reached + sums[group] <= goal:
+        reached += sums[group]
+        group += 1
+    i, end = group * LANES, min((group + 1) * LANES, n)
+    while i < end:
+        reached += weights[i]
+        if reached > goal:
+            return i
+        i += 1
+    i -= 1  # round-off: one by one, the group's weights added up to a little less
+    while i > 0 and weights[i] == 0:
+        i -= 1
+    return i

@@ -1,0 +1,1 @@
+"""Compiled by Numba: arrays in, arrays out, no TensorFlow."""

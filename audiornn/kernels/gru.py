@@ -1,0 +1,195 @@
+"""GRUs over whole sequences on the CPU, and their gradients by back-propagation through time (Werbos 1990).
+
+TensorFlow's loops over time spend more on each step's small operations than on its arithmetic, and XLA compiles such a
+loop anew for every length and on one core. Here one compiled function per core walks through time for its share of the
+streams, with the weights in the order in which they are read (see `audiornn.kernels.matmul`). What a stream computes
+depends neither on the others nor on how many cores there are.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiornn.kernels.elementwise import sigmoid, tanh
+from audiornn.kernels.jit import block, cores
+from audiornn.kernels.matmul import BLOCK, multiply, pack
+
+f32 = np.float32
+Floats = NDArray[np.float32]
+
+
+def forward(inputs: Floats, before: Floats, kernel: Floats, bias: Floats) -> tuple[Floats, Floats]:
+    """States of a GRU over a sequence, and what its gradient needs.
+
+    Parameters
+    ----------
+    inputs
+        float32 [time, batch, 3 * units]: input products and biases of update gate z, reset gate r and candidate.
+    before
+        float32 [batch, units], the state before the first step.
+    kernel
+        float32 [units, 3 * units], recurrent weights in the same order.
+    bias
+        float32 [units], added to the candidate's recurrent product.
+
+    Returns
+    -------
+    States [time + 1, batch, units], the first of them `before`; and z, r, candidate and its recurrent part
+    [time, batch, 4 * units].
+    """
+    time, batch, _ = inputs.shape
+    units = len(bias)
+    states, saved = _aligned(time + 1, batch, units), _aligned(time, batch, 4 * units)
+    states[0] = before
+    packed = pack(kernel)
+    _over_streams(batch, lambda first, last: _forward(inputs, packed, bias, first, last, states, saved))
+    return states, saved
+
+
+def backward(upstream: Floats, states: Floats, saved: Floats, kernel: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Gradients of a loss by a GRU's inputs and parameters.
+
+    Parameters
+    ----------
+    upstream
+        float32 [time, batch, units], the gradients by the states after each step.
+    states, saved
+        As `forward` gave them.
+    kernel
+        As for `forward`.
+
+    Returns
+    -------
+    Gradients by the inputs and by the recurrent products [time, batch, 3 * units] (they differ in the candidate's
+    part), by the bias for each stream, and by the state before the first step, both [batch, units].
+    """
+    time, batch, units = upstream.shape
+    inputs, products = _aligned(time, batch, 3 * units), _aligned(time, batch, 3 * units)
+    bias, before = np.zeros((batch, units), f32), np.empty((batch, units), f32)
+    packed = pack(kernel.T)
+    _over_streams(
+        batch,
+        lambda first, last: _backward(upstream, states, saved, packed, first, last, inputs, products, bias, before),
+    )
+    return inputs, products, bias, before
+
+
+def _aligned(*shape: int) -> Floats:
+    """An array that TensorFlow takes over as it is; others it copies."""
+    n = int(np.prod(shape))
+    raw = np.empty(n + 16, f32)
+    start = -raw.ctypes.data % 64 // 4
+    return raw[start : start + n].reshape(shape)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(cores(), "streams")
+
+
+def _over_streams(batch: int, run: Callable[[int, int], None]) -> None:
+    """Call `run(first, last)` for a share of the streams on each core."""
+    edges = np.linspace(0, batch, min(cores(), batch) + 1).astype(int).tolist()
+    for done in [_pool().submit(run, first, last) for first, last in pairwise(edges)]:
+        done.result()
+
+
+@block
+def _forward(inputs: Any, kernel: Any, bias: Any, first: int, last: int, states: Any, saved: Any) -> None:
+    products = np.empty((last - first, kernel.shape[0] * BLOCK), f32)
+    for t in range(inputs.shape[0]):
+        for row in products:
+            for i in range(row.size):
+                row[i] = 0
+        multiply(kernel, states[t, first:last], products)
+        for s in range(first, last):
+            _gates(inputs[t, s], products[s - first], bias, states[t, s], states[t + 1, s], saved[t, s])
+
+
+@block
+def _gates(x: Any, product: Any, bias: Any, before: Any, after: Any, saved: Any) -> None:
+    n = bias.size
+    x_z, x_r, x_c = x[:n], x[n : 2 * n], x[2 * n :]
+    h_z, h_r, h_c = product[:n], product[n : 2 * n], product[2 * n :]
+    zs, rs, candidates, recurrents = saved[:n], saved[n : 2 * n], saved[2 * n : 3 * n], saved[3 * n :]
+    for i in range(n):
+        z, r, recurrent = sigmoid(x_z[i] + h_z[i]), sigmoid(x_r[i] + h_r[i]), h_c[i] + bias[i]
+        candidate = tanh(x_c[i] + r * recurrent)
+        zs[i], rs[i], candidates[i], recurrents[i] = z, r, candidate, recurrent
+        after[i] = candidate + z * (before[i] - candidate)
+
+
+@block
+def _backward(
+    upstream: Any,
+    states: Any,
+    saved: Any,
+    kernel: Any,
+    first: int,
+    last: int,
+    d_inputs: Any,
+    d_products: Any,
+    d_bias: Any,
+    d_before: Any,
+) -> None:
+    time, _, n = upstream.shape
+    d = np.zeros((last - first, kernel.shape[0] * BLOCK), f32)
+    for t in range(time - 1, -1, -1):
+        for s in range(first, last):
+            later, up = d[s - first], upstream[t, s]
+            for i in range(n):
+                later[i] += up[i]
+            _gate_gradients(states[t, s], saved[t, s], later, d_inputs[t, s], d_products[t, s], d_bias[s])
+        multiply(kernel, d_products[t, first:last], d)
+    for s in range(first, last):
+        for i in range(n):
+            d_before[s, i] = d[s - first, i]
+
+
+@block
+def _gate_gradients(before: Any, saved: Any, d: Any, d_input: Any, d_product: Any, d_bias: Any) -> None:
+    """From d, the gradient by the state after a step, in whose place what reaches the one before past the products."""
+    n = before.size
+    zs, rs, candidates, recurrents = saved[:n], saved[n : 2 * n], saved[2 * n : 3 * n], saved[3 * n :]
+    x_z, x_r, x_c = d_input[:n], d_input[n : 2 * n], d_input[2 * n :]
+    h_z, h_r, h_c = d_product[:n], d_product[n : 2 * n], d_product[2 * n :]
+    for i in range(n):
+        z, r, candidate = zs[i], rs[i], candidates[i]
+        d_z = d[i] * (before[i] - candidate) * z * (f32(1) - z)
+        d_c = d[i] * (f32(1) - z) * (f32(1) - candidate * candidate)
+        d_r = d_c * recurrents[i] * r * (f32(1) - r)
+        x_z[i], x_r[i], x_c[i] = d_z, d_r, d_c
+        h_z[i], h_r[i], h_c[i] = d_z, d_r, d_c * r
+        d_bias[i] += d_c * r
+        d[i] *= z
+
+
+@block
+def gru(inputs: Any, recurrent: Any, state: Any) -> None:
+    """Advance GRU states in place.
+
+    Parameters
+    ----------
+    inputs
+        float32 [streams, 3p], p = padded(units): the input's products and biases for update gate z, reset gate r and
+        candidate, each from a multiple of p on.
+    recurrent
+        float32 [streams, 3p]: the state's products, and the bias that the reset gate acts on, in the same order.
+    state
+        float32 [streams, units].
+    """
+    p = inputs.shape[1] // 3
+    for s in range(state.shape[0]):
+        # Slices, as LLVM must see that no index is negative.
+        x_z, x_r, x_c = inputs[s, :p], inputs[s, p : 2 * p], inputs[s, 2 * p :]
+        h_z, h_r, h_c = recurrent[s, :p], recurrent[s, p : 2 * p], recurrent[s, 2 * p :]
+        h = state[s]
+        for i in range(h.size):
+            z = sigmoid(x_z[i] + h_z[i])
+            new = tanh(x_c[i] + sigmoid(x_r[i] + h_r[i]) * h_c[i])
+            h[i] = new + z * (h[i] - new)

@@ -1,0 +1,59 @@
+"""Numba's compiler for this package; compiled functions are kept in a folder for each state of the code.
+
+A compiled function holds copies of the functions and constants that it uses. Numba compiles it again when its own file
+has changed, but not when another file has, from which it took some: after an update it would go on with old copies.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import config, njit
+
+__all__ = ["njit"]
+
+PACKAGE = Path(__file__).parents[1]
+SOURCES = ("codec.py", "generation/fused", "kernels", "models")  # what compiled functions are made of
+
+
+def stamp(files: Iterable[Path]) -> str:
+    """A short hash of files' contents."""
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def sources() -> Iterable[Path]:
+    """All files that compiled functions are made of."""
+    for name in SOURCES:
+        yield from (PACKAGE / name).rglob("*.py") if (PACKAGE / name).is_dir() else [PACKAGE / name]
+
+
+def keep_apart() -> None:
+    """Let Numba use the folder of this state of the code, in NUMBA_CACHE_DIR or beside Python's own compiled files.
+
+    Where that cannot be written, Numba uses a folder of the user.
+    """
+    folder = f"numba-{stamp(sources())}"
+    chosen: str = config.CACHE_DIR  # type: ignore[attr-defined]
+    if not chosen.endswith(folder):
+        config.CACHE_DIR = str(Path(chosen or PACKAGE / "__pycache__") / folder)  # type: ignore[attr-defined]
+
+
+keep_apart()
+
+f32 = np.float32
+
+# Streams run in threads. Loops over arrays may be reordered, and divide by zero, so that they become vector code.
+block: Any = partial(njit, nogil=True, cache=True, fastmath=True, error_model="numpy")
+scalar_kernel: Any = partial(njit, nogil=True, fastmath=True, error_model="numpy")
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

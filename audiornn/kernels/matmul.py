@@ -1,0 +1,181 @@
+"""Matrix products with packed weights, for one or a few streams on a CPU.
+
+A network that generates one sample after the other multiplies a few large matrices with a few small vectors. BLAS
+libraries spend more time on preparing such products than on computing them, and round differently for one vector than
+for eight. The product here keeps its sums in registers, reads the weights once, in the order in which they lie in
+memory, and sums each element in the same order however many streams run side by side: a stream's samples do not depend
+on its neighbours. What it costs is in docs/performance.md.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from audiornn.kernels.jit import f32, njit
+
+LANES = 16  # floats of a vector; LLVM splits it where the processor's registers are shorter
+VECTORS = 4  # vectors of a block
+BLOCK = LANES * VECTORS  # outputs that are computed together
+AHEAD = 4096  # bytes from the weights in use to those that are fetched: the processor's own foresight ends at each page
+
+
+def padded(n: int) -> int:
+    """The next multiple of a block's outputs."""
+    return -(-n // BLOCK) * BLOCK
+
+
+def spaced(matrix: NDArray[Any], parts: int = 1) -> NDArray[Any]:
+    """Columns [.., parts * n] with each part, such as a gate, at a multiple of a block's outputs, and zeros between."""
+    before, n = matrix.shape[:-1], matrix.shape[-1] // parts
+    split = matrix.reshape(*before, parts, n)
+    full = np.pad(split, [(0, 0)] * (split.ndim - 1) + [(0, padded(n) - n)])
+    return full.reshape(*before, parts * padded(n))
+
+
+def aligned(array: NDArray[Any]) -> NDArray[Any]:
+    """A contiguous copy that begins with a cache line."""
+    raw = np.empty(array.nbytes + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    copy = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def pack(matrices: NDArray[Any], bfloat16: bool = False) -> NDArray[Any]:
+    """Matrices [.., inputs, outputs] as `multiply` wants each: [.., blocks, inputs, 64], filled up with zeros.
+
+    With `bfloat16` the upper halves of the floats, rounded to nearest, as uint16: half the bytes to read, 8 bits of
+    mantissa.
+    """
+    full = spaced(np.asarray(matrices, f32))
+    split = full.reshape(*full.shape[:-1], full.shape[-1] // BLOCK, BLOCK)
+    blocks = np.ascontiguousarray(np.moveaxis(split, -2, -3))
+    if bfloat16:
+        bits = blocks.view(np.uint32)
+        blocks = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)  # ties to even
+    return aligned(blocks)
+
+
+def _tile(rows: int) -> Any:
+    """A function `(weights, block, x, x_row, y, y_row)` that adds `x @ weights` to `y`: one block, `rows` streams.
+
+    Weights are an array as `pack` makes it; x and y addresses in bytes, their rows `x_row` and `y_row` bytes apart.
+    """
+    scalar, index = ir.FloatType(), ir.IntType(64)
+    vector, wide = ir.VectorType(scalar, LANES), ir.VectorType(ir.IntType(32), LANES)
+    halves = ir.VectorType(ir.IntType(16), LANES)
+
+    def number(n: int) -> Any:
+        return ir.Constant(index, n)
+
+    def integer(n: int) -> Any:
+        return ir.Constant(ir.IntType(32), n)
+
+    @intrinsic
+    def tile(typing_context: Any, weights: Any, block: Any, x: Any, x_row: Any, y: Any, y_row: Any) -> Any:
+        signature = types.void(weights, *[types.intp] * 5)
+        size = weights.dtype.bitwidth // 8  # 2: bfloat16
+
+        def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+            array, block, x, x_row, y, y_row = arguments
+            array = context.make_array(signature.args[0])(context, b, array)
+            inputs = b.extract_value(array.shape, 1)
+            start = b.mul(b.mul(block, inputs), number(BLOCK * size))
+            weights = b.add(b.ptrtoint(array.data, index), start)
+
+            def at(base: Any, offset: Any) -> Any:
+                return b.inttoptr(b.add(base, offset), ir.PointerType())
+
+            def load(base: Any, offset: Any, kind: Any, align: int) -> Any:
+                loaded = b.load(at(base, offset), typ=kind)
+                loaded.align = align
+                return loaded
+
+            def function(name: str, result: Any, arguments: list[Any]) -> Any:
+                return cgutils.get_or_insert_function(b.module, ir.FunctionType(result, arguments), name)
+
+            fma = function(f"llvm.fma.v{LANES}f32", vector, [vector] * 3)
+            prefetch = function("llvm.prefetch.p0", ir.VoidType(), [ir.PointerType(), *[ir.IntType(32)] * 3])
+            offsets = [
+                [b.add(b.mul(y_row, number(r)), number(v * LANES * 4)) for v in range(VECTORS)] for r in range(rows)
+            ]
+            begin = [[load(y, offset, vector, 4) for offset in row] for row in offsets]
+            entry, loop, done = b.block, b.append_basic_block("product"), b.append_basic_block("store")
+            b.branch(loop)
+
+            b.position_at_end(loop)
+            i = b.phi(index)
+            i.add_incoming(number(0), entry)
+            sums = [[b.phi(vector) for _ in range(VECTORS)] for _ in range(rows)]
+            line = b.mul(i, number(BLOCK * size))  # the weights of one input
+            columns = []
+            for v in range(VECTORS):
+                offset = b.add(line, number(v * LANES * size))
+                if size == 2:
+                    bits = b.shl(b.zext(load(weights, offset, halves, 2), wide), ir.Constant(wide, [16] * LANES))
+                    columns.append(b.bitcast(bits, vector))
+                else:
+                    columns.append(load(weights, offset, vector, 4))
+            for ahead in range(AHEAD, AHEAD + BLOCK * size, 64):
+                far = at(weights, b.add(line, number(ahead)))
+                b.call(prefetch, [far, integer(0), integer(3), integer(1)])
+            added = []
+            for r in range(rows):
+                value = load(x, b.add(b.mul(x_row, number(r)), b.mul(i, number(4))), scalar, 4)
+                lone = b.insert_element(ir.Constant(vector, ir.Undefined), value, integer(0))
+                spread = b.shuffle_vector(lone, ir.Constant(vector, ir.Undefined), ir.Constant(wide, [0] * LANES))
+                added.append([b.call(fma, [columns[v], spread, sums[r][v]]) for v in range(VECTORS)])
+            following = b.add(i, number(1))
+            i.add_incoming(following, b.block)
+            for r in range(rows):
+                for v in range(VECTORS):
+                    sums[r][v].add_incoming(begin[r][v], entry)
+                    sums[r][v].add_incoming(added[r][v], b.block)
+            b.cbranch(b.icmp_signed("<", following, inputs), loop, done)
+
+            b.position_at_end(done)
+            for r in range(rows):
+                for v in range(VECTORS):
+                    b.store(added[r][v], at(y, offsets[r][v])).align = 4
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return tile
+
+
+_one, _two, _four = _tile(1), _tile(2), _tile(4)
+
+
+@njit(nogil=True, cache=True)
+def multiply(weights: Any, x: Any, y: Any) -> None:
+    """Add `x @ weights` to `y`.
+
+    Parameters
+    ----------
+    weights
+        As `pack` made it of [inputs, outputs]: float32, or uint16 for bfloat16.
+    x
+        float32 [streams, inputs or more], rows contiguous, inputs >= 1; what stands behind the inputs is not read.
+    y
+        float32 [streams, padded(outputs)], rows contiguous.
+    """
+    streams, x_row, y_row = x.shape[0], x.strides[0], y.strides[0]
+    for block in range(weights.shape[0]):
+        at_x, at_y = x.ctypes.data, y.ctypes.data + block * BLOCK * 4
+        s = 0
+        while s < streams:
+            if s + 4 <= streams:
+                _four(weights, block, at_x + s * x_row, x_row, at_y + s * y_row, y_row)
+                s += 4
+            elif s + 2 <= streams:
+                _two(weights, block, at_x + s * x_row, x_row, at_y + s * y_row, y_row)
+                s += 2
+            else:
+                _one(weights, block, at_x + s * x_row, x_row, at_y + s * y_row, y_row)
+                s += 1

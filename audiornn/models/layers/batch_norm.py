@@ -1,0 +1,48 @@
+"""Batch normalisation with weights."""
+
+from typing import Any
+
+from audiornn.backend import keras, tf
+
+
+class BatchNormalization(keras.layers.Layer):
+    """Batch normalisation over all but the last axis (Ioffe & Szegedy 2015), with weighted statistics.
+
+    Keras' layer knows masks but no weights. Weights let a layer over a table of all codes have the statistics that it
+    would have over the codes themselves. Where several devices share a batch, the statistics are those of all of it.
+    """
+
+    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-3, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.momentum, self.epsilon = momentum, epsilon
+
+    def build(self, width: int) -> None:
+        """Create the weights for an input of `width` values."""
+        self.gamma = self.add_weight(shape=[width], initializer="ones", name="gamma")
+        self.beta = self.add_weight(shape=[width], initializer="zeros", name="beta")
+        alike = {"shape": [width], "trainable": False, "aggregation": "only_first_replica"}  # on all devices the same
+        self.moving_mean = self.add_weight(initializer="zeros", name="moving_mean", **alike)
+        self.moving_variance = self.add_weight(initializer="ones", name="moving_variance", **alike)
+        self.built = True
+
+    def call(self, x: Any, training: bool = False, weight: Any = None) -> Any:
+        """Normalise float [..., width]; `weight` float [...] says how much each entry counts (default: all alike)."""
+        if training:
+            axes = list(range(len(x.shape) - 1))
+            weight = tf.ones(tf.shape(x)[:-1]) if weight is None else weight
+            weight = weight[..., None]
+            sums = _over_devices(tf.concat([tf.reduce_sum(x * weight, axes), [tf.reduce_sum(weight)]], 0))
+            mean = sums[:-1] / sums[-1]
+            variance = _over_devices(tf.reduce_sum(tf.square(x - mean) * weight, axes)) / sums[-1]
+            for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + now * (1 - self.momentum))
+        else:
+            mean, variance = self.moving_mean, self.moving_variance
+        scale = tf.convert_to_tensor(self.gamma) * tf.math.rsqrt(variance + self.epsilon)
+        return x * scale + (self.beta - mean * scale)
+
+
+def _over_devices(x: Any) -> Any:
+    """The sum of a tensor over the devices that share a batch."""
+    context = tf.distribute.get_replica_context()
+    return x if context is None or context.num_replicas_in_sync == 1 else context.all_reduce("sum", x)

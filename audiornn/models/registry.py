@@ -1,0 +1,22 @@
+"""Models by name."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from audiornn.models.base import AudioModel
+
+
+# Module and class. A model's module needs TensorFlow, which takes seconds to import: not before one is built.
+REGISTRY = {
+    "samplernn": "audiornn.models.samplernn:SampleRNN",
+    "audiornn": "audiornn.models.audiornn:AudioRNN",
+    "linear": "audiornn.models.linear:Linear",
+    "lpcmix": "audiornn.models.lpcmix:LPCMix",
+}
+
+
+def model_class(name: str) -> type["AudioModel"]:
+    """The class of one of the names in `REGISTRY`."""
+    module, kind = REGISTRY[name].split(":")
+    return getattr(importlib.import_module(module), kind)

@@ -1,0 +1,64 @@
+"""What `samplernn` and `linear` have in common."""
+
+import abc
+from typing import Any
+
+from audiornn.backend import tf
+from audiornn.codec import SILENCE
+from audiornn.models.base import AudioModel, State
+from audiornn.models.layers.lpc_prior import Prior
+from audiornn.models.layers.tiers import LookBack, Tiers
+
+
+class TieredModel(AudioModel):
+    """Tiers, a view of the last codes, and a network at sample level that sees the sum of both: a model.
+
+    Its constructor calls `connect`, and makes what `logits` needs.
+    """
+
+    def connect(self, tiers: Tiers, lookback: LookBack, predictor: bool) -> None:
+        """Set up all but the network at sample level; with `predictor` it also sees a linear prediction."""
+        self.tiers, self.lookback = tiers, lookback
+        self.prior = Prior(lookback.width, name="prior") if predictor else None
+        self.hop, self.remembered = tiers.frames[0], max(*tiers.windows, lookback.length)
+
+    @abc.abstractmethod
+    def logits(self, x: Any) -> Any:
+        """The network at sample level: what is known of each code's past, [..., width] -> [..., 256]."""
+
+    def initial_state(self, batch: Any) -> State:
+        return {
+            "recent": tf.fill([batch, self.remembered], SILENCE),
+            "phase": tf.zeros([batch], tf.int32),  # codes since the slowest tier's tick
+            "tiers": self.tiers.initial_state(batch),
+            "prior": self.prior.initial_state(batch) if self.prior else [],
+        }
+
+    def run(
+        self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None
+    ) -> tuple:
+        time = codes.shape[1]
+        skip = time - (last or time)
+        known = tf.concat([state["recent"], tf.cast(codes, tf.int32)], 1)
+        vectors, tiers = self.tiers.run(known, state["tiers"], time, skip)
+        x = vectors + self.lookback.run(known[:, self.remembered + 1 - self.lookback.length + skip :])
+        after = {
+            "recent": known[:, -self.remembered :],
+            "phase": (state["phase"] + time) % self.hop,
+            "tiers": tiers,
+            "prior": [],
+        }
+        if not self.prior:
+            return self.logits(x), after
+        view, log_p, after["prior"] = self.prior.run(codes, state["prior"], last, last)
+        return self.logits(x + view) + log_p, after
+
+    def step(self, codes: Any, state: State) -> tuple:
+        recent = tf.concat([state["recent"][:, 1:], tf.cast(codes, tf.int32)[:, None]], 1)
+        vector, tiers = self.tiers.step(recent, state["tiers"], state["phase"][0])
+        x = vector + self.lookback.step(recent)
+        after = {"recent": recent, "phase": (state["phase"] + 1) % self.hop, "tiers": tiers, "prior": []}
+        if not self.prior:
+            return self.logits(x), after
+        view, log_p, after["prior"] = self.prior.step(codes, state["prior"])
+        return self.logits(x + view) + log_p, after

@@ -1,0 +1,221 @@
+"""A run on one page: an HTML file that holds all it shows, pictures and sound included, and needs no network."""
+
+import base64
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import soundfile as sf
+import yaml
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from audiornn import figures
+from audiornn.audio import waves
+from audiornn.dataset.recordings import REAL
+from audiornn.files import read_json
+from audiornn.provenance.overrides import flatten
+from audiornn.provenance.reproduction import Reproduction, reproduction
+from audiornn.tracking.ranking import Standing
+
+TEMPLATE = "page.html"
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A recording on the page: `notes` are lines under its player, `warning` what is abnormal about it."""
+
+    title: str
+    file: Path
+    notes: Sequence[str] = ()
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a report shows.
+
+    Attributes
+    ----------
+    title, run_id
+        Of the run.
+    results
+        Name, value and explanation of each number.
+    params
+        As params.yaml has them.
+    reproduction
+        See `reproduction`.
+    pictures
+        PNG files by name: curves, context, calibration, codes, passages, generated.
+    history, context
+        Rows of the curves.
+    passages, real, clips
+        What there is to hear.
+    omitted
+        How many more clips there are.
+    seconds
+        How much of each recording is on the page.
+    """
+
+    title: str
+    run_id: str
+    results: Sequence[tuple[str, str, str]]
+    params: Mapping[str, Any]
+    reproduction: Reproduction
+    pictures: Mapping[str, Path]
+    history: Sequence[Mapping[str, str]]
+    context: Sequence[Mapping[str, str]]
+    passages: Sequence[Sound]
+    real: Sound
+    clips: Sequence[Sound]
+    omitted: int
+    seconds: float
+
+
+def render(page: Page) -> str:
+    """The page as HTML. All text is escaped; pictures and sound are data URIs."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "picture": lambda name: _data_uri("image/png", page.pictures[name].read_bytes()),
+        "sound": lambda sound: _sound(*_wave(sound.file, page.seconds)),
+        "spectrogram": lambda sound: _spectrogram(*_wave(sound.file, page.seconds), sound.title),
+    }
+    return environment.get_template(TEMPLATE).render(page=page, params=dict(flatten(page.params))) + "\n"
+
+
+def _data_uri(kind: str, content: bytes) -> Markup:
+    return Markup(f"data:{kind};base64,{base64.b64encode(content).decode()}")
+
+
+def _wave(file: Path, seconds: float) -> tuple[NDArray[Any], int]:
+    """The begin of a mono recording, float [n], and its rate in Hz."""
+    with waves.open_audio(file) as opened:
+        return opened.read(round(seconds * opened.samplerate)), opened.samplerate
+
+
+def _sound(wave: NDArray[Any], rate: int) -> Markup:
+    """A wave as wav in a data URI."""
+    held = io.BytesIO()
+    sf.write(held, wave, rate, subtype="PCM_16", format="WAV")
+    return _data_uri("audio/wav", held.getvalue())
+
+
+def _spectrogram(wave: NDArray[Any], rate: int, title: str) -> Markup:
+    """A wave and its spectrogram as PNG in a data URI."""
+    held = io.BytesIO()
+    figures.write(figures.clip(wave, rate, title), held, dpi=80)
+    return _data_uri("image/png", held.getvalue())
+
+
+def collect(root: str | Path, run_id: str, clips: int = 8, seconds: float = 30.0) -> Page:
+    """Gather what the stages of a pipeline left in a folder.
+
+    Parameters
+    ----------
+    root
+        The workspace.
+    run_id
+        Of the MLflow run.
+    clips, seconds
+        How many generated clips the page holds at most, and how much of each.
+
+    Raises
+    ------
+    AudioRNNError
+        If a file with numbers is missing.
+    """
+    root = Path(root)
+    params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    codes, train, scores, made = (
+        read_json(root / f"metrics/{name}.json") for name in ("encode", "train", "evaluate", "generate")
+    )
+    names = ("curves", "context", "calibration", "passages", "generated", "codes")
+    sounds = [
+        Sound(name, root / f"generated/{name}.wav", _levels(clip), "" if clip["findings"] == "none" else clip["advice"])
+        for name, clip in made["clips"].items()
+    ]
+    config = read_json(root / "models/config.json")
+    return Page(
+        title=f"{config['model']['name']}, context {config['window']['context']}",
+        run_id=run_id,
+        results=list(_results(codes, train, scores, made)),
+        params=params,
+        reproduction=reproduction(root, params),
+        pictures={name: root / f"figures/{name}.png" for name in names},
+        history=_rows(root / "metrics/history.csv"),
+        context=_rows(root / "metrics/evaluate-context.csv"),
+        passages=[Sound(file.stem.replace("-", " "), file) for file in sorted((root / "passages").glob("*.wav"))],
+        real=Sound("real (test part)", root / "generated" / REAL),
+        clips=sounds[:clips],
+        omitted=len(sounds[clips:]),
+        seconds=seconds,
+    )
+
+
+def _results(
+    codes: Mapping[str, Any], train: Mapping[str, Any], scores: Mapping[str, Any], made: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
+    """Name, value and explanation of the numbers that a reader looks for first."""
+    test = scores["test"]
+    entropy = codes["code_entropy_bits"]
+    yield "Test loss", f"{test['bits_per_sample']:.3f} bits per sample", f"{test['targets']:,} codes; lower is better"
+    yield "Validation loss", f"{scores['validation']['bits_per_sample']:.3f} bits per sample", "of the weights kept"
+    yield "Entropy of a single code", f"{entropy:.3f} bits", "what a model without memory needs"
+    yield "Test accuracy", f"{test['accuracy']:.1%}", f"among the five likeliest: {test['top5_accuracy']:.1%}"
+    yield "Calibration error", f"{test['calibration_error']:.4f}", "mean gap between probability and frequency"
+    yield "Parameters", f"{train['parameters']:,}", "numbers that were learned"
+    kept = f"the weights of epoch {train['best_epoch']:g} are kept"
+    yield "Training", f"{train['steps']:,} updates, {train['epochs']:g} epochs", kept
+    yield "Training speed", f"{train['targets_per_second']:,.0f} targets/s", "without validation"
+    yield (
+        "Generation speed",
+        f"{made['real_time_factor']:.2f} × real time",
+        f"{made['samples_per_second']:,.0f} samples/s",
+    )
+    near = f"on average, of clips like those of other runs; real audio stays within {made['distance_limit_db']:.1f} dB"
+    if made["distance_db"] is None:
+        yield "Distance from real audio", "nothing to hear", near
+    else:
+        yield "Distance from real audio", f"{made['distance_db']:.1f} dB ({made['distance_ratio']:.2f} × limit)", near
+    yield (
+        "Clips with findings",
+        f"{made['clips_with_findings']:.0%}",
+        f"of the same clips; findings: {made['findings']}",
+    )
+    standing = Standing(scores["validation"]["bits_per_sample"], made["distance_ratio"], made["clips_with_findings"])
+    yield "Sound", "acceptable" if standing.acceptable else "not acceptable yet", standing.expectation
+    real = f"real audio of a clip's length: {made['real_code_divergence']:.3f}"
+    yield "Divergence of generated codes", f"{made['code_divergence']:.3f} bits", real
+    if train["diverged"]:
+        yield "Warning", "training diverged", "a lower train.learning_rate or train.clip_norm may help"
+
+
+def _levels(clip: Mapping[str, Any]) -> list[str]:
+    """What was measured of a clip, in lines."""
+    lines = [
+        f"{clip['seconds']:.2f} s, RMS {clip['rms_dbfs']:.1f} dBFS, peak {clip['peak_dbfs']:.1f} dBFS, "
+        f"{clip['silent_share']:.0%} silent",
+        f"flatness {clip['flatness']:.2f}, centroid {clip['centroid_hz']:.0f} Hz, codes {clip['code_divergence']:.3f} "
+        "bits from the test part's",
+    ]
+    if clip["frechet_distance"] is not None:
+        limit = f"real audio stays within {clip['frechet_limit']:.1f} dB"
+        lines.append(f"{clip['frechet_distance']:.1f} dB from the test part; {limit}")
+    return lines
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    """The rows of a csv file, numbers shortened for reading."""
+    with open(file, encoding="utf-8") as opened:
+        return [{key: f"{float(value):.4g}" for key, value in row.items()} for row in csv.DictReader(opened)]

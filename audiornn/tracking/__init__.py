@@ -1,0 +1,1 @@
+"""MLflow: runs, sweeps, the registry of models."""

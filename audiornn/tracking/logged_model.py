@@ -1,0 +1,67 @@
+"""A model as MLflow keeps it: signature, code, weights; nothing pickled."""
+
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+MODEL = "model"  # name of a run's logged model, and of the artifact in it that holds our folder
+# What a logged model needs to be served elsewhere; audiornn itself is logged with it.
+REQUIREMENTS = (
+    *("mlflow", "numba", "numpy", "pandas", "pydantic", "pyyaml", "scipy"),
+    *("soundfile", "soxr", "tensorflow", "tqdm"),
+)
+# Columns of a request to a served model, and of its answer: name, type, whether it must be there.
+REQUEST = (
+    ("seconds", "double", True),
+    ("temperature", "double", False),
+    ("top_k", "long", False),
+    ("top_p", "double", False),
+    ("certain", "double", False),
+    ("seed", "long", False),
+    ("prompt", "string", False),  # a recording of any format, in base64
+    ("prompt_offset", "double", False),
+    ("prompt_seconds", "double", False),
+)
+ANSWER = (("sample_rate", "long", True), ("seconds", "double", True), ("audio", "string", True))  # a wav in base64
+
+
+def log_model(client: Any, run_id: str, folder: str | Path) -> None:
+    """Log a model's folder as the MLflow model of a run: code and weights, nothing pickled.
+
+    `mlflow.pyfunc.load_model` and `mlflow models serve` take it; requests and answers have the columns above.
+    """
+    import mlflow
+    import pandas as pd
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    package = Path(__file__).parents[1]
+    request, answer = (
+        Schema([ColSpec(kind, name, required=required) for name, kind, required in columns])
+        for columns in (REQUEST, ANSWER)
+    )
+    run = client.get_run(run_id)
+    logged = client.create_logged_model(
+        run.info.experiment_id, name=MODEL, source_run_id=run_id, params=run.data.params, model_type="audio"
+    )
+    with TemporaryDirectory() as temporary:
+        mlflow.pyfunc.save_model(
+            f"{temporary}/{MODEL}",
+            python_model=str(package / "serving.py"),
+            artifacts={MODEL: str(folder)},
+            code_paths=[str(package)],
+            signature=ModelSignature(request, answer),
+            input_example=pd.DataFrame({"seconds": [1.0], "temperature": [0.95], "seed": [0]}),
+            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+            mlflow_model=Model(
+                artifact_path=logged.artifact_location,
+                run_id=run_id,
+                model_id=logged.model_id,
+                model_uuid=logged.model_id,
+            ),
+        )
+        client.log_model_artifacts(logged.model_id, f"{temporary}/{MODEL}")
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])

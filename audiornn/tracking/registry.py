@@ -1,0 +1,153 @@
+"""Registered models and the champion."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from audiornn.errors import AudioRNNError
+from audiornn.tracking.logged_model import MODEL
+from audiornn.tracking.ranking import Standing, replaces
+from audiornn.tracking.runs import Log
+from audiornn.tracking.store import COMPARED, FLAWED, RATIO, client_of, store
+from audiornn.tracking.tags import VALIDATION
+
+REGISTERED, CHAMPION = "audiornn", "champion"  # registered model, and the alias of its best version
+
+
+def model_folder(workspace: str | Path, source: str) -> Path:
+    """The folder with a logged model; fetched from the store where it is not a local folder.
+
+    Parameters
+    ----------
+    workspace
+        Where the default store is.
+    source
+        The id of a run, or a URI of MLflow's such as `models:/audiornn@champion` or `models:/audiornn/3`.
+
+    Raises
+    ------
+    AudioRNNError
+        If the store has no such run or model, the run logged none, or it is not one of this project.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import Model
+
+    client = client_of(workspace)
+    uri = source.startswith("models:/")
+    try:
+        place = mlflow.artifacts.download_artifacts(source if uri else f"models:/{_logged_model(client, source)}")
+        path = Model.load(place).flavors["python_function"]["artifacts"][MODEL]["path"]
+    except (MlflowException, OSError, KeyError) as error:
+        reason = str(error).splitlines()[0] if not isinstance(error, KeyError) else "not a model of audiornn"
+        where = source if uri else f"run {source}"
+        raise AudioRNNError(f"{where}: no model to be had from {store(workspace)}: {reason}") from None
+    return Path(place) / path
+
+
+def _logged_model(client: Any, run_id: str) -> str:
+    """The id of the model that a run logged last."""
+    outputs = client.get_run(run_id).outputs
+    if not (outputs and outputs.model_outputs):
+        raise OSError("the run has logged none")
+    return outputs.model_outputs[-1].model_id
+
+
+def champion(workspace: str | Path) -> Any | None:
+    """The registered version that the alias `champion` stands for, if there is one."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client_of(workspace).get_model_version_by_alias(REGISTERED, CHAMPION)
+    except MlflowException:
+        return None
+
+
+def promote(workspace: str | Path, run_id: str) -> str:
+    """Register the model of a run, unless it is already, and make it the champion: `models:/audiornn@champion`.
+
+    Returns
+    -------
+    The registered version.
+
+    Raises
+    ------
+    AudioRNNError
+        If the store has no such run, or the run has no model or was not evaluated.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = client_of(workspace)
+    try:
+        run = client.get_run(run_id)
+        model_id = _logged_model(client, run_id)
+    except (MlflowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise AudioRNNError(f"run {run_id}: no model to be had from {store(workspace)}: {reason}") from None
+    if COMPARED not in run.data.metrics:
+        raise AudioRNNError(f"run {run_id}: has no metric {COMPARED}: only a model that was evaluated can be champion")
+    if not client.search_registered_models(f"name = '{REGISTERED}'"):
+        client.create_registered_model(REGISTERED)
+    found = [v for v in client.search_model_versions(f"name = '{REGISTERED}'") if v.run_id == run_id]
+    registered = (
+        found[0]
+        if found
+        else client.create_model_version(REGISTERED, f"models:/{model_id}", run_id=run_id, model_id=model_id)
+    )
+    _describe(client, registered, run)
+    client.set_registered_model_alias(REGISTERED, CHAMPION, registered.version)
+    return str(registered.version)
+
+
+def _describe(client: Any, version: Any, run: Any) -> None:
+    """Tag a registered version with what the next model is compared with."""
+    tags = {key: str(run.data.metrics[key]) for key in (COMPARED, RATIO, FLAWED) if key in run.data.metrics}
+    for key, value in {**tags, VALIDATION: run.data.tags.get(VALIDATION, "")}.items():
+        client.set_model_version_tag(REGISTERED, version.version, key, value)
+
+
+def _standing(numbers: Mapping[str, Any]) -> Standing:
+    """What a model is compared by, from the metrics of a run or the tags of a version."""
+    bits, ratio, flawed = (float(numbers[key]) if key in numbers else None for key in (COMPARED, RATIO, FLAWED))
+    assert bits is not None
+    return Standing(bits, ratio, flawed)
+
+
+def challenge(workspace: str | Path, run_id: str, bits: float | None = None) -> str:
+    """Make the model of a run the champion if it is better than the present one; a sentence that says what decided.
+
+    Which is better `ranking.replaces` says, by bits per sample on the same validation part and by sound. Where there is
+    no champion, the first is it. One that was validated on other recordings stays, until `promote` is called: the two
+    cannot be compared. A champion from before sound was measured is one of unknown sound.
+
+    Parameters
+    ----------
+    workspace
+        Where the default store is.
+    run_id
+        The run, evaluated.
+    bits
+        What the model needs per sample on validation, for a run that does not know: its model is from elsewhere.
+    """
+    client = client_of(workspace)
+    run, holder = client.get_run(run_id), champion(workspace)
+    if COMPARED not in run.data.metrics and bits is not None:
+        Log(client, run_id).metrics({COMPARED: bits})
+        run = client.get_run(run_id)
+    if holder is None:
+        return f"champion: version {promote(workspace, run_id)}, the first"
+    if holder.run_id == run_id:
+        _describe(client, holder, run)  # its sound may have been measured again
+        return f"champion: still version {holder.version}, this model"
+    if holder.tags.get(VALIDATION) != run.data.tags.get(VALIDATION):
+        return (
+            f"champion: still version {holder.version}, which was validated on other recordings; "
+            f"to replace it: audiornn promote {run_id}"
+        )
+    ours, theirs = _standing(run.data.metrics), _standing(holder.tags)
+    better, reason = replaces(ours, theirs)
+    kept = f"version {promote(workspace, run_id)}, this model" if better else f"still version {holder.version}"
+    return (
+        f"champion: {kept}, by {reason}: this model has {ours.describe()}; "
+        f"version {holder.version} has {theirs.describe()}"
+    )

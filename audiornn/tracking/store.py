@@ -1,0 +1,86 @@
+"""Where the MLflow store is, and its page."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+EXPERIMENT = "audiornn"
+REMOTE = {"databricks", "databricks-uc", "uc"}  # names of stores that are no paths
+DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+# How the UI shows the runs: the best on top, with what tells them apart.
+BEST = "metrics.`validation.bits_per_sample`"
+VIEW = {
+    "selectedColumns": [
+        "attributes.`Duration`",
+        "params.`train.model.name`",
+        "params.`shard.context`",
+        BEST,
+        "metrics.`test.bits_per_sample`",
+        "metrics.`test.accuracy`",
+        "metrics.`generate.distance_ratio`",
+        "metrics.`generate.clips_with_findings`",
+        "metrics.`generate.samples_per_second`",
+    ],
+    "orderByKey": BEST,
+    "orderByAsc": True,
+}
+
+COMPARED = "validation.bits_per_sample"
+RATIO, FLAWED = "generate.distance_ratio", "generate.clips_with_findings"  # what models are compared by besides
+
+
+def store(workspace: str | Path) -> str:
+    """The tracking URI: MLFLOW_TRACKING_URI or, without it, a SQLite database in the workspace.
+
+    Relative paths of `sqlite:///` and plain paths are taken from the workspace, not from the current folder: DVC runs
+    queued experiments in temporary copies.
+    """
+    root = Path(workspace).resolve()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE}"
+    prefix = "sqlite:///"
+    if uri.startswith(prefix):
+        return prefix + str(root / uri.removeprefix(prefix))  # an absolute path stays as it is
+    return uri if "://" in uri or uri.split(":")[0] in REMOTE else str(root / uri)
+
+
+def client_of(workspace: str | Path) -> Any:
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it reports the creation of every table
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow
+
+    uri = store(workspace)
+    mlflow.set_tracking_uri(uri)
+    return mlflow.MlflowClient(uri)
+
+
+def experiment_id(client: Any, workspace: str | Path) -> str:
+    from mlflow.exceptions import MlflowException
+
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        # Only a server knows where its artifacts belong; beside a local database MLflow would take the current folder.
+        local = store(workspace).startswith("sqlite:")
+        place = (Path(workspace).resolve() / ARTIFACTS).as_uri() if local else None
+        try:
+            return client.create_experiment(name, artifact_location=place)
+        except MlflowException:  # another process was faster
+            found = client.get_experiment_by_name(name)
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return found.experiment_id
+
+
+def runs_page(workspace: str | Path) -> str:
+    """The UI's page of the runs, best on top, as a path after the server's address.
+
+    MLflow opens an experiment on a page for language models; this one is two clicks and a choice of columns away.
+    """
+    client = client_of(workspace)
+    experiment = experiment_id(client, workspace)
+    client.set_experiment_tag(experiment, f"mlflow.sharedViewState.{EXPERIMENT}", json.dumps(VIEW))
+    return f"/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={EXPERIMENT}"

@@ -1,0 +1,78 @@
+"""Validation of parameters: the pydantic base class and error messages of one line each."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from audiornn.errors import AudioRNNError
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+S = TypeVar("S", bound="Section")
+
+
+class Section(BaseModel):
+    """What all sections have in common: no unknown keys, no silent conversions, immutable once read."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_empty(cls, content: Any) -> Any:
+        """A section whose keys are all commented out reads as null: it has its defaults."""
+        return {} if content is None else content
+
+
+def validate(kind: type[S], content: Any, where: str | Path) -> S:
+    """Validate a mapping as `kind`; errors name `where` it came from."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        lines = [_explain(kind, dict(problem)) for problem in error.errors()]
+        raise AudioRNNError("\n".join(f"{where}: {line}" for line in dict.fromkeys(lines))) from None
+
+
+def _explain(kind: type[Section], problem: dict[str, Any]) -> str:
+    """One line that a person can act on, from one of pydantic's problems."""
+    # A key may hold a line break, but its problem has one line.
+    place = [text if (text := str(part)).isprintable() else repr(text) for part in problem["loc"]]
+    key = ".".join(place)
+    value = problem["input"]
+    if problem["type"] == "extra_forbidden":
+        known = list(_fields(kind, place[:-1]))
+        prefix = "".join(f"{part}." for part in place[:-1])
+        near = [prefix + name for name in _nearest(place[-1], known)]
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known keys are {', '.join(known)}"
+        return f"unknown key {key} (value {value!r}); {hint}"
+    if problem["type"] == "invalid_key":
+        return f"unknown key {key}; known keys are {', '.join(_fields(kind, place[:-1]))}"
+    if problem["type"] == "model_type":
+        return f"{key} is {value!r}, but must be a section with the keys {', '.join(_fields(kind, place))}"
+    message = re.sub("^(Value error, )?((Input|String|List|Dictionary) )?should", "must", str(problem["msg"]))
+    message = message.removeprefix("Value error, ")
+    if isinstance(value, str) and problem["type"] in ("int_type", "float_type"):
+        message += ", not text: without quotes, and 1e-3 as 0.001"
+    if not message.startswith("must"):
+        return f"{key}: {message}".removeprefix(": ")  # a combination: the message names the keys and their values
+    return f"{key} is {value!r}, but {message}"
+
+
+def _nearest(word: str, known: list[str]) -> list[str]:
+    """The known words that a mistyped one is nearest to: several where they are equally near, none if all are far."""
+
+    def nearness(name: str) -> tuple[bool, float]:
+        return sorted(name) == sorted(word), difflib.SequenceMatcher(a=word, b=name).ratio()
+
+    near = difflib.get_close_matches(word, known, cutoff=0.5)
+    best = max(map(nearness, near), default=None)
+    return [name for name in known if name in near and nearness(name) == best]
+
+
+def _fields(kind: type[Section], place: list[str]) -> dict[str, Any]:
+    for part in place:
+        kind = kind.model_fields[part].annotation  # type: ignore[assignment]
+    return kind.model_fields

@@ -1,0 +1,268 @@
+"""Named experiments: what a file may hold, which settings it means, and what a sweep leaves behind."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import mlflow
+import pytest
+import yaml
+from mlflow.artifacts import download_artifacts, load_text
+
+from audiornn.errors import AudioRNNError
+from audiornn.experiments import definition, dvc, plan
+from audiornn.experiments import sweep as sweep_module
+from audiornn.models.registry import REGISTRY
+from audiornn.tracking import store, tags
+from audiornn.tracking.runs import pipeline_run
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """A folder with the project's params.yaml, and a way to write an experiment there."""
+    shutil.copy(PROJECT / "params.yaml", tmp_path)
+    (tmp_path / "experiments").mkdir()
+
+    def write(name, **content):
+        (tmp_path / "experiments" / f"{name}.yaml").write_text(yaml.safe_dump({"description": "What for?"} | content))
+        return tmp_path
+
+    return write
+
+
+def test_the_experiments_of_the_project_are_as_params_yaml_must_be():
+    found = definition.known(PROJECT / "experiments")
+    assert {"context", "models", "music", "original"} <= found.keys()
+    plans = {name: plan.plan(name, workspace=PROJECT) for name in found}
+    assert [setting.params.shard.context for setting in plans["context"]] == [128, 512, 1000, 4000]
+    assert [setting.params.train.model.name for setting in plans["models"]] == list(REGISTRY)
+    (music,) = plans["music"]
+    assert (music.params.corpus.synth, music.params.resample.sample_rate) == ("music", 16_000)
+    (original,) = plans["original"]
+    assert (original.params.train.objective, original.params.shard.targets) == ("window", 1)
+
+
+def test_a_sweep_is_every_combination_with_what_is_set_below_it(workspace):
+    root = workspace(
+        "grid",
+        set={"train.epochs": 3, "train.model": {"name": "linear"}},
+        sweep={"shard.context": [64, 128], "train.learning_rate": [0.01, 0.001]},
+    )
+    planned = plan.plan("grid", ["train.seed=5", "shard.context=32,16,8"], root)
+    assert [setting.varied for setting in planned[:3]] == [
+        {"shard.context": 32, "train.learning_rate": 0.01},
+        {"shard.context": 32, "train.learning_rate": 0.001},
+        {"shard.context": 16, "train.learning_rate": 0.01},
+    ]
+    assert len(planned) == len({setting.name for setting in planned}) == 6
+    assert planned[1].label == "shard.context=32 train.learning_rate=0.001"
+    assert planned[1].name.startswith("grid-context32-learning-rate0.001-")
+    p = planned[1].params
+    assert (p.shard.context, p.train.learning_rate, p.train.epochs, p.train.seed) == (32, 0.001, 3, 5)
+    assert p.train.model.name == "linear"
+    assert set(planned[1].overrides) == {
+        "shard.context=32",
+        "train.learning_rate=0.001",
+        "train.epochs=3",
+        "train.seed=5",
+        "train.model.name=linear",
+    }
+
+
+def test_a_section_as_value_replaces_the_section(workspace):
+    root = workspace("other", settings={"a": {"train.model": {"name": "linear"}}, "b": {"train.epochs": 2}})
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["train"]["model"] = {"name": "audiornn", "units": 7}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    a, b = plan.plan("other", workspace=root)
+    assert a.params.train.model.sizes == {}
+    assert set(a.overrides) == {"train.model.name=linear", "~train.model.units"}
+    assert b.params.train.model.sizes == {"units": 7}
+    assert (a.label, b.label) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("content", "given", "said"),
+    [
+        ({"swep": {}}, [], "unknown key swep (value {}); did you mean sweep?"),
+        ({"description": ""}, [], "description is '', but must have at least 1 character"),
+        ({"sweep": {"shard.context": 3}}, [], "sweep.shard.context is 3, but must be a valid list"),
+        ({"sweep": {"shard.context": []}}, [], "sweep.shard.context is []"),
+        ({"sweep": {"a.b": [1]}, "settings": {"c": {}}}, [], "sweep and settings are both there"),
+        ({"sweep": {"shard.context": [1]}, "set": {"shard.context": 2}}, [], "shard.context stands in set, too"),
+        ({"set": {"a..b": 1}}, [], "must have keys such as shard.context, not 'a..b'"),
+        ({"set": {"shard.contxt": 1}}, [], "unknown key shard.contxt (value 1); did you mean shard.context?"),
+        ({"sweep": {"shard.context": [1, 0]}}, [], "shard.context is 0, but must be greater than or equal to 1"),
+        ({"set": {"shard.context.x": 1}}, [], "shard.context.x: context is no section, it is 1000"),
+        ({"set": {"train.model": {"name": "linear", "unts": 1}}}, [], "train.model: unknown key unts (value 1)"),
+        ({}, ["train.epochs"], "-S train.epochs: must be KEY=VALUE"),
+        ({}, ["train.epochs=["], "-S train.epochs=[: not readable as YAML"),
+        ({}, ["train.epochs=two"], "train.epochs is 'two'"),
+        ({"settings": {"a": {"train.epochs": 1}}}, ["train.epochs=2"], "wrong varies train.epochs itself"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(workspace, content, given, said):
+    root = workspace("wrong", **content)
+    with pytest.raises(AudioRNNError) as error:
+        sweep_module.run("wrong", given, root, runner=lambda *_: pytest.fail("it ran"))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_recordings_that_git_does_not_know_are_named_by_their_absolute_path(workspace):
+    root = workspace("one")
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    (root / "recordings").mkdir()
+    (root / "recordings/.gitkeep").touch()
+    subprocess.run(["git", "add", "recordings"], cwd=root, check=True)
+    outside = root.parent / "outside"
+    outside.mkdir()
+
+    def path(*given):
+        (setting,) = plan.plan("one", given, root)
+        return setting.params.corpus.path
+
+    assert path() == "recordings", "none of one's own"
+    (root / "recordings/a.wav").touch()
+    assert path() == str(root / "recordings")
+    assert path("corpus.path=../outside") == str(outside)
+    assert path(f"corpus.path={outside}") == str(outside)
+
+
+def test_an_unknown_experiment_names_the_nearest(workspace):
+    with pytest.raises(AudioRNNError, match=r"contxt\.yaml: no such experiment; did you mean context\?"):
+        plan.plan("contxt", workspace=workspace("context"))
+
+
+class Fake:
+    """Does in MLflow what the stages do, and notes which settings it ran; `fails` names those that fail."""
+
+    def __init__(self, root, fails=(), interrupts=None):
+        self.root, self.fails, self.interrupts = root, fails, interrupts
+        self.ran, self.cache = [], {}
+        self.distances = {4: 6.0, 8: 3.0}  # in dB by context
+
+    def __call__(self, setting, parent):
+        self.ran.append(setting.label)
+        if setting.label in self.fails:
+            raise AudioRNNError("exit code 255 of dvc")
+        if setting.label == self.interrupts:
+            raise KeyboardInterrupt
+        context = setting.params.shard.context
+        if setting.name not in self.cache:
+            with pipeline_run(self.root, {}, {tags.PARENT_TAG: parent} if parent else {}, "n") as log:
+                self.cache[setting.name] = log.run_id
+        scores = {"bits_per_sample": 4 + 1 / context, "accuracy": 0.2}
+        return dvc.Outcome(
+            self.cache[setting.name],
+            {
+                "evaluate": {"validation": scores, "test": scores},
+                "train": {"parameters": 10, "training_seconds": 60.0 * context, "targets_per_second": 5.0},
+                "generate": {
+                    "samples_per_second": 1000.5,
+                    "distance_db": self.distances.get(context, 4.0),
+                    "distance_limit_db": 8.0,
+                    "distance_ratio": self.distances.get(context, 4.0) / 8,
+                    "findings": 2,
+                    "clips_with_findings": 0.25,
+                },
+            },
+        )
+
+
+@pytest.fixture
+def sweep(workspace, empty_store):
+    return workspace("context", sweep={"shard.context": [4, 8, 16]})
+
+
+def parent_and_children(root):
+    client = mlflow.MlflowClient(store.store(root))
+    runs = client.search_runs([client.get_experiment_by_name("audiornn").experiment_id])
+    (parent,) = [run for run in runs if "sweep.identity" in run.data.tags]
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    return parent, children
+
+
+def test_a_sweep_is_a_parent_with_a_child_a_setting_and_the_summary(sweep, capsys):
+    sweep_module.run("context", [], sweep, Fake(sweep))
+    parent, children = parent_and_children(sweep)
+    assert (parent.info.status, len(children)) == ("FINISHED", 3)
+    assert parent.data.tags["mlflow.note.content"] == "What for?"
+    assert parent.data.metrics["best.validation_bits_per_sample"] == 4.0625
+    assert parent.data.metrics["best.distance_ratio"] == 0.375
+    told = capsys.readouterr().out.splitlines()
+    assert "best by bits: shard.context=16, 4.062 bits per sample on validation" in told
+    assert (
+        "best by sound: shard.context=8, 0.38 times as far from real audio as that itself gets, 25% of clips with "
+        "findings"
+    ) in told
+    client = mlflow.MlflowClient()
+    shown = client.load_table(parent.info.experiment_id, "summary.json", [parent.info.run_id])
+    assert shown["shard.context"].tolist() == [4, 8, 16]
+    assert shown["validation_bits_per_sample"].tolist() == [4.25, 4.125, 4.0625]
+    assert shown["training_seconds"].tolist() == [240, 480, 960]
+    assert set(shown["run"]) == {child.info.run_id for child in children}
+    assert load_text(f"{parent.info.artifact_uri}/summary.csv").splitlines()[0] == (
+        "shard.context,validation_bits_per_sample,test_bits_per_sample,test_accuracy,distance_ratio,distance_db,"
+        "distance_limit_db,findings,clips_with_findings,parameters,training_seconds,targets_per_second,"
+        "samples_per_second,run"
+    )
+    markdown = load_text(f"{parent.info.artifact_uri}/summary.md").splitlines()
+    assert markdown[2].startswith(
+        "| 4 | 4.2500 | 4.2500 | 0.2000 | 0.7500 | 6.0000 | 8.0000 | 2 | 0.2500 | 10 | 240 | 5.0000 | 1000 | "
+    )
+    picture = Path(download_artifacts(f"{parent.info.artifact_uri}/sweep.png"))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_setting_that_fails_does_not_lose_the_others(sweep):
+    with pytest.raises(AudioRNNError) as error:
+        sweep_module.run("context", [], sweep, Fake(sweep, fails=["shard.context=8"]))
+    assert str(error.value).splitlines() == [
+        "context: 1 of 3 settings failed",
+        "context: shard.context=8 failed: exit code 255 of dvc",
+    ]
+    parent, children = parent_and_children(sweep)
+    assert (parent.info.status, len(children)) == ("FAILED", 2)
+    assert "| 8 |  |  |  |  |  |  |  |  |  |  |  |  | failed |" in load_text(f"{parent.info.artifact_uri}/summary.md")
+
+
+def test_an_interrupted_sweep_goes_on_under_the_same_parent(sweep):
+    fake = Fake(sweep, interrupts="shard.context=16")
+    with pytest.raises(KeyboardInterrupt):
+        sweep_module.run("context", [], sweep, fake)
+    parent, children = parent_and_children(sweep)
+    assert (parent.info.status, len(children)) == ("KILLED", 2)
+    assert len(load_text(f"{parent.info.artifact_uri}/summary.md").splitlines()) == 4, "the summary of what was done"
+    fake.interrupts = None
+    sweep_module.run("context", [], sweep, fake)
+    again, children = parent_and_children(sweep)
+    assert (again.info.run_id, again.info.status, len(children)) == (parent.info.run_id, "FINISHED", 3)
+    shown = mlflow.MlflowClient().load_table(again.info.experiment_id, "summary.json", [again.info.run_id])
+    assert shown["shard.context"].tolist() == [4, 8, 16], "rows are replaced, not repeated"
+
+
+def test_a_run_that_is_there_already_is_adopted_or_where_it_has_a_parent_copied(sweep, workspace):
+    fake = Fake(sweep)
+    sweep_module.run("context", [], sweep, fake)
+    workspace("alone", set={"shard.context": 32})
+    sweep_module.run("alone", [], sweep, fake)  # no sweep, no parent
+    workspace("more", sweep={"shard.context": [16, 32]})
+    for setting in plan.plan("more", workspace=sweep):  # DVC would know them by their parameters
+        same = [s for s in fake.cache if s.split("-")[-1] == setting.name.split("-")[-1]]
+        fake.cache[setting.name] = fake.cache[same[0]]
+    for _ in range(2):
+        sweep_module.run("more", [], sweep, fake)
+        client = mlflow.MlflowClient()
+        runs = client.search_runs([client.get_experiment_by_name("audiornn").experiment_id])
+        (parent,) = [run for run in runs if run.info.run_name == "more"]
+        children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+        (copied,) = [run for run in children if "taken_from_run" in run.data.tags]
+        (adopted,) = [run for run in children if run is not copied]
+        names = {name.rsplit("-", 1)[0]: run_id for name, run_id in fake.cache.items()}
+        assert copied.data.tags["taken_from_run"] == names["context-16"]
+        assert adopted.info.run_id == names["alone"]
+        assert copied.data.params["shard.context"] == "16"
+        assert copied.data.metrics["validation_bits_per_sample"] == 4.0625

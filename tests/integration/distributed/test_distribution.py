@@ -1,0 +1,132 @@
+"""Several devices, or several machines, that train together are as one with the same batch."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audiornn.errors import AudioRNNError
+from audiornn.params import Train
+from audiornn.training import distribution, trainer
+from tests.helpers import training_worker
+
+ROOT = Path(__file__).parents[3]
+# With batch normalisation, whose statistics must be those of all devices; pieces, crops, averages, accumulation.
+PARAMS = {
+    "model": {"name": "audiornn", "dense": 8, "units": 8, "layers": 1},
+    "batch": 4,
+    "piece": 40,
+    "crop": 90,
+    "accumulate": 2,
+    "ema": 0.9,
+    "clip_norm": 0.5,
+    "epochs": 2,
+    "learning_rate": 0.01,
+    "checkpoint_steps": 5,
+}
+
+
+def free_ports(number):
+    sockets = [socket.socket() for _ in range(number)]
+    for probe in sockets:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in sockets]
+    for probe in sockets:
+        probe.close()
+    return ports
+
+
+def start(tmp_path, name, folder, params=PARAMS, devices=1, config=None):
+    """A process that trains, in a place of its own."""
+    plan = tmp_path / f"{name}.json"
+    place = tmp_path / f"place of {name}"
+    plan.write_text(json.dumps({"folder": str(folder), "place": str(place), "params": params, "devices": devices}))
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
+    if config:
+        environment["TF_CONFIG"] = json.dumps(config)
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.helpers.training_worker", str(plan)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(tmp_path, processes):
+    """Weights and reports by name, once all processes have ended well."""
+    found = {}
+    try:
+        for name, process in processes.items():
+            output, _ = process.communicate(timeout=300)
+            assert process.returncode == 0, output
+            with np.load(tmp_path / f"{name}.npz") as weights:
+                found[name] = (
+                    [weights[key] for key in weights.files],
+                    json.loads((tmp_path / f"{name}.report.json").read_text()),
+                )
+    finally:
+        for process in processes.values():
+            process.kill()
+    return found
+
+
+def test_two_workers_and_two_devices_are_as_one_with_the_same_batch(make_shards, tmp_path, sine_codes):
+    folder = make_shards({"a": sine_codes[:3050]}, 16, 100)  # 31 windows: batches and windows that are not full
+    ports = free_ports(2)
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    workers = {
+        f"worker {i}": start(
+            tmp_path, f"worker {i}", folder, config={"cluster": cluster, "task": {"type": "worker", "index": i}}
+        )
+        for i in range(2)
+    }
+    found = finish(tmp_path, workers)
+    found |= finish(tmp_path, {"mirrored": start(tmp_path, "mirrored", folder, devices=2)})
+    model, result = trainer.train(folder, tmp_path / "one", Train(**PARAMS), progress=False)
+    weights, report = model.get_weights(), training_worker.report(result)
+    assert report["losses"][-1][1] < report["losses"][0][1] < 8
+    for name, (its_weights, its_report) in found.items():
+        np.testing.assert_allclose(its_report["losses"], report["losses"], rtol=2e-4, err_msg=name)
+        assert (its_report["steps"], its_report["targets"]) == (report["steps"], report["targets"]), name
+        for one, other in zip(weights, its_weights, strict=True):
+            np.testing.assert_allclose(other, one, atol=2e-4, err_msg=name)
+    for one, other in zip(found["worker 0"][0], found["worker 1"][0], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert found["worker 0"][1]["handed_on"] == [epoch.step for epoch in result.history]
+    assert found["worker 1"][1]["handed_on"] == []
+    written = {path.name for path in (tmp_path / "place of worker 0").iterdir()}
+    assert written == {"model", "history.csv", "store"}
+    assert not (tmp_path / "place of worker 1").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "writes"),
+    [
+        (None, True),
+        ({"cluster": {"worker": ["a", "b"]}, "task": {"type": "worker", "index": 0}}, True),
+        ({"cluster": {"worker": ["a", "b"]}, "task": {"type": "worker", "index": 1}}, False),
+        ({"cluster": {"chief": ["a"], "worker": ["b"]}, "task": {"type": "chief", "index": 0}}, True),
+        ({"cluster": {"chief": ["a"], "worker": ["b"]}, "task": {"type": "worker", "index": 0}}, False),
+    ],
+)
+def test_one_of_a_cluster_writes(monkeypatch, config, writes):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if config:
+        monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    assert distribution.is_chief() is writes
+
+
+def test_a_cluster_that_is_not_described_is_asked_for(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(AudioRNNError, match="train.strategy is 'multiworker', but TF_CONFIG"):
+        distribution.strategy("multiworker")
+    monkeypatch.setenv("TF_CONFIG", "{worker: ")
+    with pytest.raises(AudioRNNError, match="TF_CONFIG holds '{worker: ', but must be JSON"):
+        distribution.strategy("auto")

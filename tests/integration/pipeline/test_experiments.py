@@ -1,0 +1,114 @@
+"""Several settings: DVC's queue as docs/experiments-howto.md shows it, a named experiment, a served champion."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+
+import pytest
+
+from tests.helpers.servers import fetch, free_port, serving
+
+pytestmark = pytest.mark.pipeline
+LATER = ["train", "evaluate", "generate", "report"]  # the stages that another train.epochs reaches
+
+
+@pytest.fixture(scope="module")
+def queued(finished):
+    """The workspace after `train.epochs=1,3` went through DVC's queue: names of both experiments, runs before it."""
+    workspace, _ = finished
+    workspace.commit()
+    before = {run.info.run_id for run in workspace.store()[1]}
+    told = workspace.run("dvc", "exp", "run", "--queue", "-S", "train.epochs=1,3").stdout
+    names = re.findall(r"Queued experiment '([\w-]+)'", told)
+    assert len(names) == 2
+    # The worker keeps the pipes that it is given: nobody can wait for their end.
+    subprocess.run(
+        ["dvc", "queue", "start"],
+        cwd=workspace.root,
+        env=workspace.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
+    deadline = time.monotonic() + 900
+    while True:
+        status = workspace.run("dvc", "queue", "status").stdout
+        if len(re.findall(r"Success$", status, re.M)) == 2:
+            return workspace, names, before
+        assert "Failed" not in status and time.monotonic() < deadline, status
+        time.sleep(5)
+
+
+def test_each_queued_experiment_is_one_run_in_the_same_store(queued):
+    workspace, names, before = queued
+    _, runs = workspace.store()
+    new = {run.info.run_name: run for run in runs if run.info.run_id not in before}
+    assert set(new) == set(names)
+    for name, epochs in zip(names, ("1", "3"), strict=True):
+        run = new[name]
+        assert run.data.params["train.epochs"] == epochs
+        assert run.data.tags["command"] == "dvc queue start"
+        assert run.data.tags["dvc.experiment"] == name
+        assert {"test.bits_per_sample", "generate.samples_per_second"} <= run.data.metrics.keys()
+
+
+def test_dvc_shows_experiments_and_what_sets_them_apart(queued):
+    workspace, names, _ = queued
+    shown = workspace.run("dvc", "exp", "show", "--csv").stdout
+    assert all(name in shown for name in names)
+    parameters = json.loads(workspace.run("dvc", "params", "diff", "--json", *names).stdout)
+    assert parameters == {"params.yaml": {"train.epochs": {"old": 1, "new": 3, "diff": 2}}}
+    metrics = json.loads(workspace.run("dvc", "metrics", "diff", "--json", *names).stdout)
+    assert "validation.bits_per_sample" in metrics["metrics/evaluate.json"]
+    assert "metrics/encode.json" not in metrics, "the data are the same"
+    plots = json.loads(workspace.run("dvc", "plots", "diff", "--json", *names).stdout)
+    assert "loss (bits per sample)" in json.dumps(plots)
+
+
+def test_a_named_sweep_is_a_parent_whose_settings_share_the_data(queued):
+    workspace, names, _ = queued
+    file = workspace.root / "experiments/tiny.yaml"
+    file.write_text("description: Do more epochs help?\nsweep:\n  train.epochs: [1, 2]\n")
+    before = {run.info.run_id for run in workspace.store()[1]}
+    command = [sys.executable, "-m", "audiornn.cli", "experiment", "tiny", "-S", "train.epochs=1,4"]
+    done = workspace.run(*command)
+    file.unlink()
+    ran = re.findall(r"Running stage '(\w+)'", done.stdout)
+    assert ran == ["train", "evaluate", "generate", "report"], "of the new one alone"
+    client, runs = workspace.store()
+    (parent,) = [run for run in runs if "sweep.identity" in run.data.tags]
+    children = {
+        run.data.params["train.epochs"]: run
+        for run in runs
+        if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+    }
+    assert set(children) == {"1", "4"}
+    assert children["1"].info.run_name == names[0], "what the queue has run is adopted"
+    assert {run.info.run_id for run in runs} - before == {parent.info.run_id, children["4"].info.run_id}
+    assert children["4"].data.tags["command"].startswith("dvc exp run --temp --name tiny-4-")
+    files = {item.path for item in client.list_artifacts(parent.info.run_id)}
+    assert {"summary.csv", "summary.md", "summary.json", "sweep.png"} <= files
+    assert "best by bits: train.epochs=" in done.stdout and "best by sound: train.epochs=" in done.stdout
+    assert workspace.run("dvc", "status").stdout.strip().endswith("up to date."), "the workspace is as it was"
+
+
+def test_the_champion_is_served_and_answers_with_audio(finished, tmp_path):
+    workspace, _ = finished
+    port, model = free_port(), "models:/audiornn@champion"
+    command = ["mlflow", "models", "serve", "-m", model, "--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-m", *command]
+    env = workspace.environment(MLFLOW_TRACKING_URI=f"sqlite:///{workspace.root}/mlflow.db")
+    with serving(tmp_path / "log", command, port, cwd=tmp_path, env=env) as base:
+        ask = {"dataframe_records": [{"seconds": 0.1, "temperature": 0.9, "seed": 7}]}
+        (answer,) = json.loads(fetch(f"{base}/invocations", json.dumps(ask).encode()))["predictions"]
+        assert (answer["sample_rate"], answer["seconds"]) == (8000, 0.1)
+        wav = base64.b64decode(answer["audio"])
+        assert wav[:4] == b"RIFF" and len(wav) == 44 + 2 * 800
+        with pytest.raises(urllib.error.HTTPError) as error:
+            fetch(f"{base}/invocations", json.dumps({"dataframe_records": [{"seconds": -1}]}).encode())
+        assert error.value.code == 400
+        assert b"row 0: seconds is -1.0" in error.value.read()

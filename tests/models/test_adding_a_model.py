@@ -1,0 +1,67 @@
+"""docs/adding-a-model.md is right: with what stands there a new model is trained and keeps the model_contract."""
+
+import ast
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from audiornn import models
+from audiornn.backend import keras
+from audiornn.models import registry, storage
+from audiornn.params import Params
+from audiornn.training import trainer
+from audiornn.validation import validate
+from tests.helpers import model_contract
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/adding-a-model.md"
+
+
+def block(language, after):
+    """The first block of code of a language behind a text of the page."""
+    page = PAGE.read_text(encoding="utf-8")
+    return re.search(rf"```{language}\n(.*?)```", page[page.index(after) :], re.DOTALL)[1]
+
+
+def entry(after):
+    """A line of a dictionary, as a dictionary."""
+    return ast.literal_eval("{" + block("python", after).strip() + "}")
+
+
+@pytest.fixture
+def name(tmp_path, monkeypatch):
+    """The model of the page, as if its file and its line were there."""
+    path = Path(re.search(r"`audiornn/models/(\w+\.py)`:", PAGE.read_text(encoding="utf-8"))[1])
+    (tmp_path / path).write_text(block("python", "## The file"), encoding="utf-8")
+    line = entry("In `REGISTRY`")
+    name = next(iter(line))
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
+    monkeypatch.setitem(registry.REGISTRY, *line.popitem())
+    importlib.invalidate_caches()
+    yield name
+    sys.modules.pop(f"audiornn.models.{path.stem}", None)
+
+
+def test_the_model_of_the_page_keeps_the_contract_and_is_trained_by_its_name(name, make_shards, tmp_path, sine_codes):
+    ((small_name, sizes),) = entry("in `SMALL`").items()
+    assert small_name == name
+    keras.utils.set_random_seed(0)
+    model = model_contract.shaken(storage.build(name, **sizes))
+    model_contract.check_that_both_forms_are_one_network(model, 2, time=300)
+    model_contract.check_that_a_prompt_of_any_length_leaves_the_state_of_stepping_through_it(model)
+    model_contract.check_that_pieces_are_the_whole(model)
+    model_contract.check_that_no_logit_depends_on_later_codes(model)
+    model_contract.check_that_the_last_logits_alone_are_the_last_of_all(model)
+    model_contract.check_that_gradients_in_parallel_are_those_of_the_steps(model)
+
+    content = yaml.safe_load(block("yaml", "## The run"))
+    params = validate(Params, content, PAGE).train
+    assert params.model.name == name
+    quick = params.model_copy(update={"epochs": 2, "batch": 8})
+    trained, result = trainer.train(make_shards({"a": sine_codes}, 64, 256), tmp_path / "m", quick, progress=False)
+    assert trained.sizes == storage.complete(name, params.model.sizes)
+    assert result.best_validation < 7
+    assert storage.load(tmp_path / "m").name == name

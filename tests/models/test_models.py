@@ -1,0 +1,164 @@
+"""Every model keeps the contract: one network, in parallel for training and by steps for generation."""
+
+import numpy as np
+import pytest
+
+import audiornn
+from audiornn.backend import keras, tf
+from audiornn.errors import AudioRNNError
+from audiornn.models import registry, storage
+from audiornn.models.layers import batch_norm
+from audiornn.models.layers.gru import GRU
+from tests.helpers import model_contract
+
+SMALL = {
+    "samplernn": {"frames": [8, 2], "units": 12, "embedding": 6, "lookback": 5, "dense": 10},
+    "audiornn": {"dense": 24, "units": 20, "layers": 2},
+    "linear": {"frames": [8, 2], "units": 12, "layers": 2, "embedding": 6, "lookback": 5, "dense": 10, "residual": 2},
+    "lpcmix": {"hidden": 24, "units": 20, "frame": 8, "mixture": 3, "history": 5, "predictors": [[8, 40, 4]]},
+}
+
+
+def small_model(name):
+    """A small model whose weights and moving statistics are all away from their start values."""
+    keras.utils.set_random_seed(0)
+    return model_contract.shaken(storage.build(name, **SMALL[name]))
+
+
+@pytest.fixture(scope="module", params=registry.REGISTRY)
+def shaken(request):
+    return small_model(request.param)
+
+
+def test_every_model_of_the_registry_is_tested():
+    assert list(SMALL) == list(registry.REGISTRY)
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_parallel_and_step_form_are_the_same_network(shaken, batch):
+    model_contract.check_that_both_forms_are_one_network(shaken, batch)
+
+
+@pytest.mark.parametrize("name", registry.REGISTRY)
+def test_parallel_and_step_form_of_a_trained_model_are_the_same_network(name, sine_codes):
+    keras.utils.set_random_seed(0)
+    model = model_contract.trained(storage.build(name, **SMALL[name]), sine_codes[: 4 * 200].reshape(4, 200))
+    model_contract.check_that_both_forms_are_one_network(model, 2)
+
+
+def test_a_prompt_in_one_pass_leaves_the_state_of_stepping_through_it(shaken):
+    model_contract.check_that_a_prompt_of_any_length_leaves_the_state_of_stepping_through_it(shaken)
+
+
+def test_a_sequence_in_pieces_has_the_logits_of_the_whole(shaken):
+    model_contract.check_that_pieces_are_the_whole(shaken)
+
+
+def test_no_logit_depends_on_later_codes(shaken):
+    model_contract.check_that_no_logit_depends_on_later_codes(shaken)
+
+
+def test_asking_for_the_last_logits_alone_changes_none_of_them(shaken):
+    model_contract.check_that_the_last_logits_alone_are_the_last_of_all(shaken)
+
+
+@pytest.mark.parametrize("name", registry.REGISTRY)
+def test_codes_that_fill_up_a_batch_change_nothing_in_training(name):
+    model_contract.check_that_codes_that_fill_up_a_batch_change_nothing_in_training(lambda: small_model(name))
+
+
+def test_gradients_in_parallel_are_those_of_the_steps(shaken):
+    model_contract.check_that_gradients_in_parallel_are_those_of_the_steps(shaken)
+
+
+@pytest.mark.parametrize("name", registry.REGISTRY)
+def test_a_saved_model_loads_as_it_was(name, tmp_path):
+    model = small_model(name)
+    model.settings = {"codec": {"sample_rate": 16000, "preemphasis": 0.9}}
+    storage.save(model, tmp_path / "model", {"run.json": {"run_id": "x"}})
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["config.json", "model.weights.h5", "run.json"]
+    loaded = audiornn.load(tmp_path / "model")
+    assert (loaded.name, loaded.sizes, loaded.settings) == (name, model.sizes, model.settings)
+    codes = model_contract.codes_of(2, 30)
+    np.testing.assert_array_equal(loaded(codes).numpy(), model(codes).numpy())
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "config.json: no such file"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json: not readable as JSON"),
+        (lambda folder: (folder / "config.json").write_text("{}"), "no entry 'model'"),
+        (lambda folder: (folder / "config.json").write_text('{"model": {"name": "x"}}'), "one of samplernn"),
+        (lambda folder: (folder / "config.json").write_text('{"model": 5}'), "no entry 'model'"),
+        (
+            lambda folder: (folder / "config.json").write_text('{"model": {"name": "audiornn", "unit": 2}}'),
+            "config.json: model: unknown key unit",
+        ),
+        (lambda folder: (folder / "model.weights.h5").unlink(), "model.weights.h5: no such file"),
+        (lambda folder: (folder / "model.weights.h5").write_bytes(b"no"), "model.weights.h5: does not fit"),
+        (
+            lambda folder: (folder / "config.json").write_text('{"model": {"name": "audiornn", "units": 21}}'),
+            "model.weights.h5: does not fit",
+        ),
+    ],
+)
+def test_a_damaged_model_is_named_in_one_line(tmp_path, break_it, said):
+    storage.save(small_model("audiornn"), tmp_path / "model")
+    break_it(tmp_path / "model")
+    with pytest.raises(AudioRNNError, match=said) as caught:
+        storage.load(tmp_path / "model")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "said"),
+    [
+        ("wavenet", {}, "train.model: name is 'wavenet', but must be one of samplernn"),
+        ("audiornn", {"unit": 3}, "train.model: unknown key unit (value 3); did you mean units?"),
+        ("audiornn", {"xyzzy": 3}, "train.model: unknown key xyzzy (value 3); known keys are dense, units, layers"),
+        ("audiornn", {"units": 0}, "train.model: units is 0, but must be greater than or equal to 1"),
+        ("audiornn", {"units": 2.5}, "train.model: units is 2.5, but must be a valid integer"),
+        ("audiornn", {"units": True}, "train.model: units is True, but must be a valid integer"),
+        ("audiornn", {"units": "8"}, "train.model: units is '8', but must be a valid integer, not text"),
+    ],
+)
+def test_unknown_models_and_wrong_sizes_are_answered_in_one_line(name, sizes, said):
+    with pytest.raises(AudioRNNError) as caught:
+        storage.build(name, **sizes)
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_knows_its_name_and_all_its_sizes():
+    model = storage.build("samplernn", frames=[4, 2], units=8, dense=4)
+    rest = {"embedding": 16, "lookback": 16, "predictor": False}
+    assert (model.name, model.sizes) == ("samplernn", {"frames": (4, 2), "units": 8, "dense": 4, **rest})
+
+
+def test_our_gru_is_keras_gru():
+    gru = GRU(6)
+    gru.build(4)
+    theirs = keras.layers.GRU(6, return_sequences=True)
+    theirs.build([None, None, 4])
+    x = np.random.default_rng(0).standard_normal((3, 11, 4)).astype(np.float32)
+    kernel, recurrent_kernel, bias, recurrent_bias = (
+        0.5 * np.random.default_rng(i).standard_normal(w.shape) for i, w in enumerate(gru.weights)
+    )
+    gru.set_weights([kernel, recurrent_kernel, bias, recurrent_bias])
+    theirs.set_weights([kernel, recurrent_kernel, np.stack([bias, np.r_[np.zeros(12), recurrent_bias]])])
+    states = gru.scan(gru.project(np.transpose(x, [1, 0, 2])), tf.zeros([3, 6]))
+    np.testing.assert_allclose(np.transpose(states, [1, 0, 2]), theirs(x), atol=1e-5)
+
+
+def test_our_batch_normalisation_is_keras_and_weights_are_repetitions():
+    x = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32) * 3 + 1
+    ours, theirs = batch_norm.BatchNormalization(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
+    ours.build(4)
+    np.testing.assert_allclose(ours(x, training=True), theirs(x, training=True), atol=1e-5)
+    np.testing.assert_allclose(ours.moving_mean, theirs.moving_mean, atol=1e-5)
+    np.testing.assert_allclose(ours(x), theirs(x), atol=1e-5)
+    weight = np.random.default_rng(1).integers(0, 4, 50)
+    weighted = ours(x, training=True, weight=weight.astype(np.float32)).numpy()
+    repeated = ours(np.repeat(x, weight, axis=0), training=True).numpy()
+    np.testing.assert_allclose(np.repeat(weighted, weight, axis=0), repeated, atol=1e-5)

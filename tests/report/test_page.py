@@ -1,0 +1,214 @@
+"""A run on one page: whole without a network, safe whatever is in it, and it says how to make the run again."""
+
+import base64
+import io
+import json
+import re
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import soundfile as sf
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from audiornn import figures
+from audiornn.errors import AudioRNNError
+from audiornn.provenance import reproduction
+from audiornn.provenance.reproduction import Reproduction
+from audiornn.report import page as page_module
+from audiornn.report.page import Page, Sound, _results
+
+NASTY = "<script>alert('&\"</script>"
+VOID = {"meta", "img", "link", "br", "input"}
+
+
+class Parsed(HTMLParser):
+    """Tags in order, text, and whether each tag that was opened was closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.text = [], [], ""
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, name):
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+@pytest.fixture
+def page(tmp_path):
+    picture = tmp_path / "picture.png"
+    figure = Figure(figsize=(2, 1))
+    figure.subplots().plot([1, 2])
+    figures.save(figure, picture)
+    sounds = []
+    for i, seconds in enumerate((0.5, 2.0, 0.5, 0.5)):
+        path = tmp_path / f"{i}.wav"
+        sf.write(path, 0.3 * np.sin(np.arange(round(8000 * seconds)) * (i + 1) / 5), 8000)
+        sounds.append(Sound(f"{NASTY} {i}", path, ["a note", NASTY] if i else [], NASTY if i == 1 else ""))
+    return Page(
+        title=NASTY,
+        run_id="0" * 32,
+        results=[("Test loss", NASTY, "lower")],
+        params={"corpus": {"path": NASTY, "synth": None}, "train": {"model": {"name": "linear"}}},
+        reproduction=Reproduction(["git checkout abc", f"dvc exp run -S {NASTY}"], [NASTY]),
+        pictures=dict.fromkeys(("curves", "context", "calibration", "passages", "generated", "codes"), picture),
+        history=[{"epoch": "1", "train_loss": "4.5"}],
+        context=[{"context": "1", "bits_per_sample": "8"}, {"context": "2", "bits_per_sample": "7"}],
+        passages=sounds[:1],
+        real=sounds[3],
+        clips=sounds[1:3],
+        omitted=5,
+        seconds=1.0,
+    )
+
+
+def decoded(uri, kind):
+    prefix = f"data:{kind};base64,"
+    assert uri.startswith(prefix)
+    return io.BytesIO(base64.b64decode(uri.removeprefix(prefix), validate=True))
+
+
+def test_all_that_it_shows_is_in_the_page(page):
+    text = page_module.render(page)
+    html = Parsed(text)
+    assert not re.search(r"https?:|//[a-z]|url\(|@import|<link", re.sub('base64,[^"]*', "", text))
+    assert not html.all("script")
+    pictures, players = html.all("img"), html.all("audio")
+    assert len(pictures) == 6 + 3
+    for attributes in pictures:
+        assert np.ptp(imread(decoded(attributes["src"], "image/png"))) > 0.5
+    assert len(players) == 4
+    lengths = []
+    for attributes in players:
+        assert "controls" in attributes
+        wave, rate = sf.read(decoded(attributes["src"], "audio/wav"))
+        assert (rate, np.ptp(wave) > 0.5) == (8000, True)
+        lengths.append(len(wave) / rate)
+    assert sorted(lengths) == [0.5, 0.5, 0.5, 1.0], "two seconds were cut to one"
+
+
+def test_text_is_escaped_wherever_it_comes_from(page):
+    text = page_module.render(page)
+    html = Parsed(text)
+    assert "<script" not in text
+    assert html.text.count(NASTY) >= 8
+    assert html.all("audio")[0]["aria-label"] == f"{NASTY} 3"
+
+
+def test_it_can_be_used_without_eyes_or_mouse_and_in_the_dark(page):
+    text = page_module.render(page)
+    html = Parsed(text)
+    assert html.all("html") == [{"lang": "en"}]
+    assert all(attributes.get("alt", "").strip() for attributes in html.all("img"))
+    assert all(attributes["aria-label"] for attributes in html.all("audio"))
+    assert all("scope" in attributes for attributes in html.all("th"))
+    assert "prefers-color-scheme: dark" in text
+    places = {attributes["id"] for _, attributes in html.tags if "id" in attributes}
+    assert {attributes["href"].removeprefix("#") for attributes in html.all("a")} == places
+    levels = [int(tag[1]) for tag, _ in html.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_it_says_what_was_found_and_what_is_not_shown(page):
+    text = Parsed(page_module.render(page)).text
+    assert "Nothing abnormal." in text
+    assert "Found:" in text
+    assert "5 more clips" in text
+    assert "train.model.name" in text
+    assert "null" in text
+    none = Parsed(page_module.render(replace(page, clips=[], omitted=0))).text
+    assert "more clips" not in none
+
+
+def test_the_same_page_is_the_same_bytes(page):
+    assert page_module.render(page) == page_module.render(page)
+
+
+@pytest.mark.parametrize(
+    ("distance", "said"), [(4.25, "4.2 dB (0.85 × limit)"), (None, "nothing to hear")], ids=["audible", "silent"]
+)
+def test_how_the_model_sounds_is_among_the_results(distance, said):
+    scores = {"bits_per_sample": 4.0, "targets": 9, "accuracy": 0.1, "top5_accuracy": 0.2, "calibration_error": 0.1}
+    train = {"parameters": 1, "best_epoch": 1, "steps": 1, "epochs": 1, "targets_per_second": 1.0, "diverged": False}
+    made = {"real_time_factor": 1.0, "samples_per_second": 1.0, "real_code_divergence": 0.1, "code_divergence": 0.2}
+    made |= {"distance_db": distance, "distance_limit_db": 5.0, "distance_ratio": distance and distance / 5}
+    made |= {"clips_with_findings": 0.25, "findings": 3}
+    results = _results({"code_entropy_bits": 7.0}, train, {"test": scores, "validation": scores}, made)
+    shown = {name: (value, explanation) for name, value, explanation in results}
+    assert shown["Distance from real audio"] == (
+        said,
+        "on average, of clips like those of other runs; real audio stays within 5.0 dB",
+    )
+    assert shown["Clips with findings"] == ("25%", "of the same clips; findings: 3")
+    verdict, expectation = shown["Sound"]
+    assert verdict == ("acceptable" if distance else "not acceptable yet")
+    assert ("train longer" in expectation) == (distance is None)
+
+
+def test_missing_numbers_are_named(tmp_path):
+    (tmp_path / "params.yaml").write_text("{}")
+    with pytest.raises(AudioRNNError, match="metrics/encode.json: no such file"):
+        page_module.collect(tmp_path, "0" * 32)
+
+
+# --- The commands that make a run again --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    monkeypatch.delenv("DVC_EXP_BASELINE_REV", raising=False)
+
+    def git(*arguments):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        return subprocess.run(
+            ["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    (tmp_path / "params.yaml").write_text("shard: {context: 8}\ntrain: {epochs: 3}\n")
+    (tmp_path / "code.py").write_text("a = 1\n")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "one")
+    return tmp_path, git
+
+
+def test_a_run_of_a_commit_is_made_again_by_two_commands(repository, monkeypatch):
+    root, git = repository
+    first = git("rev-parse", "HEAD")
+    params = {"shard": {"context": 8}, "train": {"epochs": 3}}
+    assert reproduction.reproduction(root, params) == Reproduction([f"git checkout {first}", "dvc repro"], [])
+    params["train"] = {"epochs": None, "steps": 9}
+    (root / "params.yaml").write_text(json.dumps(params))
+    changed = f"git checkout {first}", "dvc exp run -S train.epochs=null -S ++train.steps=9"
+    assert reproduction.reproduction(root, params).commands == list(changed)
+    (root / "code.py").write_text("a = 2\n")
+    assert reproduction.reproduction(root, params).missing == ["Files that differed from the commit: code.py."]
+    git("commit", "-qam", "two")
+    assert reproduction.reproduction(root, params).commands == [f"git checkout {git('rev-parse', 'HEAD')}", "dvc repro"]
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", first)  # in an experiment: commits of DVC's own come and go
+    assert reproduction.reproduction(root, params).commands == list(changed)
+
+
+def test_without_a_commit_it_says_so(tmp_path, monkeypatch):
+    monkeypatch.delenv("DVC_EXP_BASELINE_REV", raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    found = reproduction.reproduction(tmp_path, {})
+    assert found.commands == ["dvc repro"]
+    assert "not recorded" in found.missing[0]

@@ -1,0 +1,208 @@
+"""A training that is interrupted, whenever and however, ends as if it had not been."""
+
+import dataclasses
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audiornn.dataset import shards
+from audiornn.models import registry
+from audiornn.params import ModelParams, Train
+from audiornn.training import checkpoints, trainer
+from audiornn.training.checkpoints import Store
+from audiornn.training.steps import Learner
+
+
+class CrashError(Exception):
+    """In place of a process that is gone."""
+
+
+@pytest.fixture
+def little(monkeypatch):
+    monkeypatch.setitem(registry.REGISTRY, "little", "tests.helpers.tiny_model:Little")
+    return ModelParams(name="little", hop=4)
+
+
+@pytest.fixture
+def at_update(monkeypatch):
+    """Do something before the update of a number, counted from the start of the process."""
+    update, count, planned = Learner.update, [0], {}
+
+    def watched(self, *arguments):
+        count[0] += 1
+        planned.pop(count[0], lambda: None)()
+        return update(self, *arguments)
+
+    monkeypatch.setattr(Learner, "update", watched)
+
+    def plan(number, what):
+        count[0] = 0
+        planned.clear()
+        planned[number] = what
+
+    return plan
+
+
+def crash():
+    raise CrashError
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run(folder, place, params, store=None):
+    """Train; the weights, the log, the result, and what was handed on: points by step, validations."""
+    points, validations = {}, []
+
+    def on_steps(new):
+        for point in new:
+            points[point.step] = (point.loss, point.learning_rate, point.gradient_norm)
+
+    try:
+        model, result = trainer.train(
+            folder,
+            place / "model",
+            params,
+            log=place / "history.csv",
+            on_steps=on_steps,
+            on_epoch=lambda epoch, model: validations.append(epoch.step),
+            store=store,
+            progress=False,
+        )
+    except (CrashError, KeyboardInterrupt):
+        return points, validations
+    result = dataclasses.asdict(result) | {"seconds": 0, "elapsed": 0, "point": None}
+    for epoch in result["history"]:
+        epoch.pop("targets_per_second")
+    return points, validations, model.get_weights(), (place / "history.csv").read_bytes(), result
+
+
+SETTINGS = {
+    "whole windows": {"batch": 4, "epochs": 3},
+    "pieces": {"batch": 3, "piece": 40, "crop": 90, "ema": 0.9, "accumulate": 2, "epochs": 3, "optimizer": "rmsprop"},
+    "steps": {"batch": 4, "epochs": None, "steps": 37, "evaluate_steps": 15, "crop": 60, "patience": 1},
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_an_interrupted_training_ends_as_if_it_had_not_been(
+    make_shards, tmp_path, sine_codes, little, at_update, settings, monkeypatch
+):
+    monkeypatch.setattr(trainer, "POINT", 4)
+    folder = make_shards({"a": sine_codes[:5000]}, 16, 100)  # 50 windows
+    params = Train(**{"model": little, "learning_rate": 0.02, "checkpoint_steps": 3, **SETTINGS[settings]})
+    points, validations, *undisturbed = run(folder, tmp_path / "undisturbed", params)
+    store, found_points, found_validations = Store(tmp_path / "store"), {}, []
+    for number, interruption in [(1, crash), (8, crash), (2, terminate), (5, crash), (13, terminate), (None, None)]:
+        at_update(number, interruption)
+        some_points, some_validations, *ended = run(folder, tmp_path / "disturbed", params, store)
+        assert bool(ended) == (number is None)
+        assert len(store.files) <= checkpoints.KEPT
+        assert all(points[step] == point for step, point in some_points.items())
+        found_points |= some_points
+        found_validations += [step for step in some_validations if step not in found_validations]
+        if number == 8:  # DVC removes a stage's outputs before it runs again
+            shutil.rmtree(tmp_path / "disturbed", ignore_errors=True)
+    for one, other in zip(undisturbed[0], ended[0], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert undisturbed[1:] == ended[1:]
+    assert (found_points, found_validations) == (points, validations)
+    for name in ("config.json", "model.weights.h5"):
+        one, other = ((tmp_path / place / "model" / name).read_bytes() for place in ("undisturbed", "disturbed"))
+        assert one == other
+
+
+def test_a_terminated_training_saves_all_of_its_work_first(make_shards, tmp_path, sine_codes, little, at_update):
+    folder = make_shards({"a": sine_codes[:5000]}, 16, 100)
+    params = Train(model=little, batch=4, epochs=3)  # the next checkpoint would be minutes away
+    store = Store(tmp_path / "store")
+    at_update(5, terminate)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(folder, tmp_path / "m", params, store=store, progress=False)
+    assert store.load()[1]["result"]["steps"] == 5
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    assert before == (signal.SIG_DFL, signal.default_int_handler)
+
+
+def test_a_checkpoint_of_other_settings_is_not_gone_on_with_even_in_the_same_folder(
+    make_shards, tmp_path, sine_codes, little, at_update, capsys
+):
+    folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
+    store = Store(tmp_path / "store")
+    params = {"model": little, "batch": 4, "epochs": 2}
+    at_update(7, terminate)
+    run(folder, tmp_path, Train(**params), store)
+    at_update(2, terminate)
+    run(folder, tmp_path, Train(**params | {"learning_rate": 0.001}), store)
+    assert "of other settings, data or code: the training begins anew" in capsys.readouterr().out
+    assert [file.name for file in store.files] == ["000000002.npz"]
+
+
+def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(tmp_path, capsys):
+    store = Store(tmp_path / "store")
+    for step in range(5):
+        store.save(step, [np.arange(step), np.float32([[1]])], {"step": step, "infinite": float("inf")})
+    assert [file.name for file in store.files] == ["000000004.npz", "000000003.npz", "000000002.npz"]
+    store.files[0].write_bytes(store.files[0].read_bytes()[:300])
+    arrays, about = store.load()
+    assert about == {"step": 3, "infinite": float("inf")}
+    np.testing.assert_array_equal(arrays[0], np.arange(3))
+    assert arrays[1].dtype == np.float32
+    assert "000000004.npz: damaged" in capsys.readouterr().out
+    for file in store.files:
+        file.write_bytes(b"")
+    assert store.load() is None
+
+
+def test_a_checkpoint_holds_no_code(tmp_path):
+    store = Store(tmp_path)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        store.save(1, [np.array([object()])], {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_checkpoints_of_another_training_are_not_used_and_named(make_shards, tmp_path, sine_codes, capsys):
+    manifest = shards.read_manifest(make_shards({"a": sine_codes[:200]}, 16, 100))
+    params = Train().model_dump()
+    key = checkpoints.identity(params, manifest)
+    assert key == checkpoints.identity(params | {"checkpoint_minutes": 7.0}, manifest)
+    others = [
+        checkpoints.identity(params | {"learning_rate": 0.1}, manifest),
+        checkpoints.identity(params, manifest | {"digest": "0"}),
+        checkpoints.identity(params, manifest | {"context": 17}),
+    ]
+    assert len({key, *others}) == 4
+    tmp_path = tmp_path / "checkpoints"
+    with pytest.raises(CrashError), checkpoints.claim(tmp_path, others[0]) as store:
+        store.save(1, [], {})
+        crash()
+    with checkpoints.claim(tmp_path, key) as store:
+        assert store.load() is None
+        assert capsys.readouterr().out == f"{tmp_path}: of other settings, data or code, not used: {others[0]}\n"
+        with checkpoints.claim(tmp_path, key) as second:  # at the same time
+            assert second is None
+            assert "in use by another training" in capsys.readouterr().out
+        assert store.folder.is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == [others[0]]  # what ended well is gone
+    with checkpoints.claim(tmp_path, others[0]) as store:
+        assert store.load() == ([], {})
+
+
+def test_only_code_that_can_change_a_training_is_part_of_its_identity(monkeypatch, tmp_path):
+    manifest = {"digest": "0", "context": 1, "span": 1}
+    package = tmp_path / "audiornn"
+    shutil.copytree(Path(checkpoints.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(checkpoints, "__file__", str(package / "training/checkpoints.py"))
+    before = checkpoints.identity({}, manifest)
+    for name in ("generation/fused/engine.py", "serving.py", "cli.py", "generation/new.py", "tracking/runs.py"):
+        (package / name).write_text("...")
+        assert checkpoints.identity({}, manifest) == before
+    for name in ("models/new.py", "training/trainer.py", "kernels/gru.py", "dataset/shards.py"):
+        (package / name).write_text("...")
+        assert checkpoints.identity({}, manifest) != before
+        before = checkpoints.identity({}, manifest)
