@@ -186,14 +186,14 @@ def test_memory_does_not_grow_with_the_length_of_a_recording(tmp_path):
                 file.write(second)
         # VmHWM and not ru_maxrss: the latter begins with the memory of the process that started this one.
         script = (
-            "import re; from pathlib import Path; from audiornn import audio\n"
-            "audio.resample_file('long.wav', 'short.wav', 8000)\n"
+            "import re; from pathlib import Path; from audiornn.audio import resampling\n"
+            "resampling.resample_file('long.wav', 'short.wav', 8000)\n"
             "print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])"
         )
         run = subprocess.run(
             [sys.executable, "-c", script],
             cwd=tmp_path,
-            env={"PYTHONPATH": str(Path(waves.__file__).parents[1])},
+            env={"PYTHONPATH": str(Path(waves.__file__).parents[2])},
             capture_output=True,
             text=True,
             check=True,
