@@ -8,10 +8,10 @@ READY = .venv/.ready
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test check setup ui lock clean
+.PHONY: help demo test test-fast check setup ui lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: setup ## set up, run the pipeline on the embedded default, say where to listen
 	dvc repro
@@ -20,7 +20,10 @@ demo: setup ## set up, run the pipeline on the embedded default, say where to li
 test: setup ## set up and run all tests, on all cores
 	$(BIN)/python -m pytest -n logical --maxprocesses 4
 
-check: setup ## lint and check types
+test-fast: setup ## run the tests that are worth it after every change, in a minute or two
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 -m 'not slow'
+
+check: setup ## lint, check format, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -52,6 +55,7 @@ lock: ## renew Pipfile.lock from pyproject.toml and Pipfile
 	  [e.pop("index", None) for s in ("default", "develop") for e in c[s].values()]; \
 	  p.write_text(json.dumps(c, indent=4, sort_keys=True) + "\n")'
 
-clean: ## remove the environment and all that the pipeline made (not the MLflow store, not the DVC cache)
-	rm -rf .venv .pipenv data models generated passages figures report.html .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build
+clean: ## remove the environment and the pipeline's outputs, but not metrics/, the MLflow store and the DVC cache
+	rm -rf .venv .pipenv *.egg-info build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf data models generated passages figures report.html checkpoints dvc_plots .*.partial*
 	find . -name __pycache__ -not -path './.dvc/*' -prune -exec rm -rf {} +

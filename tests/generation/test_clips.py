@@ -1,0 +1,100 @@
+"""Clips are as many, as long and as loud as they say, and safe to play."""
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+import audiornn
+from audiornn import codec
+from audiornn.corpus.synthetic import speech
+from audiornn.dataset import shards
+from audiornn.dataset.recordings import Part
+from audiornn.dataset.split import Range
+from audiornn.files import write_json
+from audiornn.generation import clips
+from audiornn.params import Generate
+from tests.conftest import SETTINGS
+
+
+@pytest.fixture
+def test_part(tmp_path):
+    """A tiny encoded corpus whose third recording is the test part."""
+    encoded = tmp_path / "encode"
+    encoded.mkdir()
+    recordings, codes = [], {}
+    for i, path in enumerate(speech.speech(tmp_path / "wav", 0.3)[:3]):
+        wave, rate = sf.read(path)
+        codes[f"r{i}"] = codec.encode(np.interp(np.arange(0, len(wave), rate / 8000), np.arange(len(wave)), wave))
+        np.save(encoded / f"r{i}.npy", codes[f"r{i}"])
+        recordings.append({"name": f"r{i}", "file": f"r{i}.npy"})
+    write_json(encoded / "manifest.json", {"recordings": recordings})
+    folder = tmp_path / "shard"
+    folder.mkdir()
+    ranges = {part: [Range(f"r{i}", 0, len(codes[f"r{i}"]))] for i, part in enumerate(("train", "validation", "test"))}
+    shards.write(folder, codes, ranges, context=64, span=512, shift=512)
+    return Part(encoded, folder, SETTINGS["codec"]), codes["r2"]
+
+
+def test_clips_are_as_many_as_long_and_as_loud_as_they_say(model, test_part, tmp_path):
+    source, _ = test_part
+    params = Generate(seconds=0.25, count=2, temperature=[0.5, 1.0])
+    made, speed = clips.make(model, params, source.prompts(4, 800, seed=0))
+    assert [clip.temperature for clip in made] == [0.5, 0.5, 1.0, 1.0]
+    assert len({clip.name for clip in made}) == 4
+    assert speed > 0
+    for clip in made:
+        path = clip.write(tmp_path)
+        wave, rate = sf.read(path)
+        assert sf.info(path).subtype == "PCM_16"
+        assert (len(wave), rate) == (2000, 8000)
+        np.testing.assert_allclose(wave, clip.wave, atol=1 / 32768)
+        levels = clip.levels()
+        assert 10 ** (levels["peak_dbfs"] / 20) == pytest.approx(np.abs(wave).max(), abs=1e-4)
+        assert 10 ** (levels["rms_dbfs"] / 20) == pytest.approx(np.sqrt(np.mean(wave**2)), abs=1e-4)
+        assert np.abs(wave).max() <= 0.981
+        assert levels["clipped_share"] == 0
+
+
+def test_a_clip_describes_the_change_of_its_level():
+    codes, wave = np.zeros(800, np.uint8), np.full(800, 0.1)
+
+    def said(gain, level):
+        return clips.Clip("a", 1.0, 8000, codes, wave, gain, level).describe()
+
+    assert said(1.0, "safe").endswith("peak -20.0 dBFS")
+    assert said(0.5, "safe").endswith("scaled by 0.50")
+    assert said(2.0, "normalise").endswith("scaled by 2.00")
+    assert said(0.5, "limit").endswith("peaks lowered by up to 6.0 dB")
+
+
+def test_codes_that_decode_far_above_full_scale_are_made_safe_to_play():
+    loud = np.full(8000, 255, np.uint8)  # de-emphasis would take this to 20 times full scale
+    wave, gain = clips.decode(loud, np.zeros(0, np.uint8), SETTINGS["codec"])
+    assert np.abs(wave).max() == pytest.approx(0.98)
+    assert gain < 0.2
+    assert abs(np.mean(wave[4000:])) < 0.01  # and its offset fades
+
+
+def test_a_clip_continues_its_prompt_without_a_step(test_part):
+    _, codes = test_part
+    whole = codec.decode(codes[:6000], 0.95)
+    wave, gain = clips.decode(codes[3000:6000], codes[:3000], SETTINGS["codec"])
+    assert gain == 1
+    # The high-pass shifts phases but adds no step: the difference to the recording is slow and small.
+    assert np.abs(np.diff(wave - whole[3000:])).max() < 0.02
+
+
+def test_generate_returns_waves_in_one_call(model, tmp_path):
+    sf.write(tmp_path / "p.flac", 0.3 * np.sin(np.arange(44_100) / 20), 44_100)
+    wave = audiornn.generate(
+        model, seconds=0.2, count=2, temperature=["0.7:1.1", 0.5], prompt=tmp_path / "p.flac", top_k=50, level="limit"
+    )
+    assert wave.dtype == np.float32
+    assert wave.shape == (4, 1600)
+    assert 0 < np.abs(wave).max() <= 0.98 + 1e-6
+    again = audiornn.generate(
+        model, seconds=0.2, temperature="0.7:1.1", prompt=tmp_path / "p.flac", top_k=50, level="limit"
+    )
+    np.testing.assert_array_equal(again[0], wave[0])
+    with pytest.raises(audiornn.AudioRNNError, match="generate: temperature is 11, but must be from 0"):
+        audiornn.generate(model, temperature=11)

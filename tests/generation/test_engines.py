@@ -1,0 +1,37 @@
+"""Engines compute the model that they are given. What concerns the fused engines of all models is in test_fused.py."""
+
+import numpy as np
+import pytest
+
+from audiornn.errors import AudioRNNError
+from audiornn.generation import engines, sampling
+from audiornn.generation.fused import audiornn
+
+
+@pytest.mark.parametrize("streams", [1, 7])
+@pytest.mark.parametrize("before", [1, 300])
+def test_the_tensorflow_engine_has_the_logits_of_the_model(model, streams, before):
+    codes = np.random.default_rng(0).integers(0, 256, (streams, before + 3000)).astype(np.uint8)
+    expected = model(codes).numpy()[:, before:]
+    runner = engines.engine(model, "tensorflow")
+    runner.start(*sampling.consume(model, codes[:, :before]))
+    logits = runner.follow(codes[:, before:])
+    assert np.ptp(expected) > 5
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+
+def test_the_number_of_threads_does_not_change_the_codes(model):
+    codes = np.random.default_rng(0).integers(0, 256, (5, 20)).astype(np.uint8)
+    uniform = np.random.default_rng(1).random((5, 400), np.float32)
+    results = []
+    for threads in (1, 2, 5, 8):
+        runner = audiornn.FusedAudioRNN(model, threads=threads)
+        runner.start(*sampling.consume(model, codes))
+        results.append(runner.advance(uniform, np.ones_like(uniform)))
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0])
+
+
+def test_unknown_engines_are_refused(model):
+    with pytest.raises(AudioRNNError, match="engine is 'cuda', but must be one of auto, fused"):
+        engines.engine(model, "cuda")
