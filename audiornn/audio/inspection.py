@@ -56,30 +56,27 @@ def inspect(
     counts = np.zeros(codec.CODES, np.int64)
     names = {step: f"{number}-{step}.wav" for number, step in enumerate(STEPS, 1)}
     _check_replaceable(Path(output), set(names.values()))
-    with atomic_folder(output) as folder:
-        with ExitStack() as stack:
-            expected = dict.fromkeys(STEPS[1:], frames * sample_rate // rate)
-            writers = {
-                step: stack.enter_context(waves.WaveWriter(folder / names[step], sample_rate, frames=n))
-                for step, n in expected.items()
-            }
-            as_read = stack.enter_context(
-                waves.WaveWriter(folder / names["read"], rate, frames=frames, channels=channels)
-            )
+    with atomic_folder(output) as folder, ExitStack() as stack:
+        expected = dict.fromkeys(STEPS[1:], frames * sample_rate // rate)
+        writers = {
+            step: stack.enter_context(waves.WaveWriter(folder / names[step], sample_rate, frames=n))
+            for step, n in expected.items()
+        }
+        as_read = stack.enter_context(waves.WaveWriter(folder / names["read"], rate, frames=frames, channels=channels))
 
-            def process(wave: Any) -> None:
-                emphasised = encoder.emphasise(wave)
-                codes = codec.compress(emphasised)
-                decoded = decoder(codes)
-                for step, result in zip(STEPS[1:], (wave, emphasised, decoded), strict=True):
-                    writers[step](result)
-                loss.add(wave, decoded)
-                counts[:] += np.bincount(codes, minlength=codec.CODES)
+        def process(wave: Any) -> None:
+            emphasised = encoder.emphasise(wave)
+            codes = codec.compress(emphasised)
+            decoded = decoder(codes)
+            for step, result in zip(STEPS[1:], (wave, emphasised, decoded), strict=True):
+                writers[step](result)
+            loss.add(wave, decoded)
+            counts[:] += np.bincount(codes, minlength=codec.CODES)
 
-            for block in waves.read_blocks(path, decoder=reading.decoder):
-                as_read(block)
-                process(resampler(reading.mono(block)))
-            process(resampler(np.zeros(0, np.float32), last=True))
+        for block in waves.read_blocks(path, decoder=reading.decoder):
+            as_read(block)
+            process(resampler(reading.mono(block)))
+        process(resampler(np.zeros(0, np.float32), last=True))
     snr, snr_high = loss.snr_db()
     return {
         "file": str(path),

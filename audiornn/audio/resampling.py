@@ -100,7 +100,7 @@ class Resampled:
 def resample_file(
     source: str | Path, target: str | Path, sample_rate: int, highpass_hz: float = 20.0, reading: Reading | None = None
 ) -> Resampled:
-    """Write `source` as 24-bit mono wav at `sample_rate` Hz to `target`, scaled as a whole where it would be clipped."""
+    """Write `source` as 24-bit mono wav at `sample_rate` Hz to `target`, scaled as a whole where it would clip."""
     reading = reading or Reading()
     with open_audio(source, reading.decoder) as file:
         frames = int(file.frames * sample_rate / file.samplerate)
