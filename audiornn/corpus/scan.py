@@ -1,13 +1,14 @@
 """Find recordings, say what is readable and what is not, and divide recordings into parts."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from audiornn.audio.examination import examine
 from audiornn.audio.waves import Reading
+from audiornn.corpus.listing import files_below
 from audiornn.errors import AudioRNNError
 from audiornn.files import sha256, slug
 
@@ -68,7 +69,7 @@ def scan(folder: str | Path) -> tuple[list[Recording], list[LeftOut]]:
     left_out: list[LeftOut] = []
     seen: dict[str, str] = {}
     unreadable: list[OSError] = []
-    for path in sorted(_files(root, unreadable), key=os.fsencode):
+    for path in sorted(files_below(root, unreadable), key=os.fsencode):
         relative = Path(path).relative_to(root).as_posix()
         try:
             recording = _examine(root, relative)
@@ -83,18 +84,6 @@ def scan(folder: str | Path) -> tuple[list[Recording], list[LeftOut]]:
         relative = Path(refused.filename).relative_to(root).as_posix()
         left_out.append(LeftOut(relative, f"folder cannot be read: {refused.strerror}"))
     return recordings, left_out
-
-
-def _files(root: Path, unreadable: list[OSError]) -> Iterator[str]:
-    visited = set()
-    for folder, folders, files in os.walk(root, onerror=unreadable.append, followlinks=True):
-        if (real := os.path.realpath(folder)) in visited:  # links may form a circle
-            folders.clear()
-            continue
-        visited.add(real)
-        # Sorted, because the first of several ways to a folder is the one that its files are named by.
-        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=os.fsencode)
-        yield from (os.path.join(folder, name) for name in files if not name.startswith("."))
 
 
 def _examine(root: Path, relative: str) -> Recording:
