@@ -179,6 +179,10 @@ def run_inspect(arguments: argparse.Namespace) -> None:
                 f"{result['sample_rate'] // 4} Hz; clipped {result['clipped_share']:.2%}; "
                 f"entropy of a code {result['code_entropy_bits']:.2f} bits"
             )
+            if result["gain"] != 1:
+                print(f"  scaled as a whole by {result['gain']:.3g}, as resampling would exceed full scale")
+            for note in result["notes"]:
+                print(f"  {note}")
             for step, wav in result["steps"].items():
                 print(f"  {step:<10} {wav}")
     if arguments.json:

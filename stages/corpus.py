@@ -3,32 +3,20 @@
 from pathlib import Path
 
 from audiornn.corpus import scan
+from audiornn.corpus.listing import check_unchanged, own_recordings
 from audiornn.corpus.synthetic.music import music
 from audiornn.corpus.synthetic.speech import speech
 from audiornn.errors import AudioRNNError
-from audiornn.files import atomic_folder, write_json
-from audiornn.params import Corpus, Params
+from audiornn.files import atomic_folder, read_json, write_json
+from audiornn.params import Params
 from stages.common import WORKSPACE, run
 
 OUTPUT = Path("data/corpus")
 SYNTHESES = {"speech": speech, "music": music}  # corpus.synth
-DROP_FOLDER = "recordings"  # ships empty; empty means: unset
-
-
-def own_recordings(p: Corpus) -> Path | None:
-    """The user's folder, from here or the workspace; None if it is unset."""
-    if p.path is None:
-        return None
-    for folder in (Path(p.path), WORKSPACE / p.path):
-        if folder.is_dir() and any(not f.name.startswith(".") for f in folder.iterdir()):
-            return folder
-    if p.path.rstrip("/") == DROP_FOLDER:
-        return None
-    raise AudioRNNError(f"corpus.path is {p.path!r}, but must be a folder with recordings: it is missing or empty")
 
 
 def main(p: Params) -> None:
-    own = own_recordings(p.corpus)
+    own = own_recordings(p.corpus.path, WORKSPACE)
     with atomic_folder(OUTPUT) as folder:
         if own:
             root = source = str(p.corpus.path)
@@ -38,6 +26,8 @@ def main(p: Params) -> None:
         recordings, left_out = scan.scan(own or folder / "audio")
         report = scan.report(recordings, left_out, source)
         print(report)
+        if own:
+            check_unchanged(read_json("data/recordings.json")["files"], {r.path: r.sha256 for r in recordings})
         if not recordings:
             raise AudioRNNError(f"corpus.path is {source!r}, but holds no recording that can be used; see above")
         write_json(folder / "manifest.json", scan.manifest(recordings, left_out, root))

@@ -9,6 +9,7 @@ import numpy as np
 
 from audiornn import codec
 from audiornn.audio import resampling, waves
+from audiornn.audio.examination import examine
 from audiornn.errors import AudioRNNError
 from audiornn.files import atomic_folder, slug
 
@@ -39,47 +40,43 @@ def inspect(
     -------
     `file`; `rate`, `channels` and `seconds` as read; `sample_rate`; `snr_db` and, above a quarter of the sample rate,
     `snr_high_db` of the decoded wave against the resampled one (None where undefined); `clipped_share`;
-    `code_entropy_bits`; and `steps`, the path of each step's wav.
+    `code_entropy_bits`; `gain`, below 1 where resampling would overshoot full scale; `notes`, such as that the file is
+    damaged; and `steps`, the path of each step's wav.
 
     Raises
     ------
     AudioRNNError
         If the recording cannot be read or is empty, or `output` is something else than an earlier inspection.
     """
-    with waves.open_audio(path) as file:
-        rate, channels, frames = file.samplerate, file.channels, file.frames
-    resampler = resampling.Resampler(rate, sample_rate, highpass_hz, resampling.offset(path))
+    found = examine(path)
+    rate, channels, frames = found.rate, found.channels, found.frames
+    reading = resampling.with_headroom(path, sample_rate, highpass_hz, found.reading)
+    resampler = resampling.Resampler(rate, sample_rate, highpass_hz, resampling.offset(path, reading))
     encoder, decoder, loss = codec.Encoder(preemphasis), codec.Decoder(preemphasis), codec.RoundTrip(sample_rate)
     counts = np.zeros(codec.CODES, np.int64)
     names = {step: f"{number}-{step}.wav" for number, step in enumerate(STEPS, 1)}
     _check_replaceable(Path(output), set(names.values()))
-    with atomic_folder(output) as folder:
-        with ExitStack() as stack:
-            expected = dict.fromkeys(STEPS[1:], frames * sample_rate // rate)
-            writers = {
-                step: stack.enter_context(waves.WaveWriter(folder / names[step], sample_rate, frames=n))
-                for step, n in expected.items()
-            }
-            as_read = stack.enter_context(
-                waves.WaveWriter(folder / names["read"], rate, frames=frames, channels=channels)
-            )
+    with atomic_folder(output) as folder, ExitStack() as stack:
+        expected = dict.fromkeys(STEPS[1:], frames * sample_rate // rate)
+        writers = {
+            step: stack.enter_context(waves.WaveWriter(folder / names[step], sample_rate, frames=n))
+            for step, n in expected.items()
+        }
+        as_read = stack.enter_context(waves.WaveWriter(folder / names["read"], rate, frames=frames, channels=channels))
 
-            def process(wave: Any) -> None:
-                wave = np.clip(wave, -1, 1)  # as the resample stage stores it
-                emphasised = encoder.emphasise(wave)
-                codes = codec.compress(emphasised)
-                decoded = decoder(codes)
-                for step, result in zip(STEPS[1:], (wave, emphasised, decoded), strict=True):
-                    writers[step](result)
-                loss.add(wave, decoded)
-                counts[:] += np.bincount(codes, minlength=codec.CODES)
+        def process(wave: Any) -> None:
+            emphasised = encoder.emphasise(wave)
+            codes = codec.compress(emphasised)
+            decoded = decoder(codes)
+            for step, result in zip(STEPS[1:], (wave, emphasised, decoded), strict=True):
+                writers[step](result)
+            loss.add(wave, decoded)
+            counts[:] += np.bincount(codes, minlength=codec.CODES)
 
-            for block in waves.read_blocks(path):
-                as_read(block)
-                process(resampler(block))
-            process(resampler(np.zeros(0, np.float32), last=True))
-        if not encoder.samples:
-            raise AudioRNNError(f"{path}: empty")
+        for block in waves.read_blocks(path, decoder=reading.decoder):
+            as_read(block)
+            process(resampler(reading.mono(block)))
+        process(resampler(np.zeros(0, np.float32), last=True))
     snr, snr_high = loss.snr_db()
     return {
         "file": str(path),
@@ -91,6 +88,8 @@ def inspect(
         "snr_high_db": snr_high,
         "clipped_share": encoder.clipped / encoder.samples,
         "code_entropy_bits": codec.entropy_bits(counts),
+        "gain": reading.gain,
+        "notes": found.notes,
         "steps": {step: str(Path(output) / name) for step, name in names.items()},
     }
 

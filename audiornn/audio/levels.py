@@ -5,9 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.audio.resampling import OFFSET_FRAMES, Resampler
-
-CEILING = 0.98  # the highest peak of generated audio, as a share of full scale
+from audiornn.audio.resampling import CEILING, OFFSET_FRAMES, Resampler
 
 
 class Limiter:

@@ -1,6 +1,7 @@
 """To mono at one rate: DC offset, high-pass filter, resampling."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import soxr
 from numpy.typing import NDArray
 from scipy import signal
 
-from audiornn.audio.waves import WaveWriter, open_audio, read_blocks
+from audiornn.audio.decoders import open_audio
+from audiornn.audio.waves import Reading, WaveWriter, read_mono
 
 HIGHPASS_ORDER = 2
+CEILING = 0.98  # the highest peak of a recording that is scaled as a whole, and of generated audio
 OFFSET_FRAMES = 1 << 14  # at the start of a recording, that its constant offset is estimated from
 
 
@@ -52,30 +55,59 @@ class Resampler:
         return wave
 
 
-def offset(path: str | Path) -> float:
-    """The constant offset that a recording begins with: the mean of its first 16,384 frames over all channels.
+def offset(path: str | Path, reading: Reading | None = None) -> float:
+    """The constant offset that a recording begins with: the mean of its first 16,384 frames.
 
     The first sample alone would do for an offset, but add a thump to a recording that is cut out of a wave.
     """
-    start = next(read_blocks(path, OFFSET_FRAMES), None)
+    start = next(read_mono(path, OFFSET_FRAMES, reading), None)
     return 0.0 if start is None else float(start.mean(dtype=np.float64))
 
 
-def resample_blocks(path: str | Path, sample_rate: int, highpass_hz: float = 20.0) -> Iterator[NDArray[np.float64]]:
+def resample_blocks(
+    path: str | Path, sample_rate: int, highpass_hz: float = 20.0, reading: Reading | None = None
+) -> Iterator[NDArray[np.float64]]:
     """Blocks float [n] of a recording as mono at `sample_rate`, in memory that does not grow with its length."""
-    with open_audio(path) as file:
+    with open_audio(path, reading.decoder if reading else None) as file:
         rate = file.samplerate
-    resampler = Resampler(rate, sample_rate, highpass_hz, offset(path))
-    for block in read_blocks(path):
+    resampler = Resampler(rate, sample_rate, highpass_hz, offset(path, reading))
+    for block in read_mono(path, reading=reading):
         yield resampler(block)
     yield resampler(np.zeros(0, np.float32), last=True)
 
 
-def resample_file(source: str | Path, target: str | Path, sample_rate: int, highpass_hz: float = 20.0) -> WaveWriter:
-    """Write `source` as 24-bit mono wav at `sample_rate` Hz to `target`; return the closed writer with its counts."""
-    with open_audio(source) as file:
+def with_headroom(
+    path: str | Path, sample_rate: int, highpass_hz: float = 20.0, reading: Reading | None = None
+) -> Reading:
+    """The reading, with a gain at which no peak of the resampled wave lies beyond full scale.
+
+    Resampling and the high-pass filter overshoot: a square wave can leave them with twice its peak.
+    """
+    reading = reading or Reading()
+    peak = max(float(np.abs(b).max(initial=0)) for b in resample_blocks(path, sample_rate, highpass_hz, reading))
+    return replace(reading, gain=reading.gain * CEILING / peak) if peak > 1 else reading
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A resampled recording: its length in samples, its peak, and the gain with which the original was read."""
+
+    samples: int
+    peak: float
+    gain: float
+
+
+def resample_file(
+    source: str | Path, target: str | Path, sample_rate: int, highpass_hz: float = 20.0, reading: Reading | None = None
+) -> Resampled:
+    """Write `source` as 24-bit mono wav at `sample_rate` Hz to `target`, scaled as a whole where it would clip."""
+    reading = reading or Reading()
+    with open_audio(source, reading.decoder) as file:
         frames = int(file.frames * sample_rate / file.samplerate)
-    with WaveWriter(target, sample_rate, frames=frames) as writer:
-        for block in resample_blocks(source, sample_rate, highpass_hz):
-            writer(block)
-    return writer
+    while True:
+        with WaveWriter(target, sample_rate, frames=frames) as writer:
+            for block in resample_blocks(source, sample_rate, highpass_hz, reading):
+                writer(block)
+        if not writer.clipped:
+            return Resampled(writer.samples, writer.peak, reading.gain)
+        reading = replace(reading, gain=reading.gain * CEILING / writer.peak)

@@ -1,7 +1,7 @@
-"""Recordings of any kind to mono PCM at one rate, in bounded memory."""
+"""Waves, block by block: recordings of any kind, and wav files."""
 
-import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,35 +9,39 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
+from audiornn.audio.decoders import native, open_audio
 from audiornn.errors import AudioRNNError
 
 BLOCK_SAMPLES = 1 << 18  # frames x channels a block: 1 MB as float32, whatever the number of channels
 
 
-def open_audio(path: str | Path) -> sf.SoundFile:
-    """Open a recording for reading with libsndfile.
+@dataclass(frozen=True)
+class Reading:
+    """How a recording is read.
 
-    Raises
-    ------
-    AudioRNNError
-        If it does not exist or libsndfile cannot read it.
+    Attributes
+    ----------
+    decoder
+        `libsndfile` or `FFmpeg`; None: the one that reads all of it.
+    channel
+        The only one that is used, counted from 0; None: the mean of all.
+    gain
+        Factor for all samples.
     """
-    try:
-        if not Path(path).is_file():
-            raise AudioRNNError(f"{path}: {'not a file' if Path(path).exists() else 'no such file'}")
-        return sf.SoundFile(_native(path))
-    except (sf.SoundFileError, TypeError, ValueError, OSError) as error:
-        # soundfile asks for the rate of headerless files (.raw, .gsm, .vox) with a TypeError.
-        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
-        raise AudioRNNError(f"{path}: not readable as audio: {reason}") from None
+
+    decoder: str | None = None
+    channel: int | None = None
+    gain: float = 1.0
+
+    def mono(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Float32 [n] of a block [n, channels]."""
+        mono = block.mean(axis=1, dtype=np.float32) if self.channel is None else block[:, self.channel]
+        return mono if self.gain == 1 else mono * np.float32(self.gain)
 
 
-def _native(path: str | Path) -> str | bytes:
-    """The name as the system has it: soundfile encodes a str strictly, but POSIX file names may be any bytes."""
-    return os.fsencode(path) if os.name == "posix" else str(path)
-
-
-def read_blocks(path: str | Path, frames: int | None = None) -> Iterator[NDArray[np.float32]]:
+def read_blocks(
+    path: str | Path, frames: int | None = None, decoder: str | None = None
+) -> Iterator[NDArray[np.float32]]:
     """Blocks float32 [n, channels] of a recording, full scale at ±1; n is `frames`, by default what 1 MB holds.
 
     Raises
@@ -45,15 +49,21 @@ def read_blocks(path: str | Path, frames: int | None = None) -> Iterator[NDArray
     AudioRNNError
         If it cannot be opened, decoding fails on the way, or samples are not finite.
     """
-    with open_audio(path) as file:
-        frames = frames or max(1, BLOCK_SAMPLES // file.channels)
+    with open_audio(path, decoder) as file:
         try:
-            while len(block := file.read(frames, dtype="float32", always_2d=True)):
+            for block in file.blocks(frames or max(1, BLOCK_SAMPLES // file.channels)):
                 if not np.isfinite(block).all():
                     raise AudioRNNError(f"{path}: holds samples that are not finite")
                 yield block
         except (sf.SoundFileError, RuntimeError) as error:
             raise AudioRNNError(f"{path}: cannot be decoded to its end: {error}") from None
+
+
+def read_mono(path: str | Path, frames: int | None = None, reading: Reading | None = None) -> Iterator[NDArray[Any]]:
+    """Blocks float32 [n] of a recording as one channel; see `read_blocks` and `Reading`."""
+    reading = reading or Reading()
+    for block in read_blocks(path, frames, reading.decoder):
+        yield reading.mono(block)
 
 
 class WaveWriter:
@@ -71,7 +81,7 @@ class WaveWriter:
         self, path: str | Path, sample_rate: int, subtype: str = "PCM_24", frames: int = 0, channels: int = 1
     ) -> None:
         container = "RF64" if frames * channels * 4 > (1 << 32) - (1 << 20) else "WAV"
-        self._file = sf.SoundFile(_native(path), "w", sample_rate, channels, subtype, format=container)
+        self._file = sf.SoundFile(native(path), "w", sample_rate, channels, subtype, format=container)
         self.samples = 0
         self.clipped = 0
         self.peak = 0.0

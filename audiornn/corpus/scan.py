@@ -1,14 +1,14 @@
 """Find recordings, say what is readable and what is not, and divide recordings into parts."""
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from audiornn.audio import waves
+from audiornn.audio.examination import examine
+from audiornn.audio.waves import Reading
+from audiornn.corpus.listing import files_below
 from audiornn.errors import AudioRNNError
 from audiornn.files import sha256, slug
 
@@ -17,7 +17,8 @@ from audiornn.files import sha256, slug
 class Recording:
     """A readable recording.
 
-    `path` is relative to the corpus folder, with forward slashes; `frames` are samples a channel.
+    `path` is relative to the corpus folder, with forward slashes; `frames` are samples a channel; `reading` says how it
+    is read; `notes` what its owner should know, such as that it is damaged.
     """
 
     path: str
@@ -26,6 +27,13 @@ class Recording:
     frames: int
     seconds: float
     sha256: str
+    reading: Reading = field(default_factory=Reading)
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> "Recording":
+        """A recording from its JSON form."""
+        return cls(**{**entry, "reading": Reading(**entry["reading"]), "notes": tuple(entry["notes"])})
 
     @property
     def name(self) -> str:
@@ -44,9 +52,10 @@ class LeftOut:
 def scan(folder: str | Path) -> tuple[list[Recording], list[LeftOut]]:
     """Find all readable recordings below a folder, sorted by path.
 
-    Every file is decoded to its end: a header can promise what the data does not hold. Files that libsndfile cannot
-    read, that are empty, silent (all samples equal), not finite or the same as an earlier file are left out, and so
-    are folders that may not be read. Hidden files and folders are passed over without a word.
+    Every file is decoded to its end: a header can promise what the data does not hold. Files that no decoder can read,
+    that are empty, silent (a peak below -80 dBFS), not finite or the same as an earlier file are left out, and so are
+    folders that may not be read. What can be decoded of a damaged file is used, and noted. Hidden files and folders are
+    passed over without a word.
 
     Raises
     ------
@@ -60,7 +69,7 @@ def scan(folder: str | Path) -> tuple[list[Recording], list[LeftOut]]:
     left_out: list[LeftOut] = []
     seen: dict[str, str] = {}
     unreadable: list[OSError] = []
-    for path in sorted(_files(root, unreadable), key=os.fsencode):
+    for path in sorted(files_below(root, unreadable), key=os.fsencode):
         relative = Path(path).relative_to(root).as_posix()
         try:
             recording = _examine(root, relative)
@@ -77,31 +86,13 @@ def scan(folder: str | Path) -> tuple[list[Recording], list[LeftOut]]:
     return recordings, left_out
 
 
-def _files(root: Path, unreadable: list[OSError]) -> Iterator[str]:
-    visited = set()
-    for folder, folders, files in os.walk(root, onerror=unreadable.append, followlinks=True):
-        if (real := os.path.realpath(folder)) in visited:  # links may form a circle
-            folders.clear()
-            continue
-        visited.add(real)
-        # Sorted, because the first of several ways to a folder is the one that its files are named by.
-        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=os.fsencode)
-        yield from (os.path.join(folder, name) for name in files if not name.startswith("."))
-
-
 def _examine(root: Path, relative: str) -> Recording:
     path = root / relative
-    with waves.open_audio(path) as file:
-        rate, channels = file.samplerate, file.channels
-    frames, low, high = 0, np.inf, -np.inf
-    for block in waves.read_blocks(path):
-        frames += len(block)
-        low, high = min(low, float(block.min())), max(high, float(block.max()))
-    if not frames:
-        raise AudioRNNError(f"{path}: empty")
-    if low == high:
-        raise AudioRNNError(f"{path}: silent: all samples are {low:g}")
-    return Recording(relative, rate, channels, frames, frames / rate, sha256(path))
+    found = examine(path)
+    seconds = found.frames / found.rate
+    return Recording(
+        relative, found.rate, found.channels, found.frames, seconds, sha256(path), found.reading, found.notes
+    )
 
 
 def report(recordings: Sequence[Recording], left_out: Sequence[LeftOut], source: str) -> str:
@@ -118,6 +109,9 @@ def report(recordings: Sequence[Recording], left_out: Sequence[LeftOut], source:
         kinds.setdefault((r.rate, r.channels), []).append(r.seconds)
     lines += ["| sample rate (Hz) | channels | recordings | minutes |", "|---|---|---|---|"]
     lines += [f"| {rate} | {ch} | {len(s)} | {sum(s) / 60:.2f} |" for (rate, ch), s in sorted(kinds.items())]
+    if noted := [(_printable(r.path), _printable("; ".join(r.notes))) for r in recordings if r.notes]:
+        lines += ["", "| used, but | what to know |", "|---|---|"]
+        lines += [f"| {path} | {notes} |" for path, notes in noted]
     if left_out:
         lines += ["", "| left out | why |", "|---|---|"]
         cells = [(_printable(item.path), _printable(item.reason)) for item in left_out]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from audiornn.audio import waves
+from audiornn.audio.decoders import open_audio
 from audiornn.audio.levels import SILENT_DBFS, dbfs
+from audiornn.audio.waves import read_blocks
 from audiornn.diagnostics.features import (
     MIN_RATE,
     MIN_SECONDS,
@@ -202,9 +203,9 @@ def read_clip(path: str | Path) -> tuple[Array, int]:
     AudioRNNError
         If it cannot be read, or is empty or below 1000 Hz.
     """
-    with waves.open_audio(path) as file:
+    with open_audio(path) as file:
         rate = int(file.samplerate)
-    blocks = [block.mean(axis=1, dtype=np.float64) for block in waves.read_blocks(path)]
+    blocks = [block.mean(axis=1, dtype=np.float64) for block in read_blocks(path)]
     if not blocks:
         raise AudioRNNError(f"{path}: empty")
     if rate < MIN_RATE:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from audiornn import codec
 from audiornn.audio import resampling
+from audiornn.audio.examination import examine
 from audiornn.audio.levels import dbfs
 from audiornn.errors import AudioRNNError
 
@@ -37,7 +38,8 @@ def file_prompt(path: str | Path, seconds: float, settings: dict[str, Any], offs
     first, wanted = round(offset * rate), round(seconds * rate)
     held: list[NDArray[np.float64]] = []
     seen = 0
-    for block in resampling.resample_blocks(path, rate, settings["highpass_hz"]):
+    reading = resampling.with_headroom(path, rate, settings["highpass_hz"], examine(path).reading)
+    for block in resampling.resample_blocks(path, rate, settings["highpass_hz"], reading):
         held.append(block[max(0, first - seen) :])
         seen += len(block)
         if seen >= first + wanted:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import soundfile as sf
 import yaml
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from audiornn import figures
-from audiornn.audio import waves
+from audiornn.audio.decoders import open_audio
 from audiornn.dataset.recordings import REAL
 from audiornn.files import read_json
 from audiornn.provenance.overrides import flatten
@@ -100,8 +101,9 @@ def _data_uri(kind: str, content: bytes) -> Markup:
 
 def _wave(file: Path, seconds: float) -> tuple[NDArray[Any], int]:
     """The begin of a mono recording, float [n], and its rate in Hz."""
-    with waves.open_audio(file) as opened:
-        return opened.read(round(seconds * opened.samplerate)), opened.samplerate
+    with open_audio(file) as opened:
+        block = next(opened.blocks(round(seconds * opened.samplerate)), np.zeros((0, 1), np.float32))
+        return block[:, 0].astype(np.float64), opened.samplerate
 
 
 def _sound(wave: NDArray[Any], rate: int) -> Markup:

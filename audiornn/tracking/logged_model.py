@@ -8,7 +8,7 @@ from typing import Any
 MODEL = "model"  # name of a run's logged model, and of the artifact in it that holds our folder
 # What a logged model needs to be served elsewhere; audiornn itself is logged with it.
 REQUIREMENTS = (
-    *("mlflow", "numba", "numpy", "pandas", "pydantic", "pyyaml", "scipy"),
+    *("av", "mlflow", "numba", "numpy", "pandas", "pydantic", "pyyaml", "scipy"),
     *("soundfile", "soxr", "tensorflow", "tqdm"),
 )
 # Columns of a request to a served model, and of its answer: name, type, whether it must be there.

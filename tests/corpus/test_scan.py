@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiornn.audio import resampling
+from audiornn.audio.waves import Reading
 from audiornn.corpus import scan
 from audiornn.corpus.scan import LeftOut, Recording
 from audiornn.errors import AudioRNNError
 from audiornn.files import read_json, sha256, write_json
 
 seeds = count()
+SNDFILE = Reading("libsndfile")
 
 ODD_NAMES = [
     "two words.wav",
@@ -89,8 +91,8 @@ def test_recordings_are_found_in_nested_folders_with_what_they_are(tmp_path):
     recordings, left_out = scan.scan(tmp_path)
     assert not left_out
     assert recordings == [
-        Recording("a/deep/er/c.flac", 44100, 2, 44100, 1.0, sha256(tmp_path / "a/deep/er/c.flac")),
-        Recording("b.wav", 8000, 1, 800, 0.1, sha256(tmp_path / "b.wav")),
+        Recording("a/deep/er/c.flac", 44100, 2, 44100, 1.0, sha256(tmp_path / "a/deep/er/c.flac"), SNDFILE),
+        Recording("b.wav", 8000, 1, 800, 0.1, sha256(tmp_path / "b.wav"), SNDFILE),
     ]
 
 
@@ -183,15 +185,10 @@ def test_an_empty_folder_holds_nothing(tmp_path):
 # What is left out, and why
 
 
-def cut_off(path: Path) -> None:
-    record(path, 50_000)
-    path.write_bytes(path.read_bytes()[:30_000])
-
-
 @pytest.mark.parametrize(
     ("name", "make", "says"),
     [
-        ("nothing.wav", lambda path: path.touch(), "not readable as audio"),
+        ("nothing.wav", lambda path: path.touch(), "empty"),
         ("header.wav", lambda path: record(path, 0), "empty"),
         ("silence.wav", lambda path: sf.write(path, np.zeros((100, 2)), 8000), "silent: all samples are 0"),
         ("offset.wav", lambda path: sf.write(path, np.full(100, 0.5), 8000), "silent: all samples are 0.5"),
@@ -208,7 +205,6 @@ def cut_off(path: Path) -> None:
         ("text.wav", broken, "not readable as audio"),
         ("notes.txt", broken, "not readable as audio"),
         ("headerless.raw", lambda path: path.write_bytes(bytes(range(200))), "not readable as audio"),
-        ("cut-off.flac", cut_off, "cannot be decoded to its end"),
         ("nowhere.wav", lambda path: path.symlink_to("gone"), "no such file"),
         pytest.param(
             "pipe.wav",
@@ -332,7 +328,7 @@ def test_the_manifest_survives_json(tmp_path):
     assert len(recordings) == len(left_out) > 10
     write_json(tmp_path / "manifest.json", scan.manifest(recordings, left_out, str(folder)))
     read = read_json(tmp_path / "manifest.json")
-    assert [Recording(**entry) for entry in read["recordings"]] == recordings
+    assert [Recording.of(entry) for entry in read["recordings"]] == recordings
     assert [LeftOut(**entry) for entry in read["left_out"]] == left_out
     assert read["seconds"] == pytest.approx(0.05 * len(recordings))
     assert all(Path(read["root"], entry["path"]).is_file() for entry in read["recordings"])
@@ -362,3 +358,18 @@ def test_a_recording_keeps_its_name_when_it_is_moved(tmp_path):
     (after,), _ = scan.scan(tmp_path)
     assert before.path != after.path
     assert before.name == after.name
+
+
+def test_a_damaged_recording_is_used_as_far_as_it_goes_and_noted(tmp_path):
+    record(tmp_path / "whole.wav")
+    cut = record(tmp_path / "cut.flac", 50_000)
+    cut.write_bytes(cut.read_bytes()[:60_000])
+    recordings, left_out = scan.scan(tmp_path)
+    assert (paths(recordings), left_out) == (["cut.flac", "whole.wav"], [])
+    assert 20_000 < recordings[0].frames < 45_000
+    assert recordings[0].notes[0].startswith("damaged")
+    assert recordings[0].reading.decoder == "FFmpeg"
+    (_, noted) = tables(scan.report(recordings, left_out, "here"))
+    assert noted[2][0].strip() == "cut.flac"
+    resampled = resampling.resample_file(cut, tmp_path / "out.wav", 8000, reading=recordings[0].reading)
+    assert resampled.samples == recordings[0].frames

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile as sf
+from dvc.api import DVCFileSystem
 
 from tests.helpers.pipeline_clone import Workspace, clone
 
@@ -22,7 +23,15 @@ def metrics(workspace, stage):
 
 
 def ran(output):
-    return re.findall(r"Running stage '(\w+)'", output)
+    """The stages that ran, without the one that always looks for recordings."""
+    stages = re.findall(r"Running stage '(\w+)'", output)
+    return [stage for stage in stages if stage != "recordings"]
+
+
+def changed(workspace):
+    """The stages that `dvc status` names, without the one that always looks for recordings."""
+    status = workspace.run("dvc", "status").stdout
+    return [stage for stage in re.findall(r"^(\w+):", status, re.MULTILINE) if stage != "recordings"]
 
 
 def test_the_pipeline_runs_from_nothing_to_audio(finished):
@@ -83,7 +92,7 @@ def test_a_rerun_with_nothing_changed_does_nothing(finished):
     workspace, _ = finished
     output = workspace.run("dvc", "repro").stdout
     assert ran(output) == []
-    assert "up to date" in workspace.run("dvc", "status").stdout
+    assert changed(workspace) == []
 
 
 def test_one_pipeline_run_is_one_mlflow_run_with_everything_in_it(finished):
@@ -203,8 +212,7 @@ def test_another_temperature_only_generates_and_stays_in_the_run(finished):
     before = len(workspace.store()[1])
     run_id = json.loads((workspace.root / "models/mlflow.json").read_text())["run_id"]
     workspace.set(generate={"temperature": [0.5, 1.5]})
-    status = workspace.run("dvc", "status").stdout
-    assert re.findall(r"^(\w+):", status, re.MULTILINE) == ["generate", "report"]
+    assert changed(workspace) == ["generate", "report"]
     assert ran(workspace.run("dvc", "repro").stdout) == ["generate", "report"]
     client, runs = workspace.store()
     assert len(runs) == before
@@ -219,7 +227,7 @@ def test_another_context_shards_and_trains_but_does_not_resample_or_encode(finis
     weights = (workspace.root / "models/model.weights.h5").read_bytes()
     before = len(workspace.store()[1])
     workspace.set(shard={"context": 32})
-    assert re.findall(r"^(\w+):", workspace.run("dvc", "status").stdout, re.MULTILINE) == ["shard", "report"]
+    assert changed(workspace) == ["shard", "report"]
     assert ran(workspace.run("dvc", "repro").stdout) == ["shard", "train", "evaluate", "generate", "report"]
     assert len(workspace.store()[1]) == before + 1
     # Going back takes the results from DVC's cache.
@@ -282,7 +290,9 @@ def test_a_folder_of_untidy_recordings_is_sorted_out(tmp_path):
     assert metrics(workspace, "resample")["seconds"] == pytest.approx(4, abs=0.1)
     # A recording that is added, or changed, is noticed.
     sf.write(own / "e.wav", 0.5 * tone, 44_100)
-    assert "corpus" in workspace.run("dvc", "status").stdout
+    workspace.run("dvc", "repro", "corpus")
+    manifest = json.loads((workspace.root / "data/corpus/manifest.json").read_text())
+    assert "e.wav" in [r["path"] for r in manifest["recordings"]]
     workspace.set(corpus={"path": str(tmp_path / "nowhere")})
     done = workspace.run("dvc", "repro", check=False)
     assert done.returncode != 0
@@ -299,3 +309,41 @@ def test_recordings_dropped_in_the_folder_replace_the_synthesised_ones(tmp_path)
     # In a temporary copy the untracked recording is not there, but it is found.
     workspace.commit()
     workspace.run("dvc", "exp", "run", "--temp", "-S", "resample.sample_rate=4000", "resample")
+
+
+def test_experiments_take_the_recordings_that_are_there_however_they_are_started(tmp_path):
+    workspace = clone(tmp_path / "clone")
+    workspace.run("dvc", "repro", "corpus")
+    workspace.commit()
+
+    def write(path, hz):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sf.write(path, 0.3 * np.sin(2 * np.pi * hz * np.arange(4000) / 8000), 8000)
+
+    def used(name):
+        """Paths of the recordings in an experiment's corpus."""
+        files = DVCFileSystem(str(workspace.root), rev=name)
+        return [r["path"] for r in json.loads(files.read_text("data/corpus/manifest.json"))["recordings"]]
+
+    def experiment(name):
+        workspace.run("dvc", "exp", "run", "--temp", "--name", name, "-S", "shard.context=128", "corpus")
+        return used(name)
+
+    write(workspace.root / "recordings/a.wav", 300)
+    write(workspace.root / "recordings/b.wav", 400)
+    assert experiment("two") == ["a.wav", "b.wav"]
+    write(tmp_path / "elsewhere/c.wav", 500)
+    (workspace.root / "recordings/linked").symlink_to(tmp_path / "elsewhere")
+    assert experiment("three") == ["a.wav", "b.wav", "linked/c.wav"], "not what the run cache holds of these parameters"
+    write(tmp_path / "elsewhere/c.wav", 600)
+    write(tmp_path / "elsewhere/d.wav", 700)
+    workspace.run("dvc", "repro", "corpus")
+    manifest = json.loads((workspace.root / "data/corpus/manifest.json").read_text())
+    assert [r["path"] for r in manifest["recordings"]] == ["a.wav", "b.wav", "linked/c.wav", "linked/d.wav"]
+    for path in (workspace.root / "recordings").iterdir():
+        if path.name != ".gitkeep":
+            path.unlink()
+    (workspace.root / "dvc.lock").unlink()
+    workspace.run("dvc", "repro", "corpus")
+    manifest = json.loads((workspace.root / "data/corpus/manifest.json").read_text())
+    assert manifest["root"] == "data/corpus/audio", "the embedded default, as the folder is empty"

@@ -38,8 +38,7 @@ def test_what_was_pushed_is_pulled_elsewhere_and_nothing_runs_again(finished, tm
     taker.run("git", "clone", "-q", str(origin), ".")
     assert not (taker.root / "models").exists()
     output = "".join(taker.run("sh", "-ec", command).stdout for command in commands("Take", storage))
-    assert "Running stage" not in output
-    assert "up to date" in output
+    assert set(re.findall(r"Running stage '(\w+)'", output)) == {"recordings"}  # which always looks for some
     for name in ("models/model.weights.h5", "generated/01-temperature-0.9.wav", "figures/generated.png"):
         assert (taker.root / name).read_bytes() == (kept / name).read_bytes(), name
     assert not (taker.root / "mlflow.db").exists()

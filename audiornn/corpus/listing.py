@@ -1,0 +1,124 @@
+"""Which recordings there are: paths, sizes and hashes. DVC compares the list, as it cannot see all recordings."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from audiornn.errors import AudioRNNError
+from audiornn.files import sha256
+
+DROP_FOLDER = "recordings"  # ships empty; empty means: unset
+
+
+def own_recordings(path: str | None, workspace: Path) -> Path | None:
+    """The user's folder, `corpus.path`, in the workspace or from here; None if it is unset.
+
+    Experiments run in copies of the workspace that lack what is tracked by neither Git nor DVC, such as the recordings.
+
+    Raises
+    ------
+    AudioRNNError
+        If it is missing or empty.
+    """
+    if path is None:
+        return None
+    for folder in (workspace / path, Path(path)):
+        if folder.is_dir() and any(not file.name.startswith(".") for file in folder.iterdir()):
+            return folder
+    if path.rstrip("/") == DROP_FOLDER:
+        return None
+    raise AudioRNNError(f"corpus.path is {path!r}, but must be a folder with recordings: it is missing or empty")
+
+
+@dataclass(frozen=True)
+class ListedFile:
+    """A file below the corpus folder: its path from there, its size in bytes, and its SHA-256; None: not readable."""
+
+    path: str
+    size: int
+    sha256: str | None
+
+
+def files_below(root: Path, unreadable: list[OSError]) -> Iterator[str]:
+    """Paths of all files below a folder, through links, without hidden ones.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    unreadable
+        Takes the errors of folders that may not be read.
+    """
+    visited = set()
+    for folder, folders, files in os.walk(root, onerror=unreadable.append, followlinks=True):
+        if (real := os.path.realpath(folder)) in visited:  # links may form a circle
+            folders.clear()
+            continue
+        visited.add(real)
+        # Sorted, because the first of several ways to a folder is the one that its files are named by.
+        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=os.fsencode)
+        yield from (os.path.join(folder, name) for name in files if not name.startswith("."))
+
+
+def list_files(folder: str | Path, known: Mapping[str, Any] | None = None) -> tuple[list[ListedFile], dict[str, Any]]:
+    """All files below a folder that a scan would look at, sorted by path.
+
+    Parameters
+    ----------
+    folder
+        The corpus folder.
+    known
+        What an earlier call returned: files of which size and time of change are the same are not hashed again.
+
+    Returns
+    -------
+    The files, and what the next call may be given as `known`.
+    """
+    known = known or {}
+    listed, remembered = [], {}
+    unreadable: list[OSError] = []
+    for path in sorted(files_below(Path(folder), unreadable), key=os.fsencode):
+        relative = os.fsencode(Path(path).relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+        try:
+            state = Path(path).stat()
+            stamp = [state.st_size, state.st_mtime_ns, state.st_ino]
+            held = known.get(path)
+            digest = held[1] if held and held[0] == stamp else sha256(path) if Path(path).is_file() else None
+        except OSError:
+            listed.append(ListedFile(relative, 0, None))
+            continue
+        listed.append(ListedFile(relative, state.st_size, digest))
+        if digest:
+            remembered[path] = [stamp, digest]
+    listed += [ListedFile(str(error.filename), 0, None) for error in unreadable]
+    return listed, remembered
+
+
+def check_unchanged(listed: list[dict[str, Any]], digests: Mapping[str, str]) -> None:
+    """Make sure that scanned recordings are those of the list.
+
+    Parameters
+    ----------
+    listed
+        The list, in its JSON form.
+    digests
+        SHA-256 of the recordings that were scanned, by path.
+
+    Raises
+    ------
+    AudioRNNError
+        If a recording has changed, been added or gone since.
+    """
+    held = {file["path"]: file["sha256"] for file in listed}
+    for path, digest in digests.items():
+        name = os.fsencode(path).decode("utf-8", "backslashreplace")
+        if held.get(name) != digest:
+            how = "changed" if name in held else "was added"
+            raise AudioRNNError(f"{path}: {how} while the pipeline ran; run dvc repro again")
+
+
+def as_json(files: list[ListedFile]) -> list[dict[str, Any]]:
+    """The list in its JSON form."""
+    return [asdict(file) for file in files]
