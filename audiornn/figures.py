@@ -1,4 +1,4 @@
-"""Every picture. All are drawn without a display and returned as matplotlib figures."""
+"""Plots of training, evaluation and audio. All are drawn without a display and returned as matplotlib figures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,10 +58,10 @@ def curves(history: Sequence[Mapping[str, float]], code_entropy: float | None = 
         ("loss (bits per sample)", "accuracy (share of codes right)"),
         strict=True,
     ):
-        for part, colour, style in (("train", BLUE, "-"), ("validation", ORANGE, "--")):
-            values = [row[f"{part}_{name}"] for row in history]
-            label_part = "training" if part == "train" else part
-            axes.plot(epochs, values, style, color=colour, marker=marker, markersize=4, label=label_part)
+        for split, colour, style in (("train", BLUE, "-"), ("validation", ORANGE, "--")):
+            values = [row[f"{split}_{name}"] for row in history]
+            split_label = "training" if split == "train" else split
+            axes.plot(epochs, values, style, color=colour, marker=marker, markersize=4, label=split_label)
         axes.plot(best["epoch"], best[f"validation_{name}"], "o", ms=11, mfc="none", mec=ORANGE, label="weights kept")
         if name == "loss" and code_entropy:
             axes.axhline(code_entropy, color=GREY, linestyle=":", label="entropy of a single code")
@@ -75,14 +75,14 @@ def curves(history: Sequence[Mapping[str, float]], code_entropy: float | None = 
     return figure
 
 
-def context_curve(curve: Sequence["ContextPoint"], trained: int, code_entropy: float | None = None) -> Figure:
+def context_curve(curve: Sequence["ContextPoint"], training_context: int, code_entropy: float | None = None) -> Figure:
     """Bits per sample against the number of past codes that the model sees, with its standard error.
 
     Parameters
     ----------
     curve
         As of `audiornn.evaluation.context_curve.context_curve`.
-    trained
+    training_context
         The training context, marked where the curve reaches it.
     code_entropy
         Entropy of a single code in bits: what is possible with no context at all.
@@ -94,8 +94,9 @@ def context_curve(curve: Sequence["ContextPoint"], trained: int, code_entropy: f
     axes = figure.subplots()
     axes.fill_between(contexts, bits - errors, bits + errors, color=BLUE, alpha=0.25, lw=0, label="± standard error")
     axes.plot(contexts, bits, "o-", color=BLUE, markersize=4, label=f"test part, {curve[0].targets} targets")
-    if trained <= contexts[-1]:
-        axes.axvline(trained, color=ORANGE, linestyle="--", label=f"training context, {trained} codes")
+    if training_context <= contexts[-1]:
+        label = f"training context, {training_context} codes"
+        axes.axvline(training_context, color=ORANGE, linestyle="--", label=label)
     if code_entropy:
         axes.axhline(code_entropy, color=GREY, linestyle=":", label="entropy of a single code")
     axes.set_xscale("log", base=2)
@@ -110,13 +111,13 @@ def context_curve(curve: Sequence["ContextPoint"], trained: int, code_entropy: f
     return figure
 
 
-def calibration(likeliest: "Reliability", every: "Reliability") -> Figure:
+def calibration(top_code: "Reliability", all_codes: "Reliability") -> Figure:
     """Predicted probability against observed frequency, for the likeliest code and for every code; counts below."""
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     axes = figure.subplots(2, 2, height_ratios=[3, 1], sharex="col")
     figure.suptitle("Do codes come as often as the model says?")
     for column, (found, title, logarithmic) in enumerate(
-        ((likeliest, f"the likeliest code, mean gap {likeliest.error:.3f}", False), (every, "any code", True))
+        ((top_code, f"the likeliest code, mean gap {top_code.error:.3f}", False), (all_codes, "any code", True))
     ):
         held = found.counts > 0
         counts, predicted = found.counts[held], found.predicted[held] / found.counts[held]
@@ -252,9 +253,9 @@ def sweep(parameter: str, values: Sequence[Any], columns: Mapping[str, Sequence[
     order = np.argsort(places)
     figure = Figure(figsize=(max(7.0, 1.7 * len(values) + 2), 8.2), layout="constrained")
     bits, sound, cost = figure.subplots(3, 1, sharex=True, height_ratios=[2, 1.2, 1])
-    for part, colour, style in (("validation", ORANGE, "-"), ("test", BLUE, "--")):
-        heights = np.array(columns[f"{part}_bits_per_sample"], float)[order]
-        bits.plot(places[order], heights, color=colour, marker="o", linestyle=style if numbers else "none", label=part)
+    for split, colour, style in (("validation", ORANGE, "-"), ("test", BLUE, "--")):
+        heights = np.array(columns[f"{split}_bits_per_sample"], float)[order]
+        bits.plot(places[order], heights, color=colour, marker="o", linestyle=style if numbers else "none", label=split)
     validation = np.array(columns["validation_bits_per_sample"], float)
     best = int(validation.argmin())
     bits.plot(places[best], validation[best], "o", ms=13, mfc="none", mec=ORANGE, label="best on validation")

@@ -55,7 +55,7 @@ class Shard(Section):
 
     @property
     def targets(self) -> int:
-        """Targets a window: `span`, by default four times the context and at least 512."""
+        """Targets per window: `span`, by default four times the context and at least 512."""
         return self.span or max(4 * self.context, 512)
 
     @property
@@ -163,13 +163,13 @@ class Report(Section):
     seconds: Annotated[float, Field(gt=0)] = 30.0
 
 
-Heat = Annotated[float, Field(ge=0, le=10)]
+Temperature = Annotated[float, Field(ge=0, le=10)]
 
 
 class Generate(Section):
     seconds: Annotated[float, Field(gt=0)] = 4.0
     count: Count = 1
-    temperature: tuple[Heat | tuple[Heat, Heat], ...] = (1.0,)
+    temperature: tuple[Temperature | tuple[Temperature, Temperature], ...] = (1.0,)
     top_k: Annotated[int, Field(ge=0, le=256)] = 0
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.99
     certain: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -187,6 +187,11 @@ class Generate(Section):
         if not values:
             raise ValueError("must be a number from 0 to 10, a ramp such as 0.7:1.1, or a list of such")
         return tuple(temperature(v) for v in values)
+
+    @property
+    def clips(self) -> int:
+        """How many clips there are: `count` at each temperature."""
+        return len(self.temperature) * self.count
 
 
 def temperature(value: Any) -> float | tuple[float, float]:

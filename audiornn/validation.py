@@ -1,11 +1,11 @@
-"""Validation of parameters: the pydantic base class and error messages of one line each."""
+"""Validation of parameters and of JSON: the pydantic base class and error messages of one line each."""
 
 import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from audiornn.errors import AudioRNNError
 
@@ -13,6 +13,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 S = TypeVar("S", bound="Section")
+T = TypeVar("T")
 
 
 class Section(BaseModel):
@@ -34,6 +35,33 @@ def validate(kind: type[S], content: Any, where: str | Path) -> S:
     except ValidationError as error:
         lines = [_explain(kind, dict(problem)) for problem in error.errors()]
         raise AudioRNNError("\n".join(f"{where}: {line}" for line in dict.fromkeys(lines))) from None
+
+
+def parse(kind: type[T], content: object, where: str | Path) -> T:
+    """Build a dataclass, or what else `kind` says, from JSON as `files.read_json` gives it; unknown keys are ignored.
+
+    Raises
+    ------
+    AudioRNNError
+        If an entry is missing or of the wrong type: a line for each, with `where` the content came from.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            key = ".".join(str(part) for part in problem["loc"])
+            if problem["type"] == "missing":
+                lines.append(f"{where}: has no entry {key}")
+            else:
+                message = re.sub("^(Input|String|List|Dictionary) should", "must", str(problem["msg"]))
+                lines.append(f"{where}: {key + ' ' if key else ''}is {_shortened(problem['input'])}, but {message}")
+        raise AudioRNNError("\n".join(lines)) from None
+
+
+def _shortened(value: object, length: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= length else f"{text[:length]}..."
 
 
 def _explain(kind: type[Section], problem: dict[str, Any]) -> str:

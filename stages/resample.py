@@ -8,7 +8,7 @@ from audiornn.audio import resampling
 from audiornn.corpus.scan import Recording
 from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Params
-from stages.common import locate, run
+from stages.common import resolve, run
 
 OUTPUT = Path("data/resample")
 
@@ -20,7 +20,7 @@ def main(p: Params) -> None:
         recordings = []
         for entry in tqdm(corpus["recordings"], "resample", unit="file"):
             recording = Recording(**entry)
-            source, name = locate(Path(corpus["root"], recording.path)), f"{recording.name}.wav"
+            source, name = resolve(Path(corpus["root"], recording.path)), f"{recording.name}.wav"
             wav = resampling.resample_file(source, folder / name, p.resample.sample_rate, p.resample.highpass_hz)
             samples, clipped = samples + wav.samples, clipped + wav.clipped
             recordings.append({"file": name, "source": recording.path, "samples": wav.samples, "peak": wav.peak})

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 from scipy import signal
 
+from audiornn.array_types import Samples, Wave
 from audiornn.audio.waves import WaveWriter, open_audio, read_blocks
 
 HIGHPASS_ORDER = 2
@@ -28,7 +27,7 @@ class Resampler:
     highpass_hz
         Corner (-3 dB) in Hz; 0 leaves DC and rumble in.
     offset
-        A constant to subtract before the high-pass, which would take it away in the end; see `offset`.
+        A constant to subtract before the high-pass, which would take it away in the end; see `estimate_dc_offset`.
     """
 
     def __init__(self, rate_in: int, rate_out: int, highpass_hz: float = 20.0, offset: float = 0.0) -> None:
@@ -40,7 +39,7 @@ class Resampler:
         self._state = np.zeros((0 if self._sos is None else len(self._sos), 2))
         self._offset = np.float32(offset if highpass_hz else 0)
 
-    def __call__(self, block: NDArray[Any], last: bool = False) -> NDArray[np.float64]:
+    def process(self, block: Samples, last: bool = False) -> Wave:
         """The wave float [m] that the next block [n] or [n, channels] adds; `last` flushes what soxr holds back."""
         mono = block.mean(axis=1, dtype=np.float32) if block.ndim == 2 else block
         mono = mono - self._offset
@@ -52,7 +51,7 @@ class Resampler:
         return wave
 
 
-def offset(path: str | Path) -> float:
+def estimate_dc_offset(path: str | Path) -> float:
     """The constant offset that a recording begins with: the mean of its first 16,384 frames over all channels.
 
     The first sample alone would do for an offset, but add a thump to a recording that is cut out of a wave.
@@ -61,14 +60,14 @@ def offset(path: str | Path) -> float:
     return 0.0 if start is None else float(start.mean(dtype=np.float64))
 
 
-def resample_blocks(path: str | Path, sample_rate: int, highpass_hz: float = 20.0) -> Iterator[NDArray[np.float64]]:
+def resample_blocks(path: str | Path, sample_rate: int, highpass_hz: float = 20.0) -> Iterator[Wave]:
     """Blocks float [n] of a recording as mono at `sample_rate`, in memory that does not grow with its length."""
     with open_audio(path) as file:
         rate = file.samplerate
-    resampler = Resampler(rate, sample_rate, highpass_hz, offset(path))
+    resampler = Resampler(rate, sample_rate, highpass_hz, estimate_dc_offset(path))
     for block in read_blocks(path):
-        yield resampler(block)
-    yield resampler(np.zeros(0, np.float32), last=True)
+        yield resampler.process(block)
+    yield resampler.process(np.zeros(0, np.float32), last=True)
 
 
 def resample_file(source: str | Path, target: str | Path, sample_rate: int, highpass_hz: float = 20.0) -> WaveWriter:
@@ -77,5 +76,5 @@ def resample_file(source: str | Path, target: str | Path, sample_rate: int, high
         frames = int(file.frames * sample_rate / file.samplerate)
     with WaveWriter(target, sample_rate, frames=frames) as writer:
         for block in resample_blocks(source, sample_rate, highpass_hz):
-            writer(block)
+            writer.write(block)
     return writer

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
+from audiornn.array_types import Samples
 from audiornn.errors import AudioRNNError
 
 BLOCK_SAMPLES = 1 << 18  # frames x channels a block: 1 MB as float32, whatever the number of channels
@@ -76,7 +76,7 @@ class WaveWriter:
         self.clipped = 0
         self.peak = 0.0
 
-    def __call__(self, wave: NDArray[Any]) -> None:
+    def write(self, wave: Samples) -> None:
         """Append float [n] or [n, channels]."""
         if not wave.size:
             return

@@ -1,13 +1,13 @@
 """A run on one page: an HTML file that holds all it shows, pictures and sound included, and needs no network."""
 
 import base64
-import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import soundfile as sf
 import yaml
 from markupsafe import Markup
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from audiornn import figures
 from audiornn.audio import waves
-from audiornn.dataset.recordings import REAL
+from audiornn.dataset.recordings import REAL_CLIP
 from audiornn.files import read_json
 from audiornn.provenance.overrides import flatten
 from audiornn.provenance.reproduction import Reproduction, reproduction
@@ -156,7 +156,7 @@ def collect(root: str | Path, run_id: str, clips: int = 8, seconds: float = 30.0
         history=_rows(root / "metrics/history.csv"),
         context=_rows(root / "metrics/evaluate-context.csv"),
         passages=[Sound(file.stem.replace("-", " "), file) for file in sorted((root / "passages").glob("*.wav"))],
-        real=Sound("real (test part)", root / "generated" / REAL),
+        real=Sound("real (test part)", root / "generated" / REAL_CLIP),
         clips=sounds[:clips],
         omitted=len(sounds[clips:]),
         seconds=seconds,
@@ -217,5 +217,5 @@ def _levels(clip: Mapping[str, Any]) -> list[str]:
 
 def _rows(file: Path) -> list[dict[str, str]]:
     """The rows of a csv file, numbers shortened for reading."""
-    with open(file, encoding="utf-8") as opened:
-        return [{key: f"{float(value):.4g}" for key, value in row.items()} for row in csv.DictReader(opened)]
+    rows = pd.read_csv(file, dtype=float, float_precision="round_trip")
+    return rows.map("{:.4g}".format).to_dict("records")

@@ -27,7 +27,7 @@ VIEW = {
     "orderByAsc": True,
 }
 
-COMPARED = "validation.bits_per_sample"
+CHAMPION_METRIC = "validation.bits_per_sample"
 RATIO, FLAWED = "generate.distance_ratio", "generate.clips_with_findings"  # what models are compared by besides
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from audiornn.tracking.runs import Log, terminating
+from audiornn.tracking.runs import Run, terminating
 from audiornn.tracking.store import client_of, experiment_id
 from audiornn.tracking.tags import PARENT_TAG, provenance_tags
 
@@ -26,7 +26,7 @@ def sweep_run(workspace: str | Path, name: str, description: str, identity: str)
         yield log
 
 
-class Sweep(Log):
+class Sweep(Run):
     """Writes into the parent run of a sweep."""
 
     def child(self, run_id: str, name: str, params: Mapping[str, Any], metrics: Mapping[str, float | None]) -> str:
@@ -49,7 +49,7 @@ class Sweep(Log):
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         if found := self._client.search_runs([experiment], query, max_results=1):
             return found[0].info.run_id
-        copy = Log(self._client, self._client.create_run(experiment, run_name=name, tags=tags).info.run_id)
+        copy = Run(self._client, self._client.create_run(experiment, run_name=name, tags=tags).info.run_id)
         copy.params(params)
         copy.metrics(metrics)
         self._client.set_terminated(copy.run_id)

@@ -216,7 +216,7 @@ def test_what_is_too_loud_is_clipped_and_counted_and_never_wraps_around(subtype,
     with tempfile.TemporaryDirectory() as folder:
         with waves.WaveWriter(Path(folder, "a.wav"), RATE, subtype) as writer:
             for block in np.array_split(wave, 3):
-                writer(block)
+                writer.write(block)
         written, rate = sf.read(Path(folder, "a.wav"))
     assert rate == RATE
     assert np.abs(written - np.clip(wave, -1, 1)).max(initial=0) <= 1.5 * 2.0 ** (
@@ -230,7 +230,7 @@ def test_what_is_too_loud_is_clipped_and_counted_and_never_wraps_around(subtype,
 def test_all_channels_are_written_and_counted(tmp_path):
     wave = np.array([[0.5, -2.0, 0.25], [1.5, 0.0, -0.5]])
     with waves.WaveWriter(tmp_path / "a.wav", RATE, channels=3) as writer:
-        writer(wave)
+        writer.write(wave)
     assert np.allclose(sf.read(tmp_path / "a.wav")[0], np.clip(wave, -1, 1), atol=2**-22)
     assert (writer.samples, writer.clipped, writer.peak) == (6, 2, 2.0)
 
@@ -246,7 +246,7 @@ def test_the_same_recording_gives_the_same_bytes_at_any_time(tmp_path):
 def test_a_recording_longer_than_wav_can_hold_is_written_as_rf64(tmp_path):
     for frames, container in ((RATE, "WAV"), (1 << 31, "RF64")):
         with waves.WaveWriter(tmp_path / "a.wav", RATE, frames=frames) as writer:
-            writer(noise(0, 100))
+            writer.write(noise(0, 100))
         assert sf.info(tmp_path / "a.wav").format == container
         assert np.allclose(sf.read(tmp_path / "a.wav")[0], noise(0, 100), atol=2**-22)
 
@@ -257,33 +257,33 @@ def test_a_recording_longer_than_wav_can_hold_is_written_as_rf64(tmp_path):
 @settings(max_examples=60, deadline=None)
 @given(arrays(np.float64, st.integers(0, 300), elements=st.floats(-30, 30)), st.sampled_from([0.0, 20.0, 100.0]))
 def test_no_generated_wave_is_louder_than_it_should_be(wave, highpass_hz):
-    safe, gain = levels.peak_safe(wave, RATE, highpass_hz)
+    safe, gain = levels.make_playable(wave, RATE, highpass_hz)
     assert len(safe) == len(wave)
     assert np.abs(safe).max(initial=0) <= 0.98 * (1 + 1e-12)
     assert 0 < gain <= 1
 
 
 def test_a_loud_wave_is_scaled_as_a_whole():
-    safe, gain = levels.peak_safe(5 * sine(440, RATE), RATE)
+    safe, gain = levels.make_playable(5 * sine(440, RATE), RATE)
     assert gain == pytest.approx(0.98 / 5, rel=0.05)  # the high-pass overshoots a little at the start
     assert np.abs(safe).max() == pytest.approx(0.98)
     assert np.allclose(safe[RATE // 2 :], 5 * gain * sine(440, RATE)[RATE // 2 :], atol=0.1)  # its shape is kept
 
 
 def test_a_quiet_wave_keeps_its_level():
-    safe, gain = levels.peak_safe(0.01 * sine(440, RATE), RATE)
+    safe, gain = levels.make_playable(0.01 * sine(440, RATE), RATE)
     assert gain == 1
     assert level_db(middle(safe)) == pytest.approx(-40, abs=0.05)
 
 
 def test_silence_stays_silence():
-    safe, gain = levels.peak_safe(np.zeros(100), RATE)
+    safe, gain = levels.make_playable(np.zeros(100), RATE)
     assert gain == 1
     assert not safe.any()
 
 
 def test_a_generated_wave_loses_its_offset():
-    safe, _ = levels.peak_safe(3 + 0.5 * sine(440, RATE), RATE)
+    safe, _ = levels.make_playable(3 + 0.5 * sine(440, RATE), RATE)
     assert abs(middle(safe).mean()) < 1e-4
     assert level_db(middle(safe)) == pytest.approx(20 * np.log10(0.5), abs=0.1)
 
@@ -292,11 +292,11 @@ def test_skipped_samples_lead_the_filter_in_but_leave_no_other_trace():
     wave = 0.3 * sine(440, RATE)
     wave[100] = 20  # a click in what is skipped
     wave[100:] += 0.2
-    safe, gain = levels.peak_safe(wave, RATE, skip=4000)
+    safe, gain = levels.make_playable(wave, RATE, skip=4000)
     assert len(safe) == RATE - 4000
     assert gain == 1
     assert np.abs(safe).max() == pytest.approx(0.3, abs=0.01)
-    assert not len(levels.peak_safe(wave, RATE, skip=RATE)[0])
+    assert not len(levels.make_playable(wave, RATE, skip=RATE)[0])
 
 
 # Errors

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from audiornn import codec, figures
 from audiornn.backend import tf
 from audiornn.codec import CODES
-from audiornn.dataset import windows
+from audiornn.dataset.windows import WindowLayout
 from audiornn.evaluation import code_statistics, context_curve, passages, per_code
 from audiornn.evaluation import scores as scores_module
 from audiornn.evaluation.context_curve import ContextPoint
@@ -98,7 +98,7 @@ def test_a_long_context_is_computed_in_batches_to_the_same_end(monkeypatch):
 
 
 def test_recordings_that_are_too_short_end_the_curve_and_it_says_so(tmp_path):
-    curve = context_curve.context_curve(Echo(5), [periodic(5, 60), periodic(5, 30)], trained=100, targets=30)
+    curve = context_curve.context_curve(Echo(5), [periodic(5, 60), periodic(5, 30)], training_context=100, targets=30)
     assert curve[-1].context == 30  # 60 - 30 codes have so many before them, and none of the other recording
     assert "too short for twice the training context, 200" in context_curve.describe_curve(curve, 100)
     context_curve.write_curve(tmp_path / "curve.csv", curve)
@@ -113,7 +113,7 @@ def test_a_curve_reaches_as_far_as_there_are_targets(lengths, trained, targets):
     def eligible(context):
         return sum(max(0, length - context) for length in lengths)
 
-    longest = context_curve.reach(lengths, trained, targets)
+    longest = context_curve.longest_context(lengths, trained, targets)
     wanted = min(targets, max(1, eligible(1) // 2))
     assert 1 <= longest <= 2 * trained
     assert eligible(longest) >= wanted
@@ -135,28 +135,28 @@ def test_a_curve_is_put_in_words():
 # --- The loss of every sample ------------------------------------------------------------------------------------
 
 
-def test_a_survey_scores_as_the_evaluation_does_and_keeps_every_loss(make_part):
+def test_the_losses_of_all_codes_score_as_the_evaluation_does(make_split):
     random = np.random.default_rng(0)
     recordings = {name: random.integers(100, 156, n).astype(np.uint8) for name, n in (("a", 500), ("b", 90), ("c", 20))}
-    part, folder = make_part(recordings, context=24, span=64)
+    split, manifest = make_split(recordings, context=24, span=64)
     model = Little(units=6, hop=4)
-    survey = per_code.survey(model, part.ranges, context=24, span=64, shift=64, batch=3)
-    scores = scores_module.evaluate(model, folder, batch=4)["test"]
-    assert survey.scores == pytest.approx(scores, rel=1e-5)
-    assert [len(bits) for bits in survey.bits] == [500, 90, 20]
-    for bits in survey.bits:
+    losses = per_code.evaluate_codes(model, split.recordings, WindowLayout(24, 64, 64), batch=3)
+    scores = scores_module.evaluate(model, manifest, batch=4)["test"]
+    assert losses.scores == pytest.approx(scores, rel=1e-5)
+    assert [len(bits) for bits in losses.bits] == [500, 90, 20]
+    for bits in losses.bits:
         assert np.isnan(bits[:24]).all()
         assert np.isfinite(bits[24:]).all()
-    assert np.nanmean(np.concatenate(survey.bits)) == pytest.approx(scores["bits_per_sample"], rel=1e-5)
+    assert np.nanmean(np.concatenate(losses.bits)) == pytest.approx(scores["bits_per_sample"], rel=1e-5)
     expected = sum(
-        len(range(0, min(64, last - first - 24), per_code.EVERY))
+        len(range(0, min(64, last - first - 24), per_code.CALIBRATION_STRIDE))
         for codes in recordings.values()
-        for first, last in windows.windows(0, len(codes), 24, 64, 64)
+        for first, last in WindowLayout(24, 64, 64).windows(0, len(codes))
     )
-    assert survey.likeliest.counts.sum() == expected
-    assert survey.every.counts.sum() == CODES * expected
-    assert survey.every.observed.sum() == expected, "of all codes, one came"
-    assert survey.every.predicted.sum() == pytest.approx(expected, rel=1e-4)
+    assert losses.top_code.counts.sum() == expected
+    assert losses.all_codes.counts.sum() == CODES * expected
+    assert losses.all_codes.observed.sum() == expected, "of all codes, one came"
+    assert losses.all_codes.predicted.sum() == pytest.approx(expected, rel=1e-4)
 
 
 def test_probabilities_that_come_true_as_often_as_they_say_have_no_calibration_error():
@@ -183,17 +183,17 @@ def tone(seconds, level=0.3):
     return codec.encode(level * np.sin(2 * np.pi * 300 * np.arange(round(8000 * seconds)) / 8000))
 
 
-def test_the_best_and_the_worst_second_with_sound_are_found(make_part, tmp_path):
+def test_the_best_and_the_worst_second_with_sound_are_found(make_split, tmp_path):
     silent = np.full(16_000, codec.SILENCE, np.uint8)
-    part, _ = make_part({"a": tone(3), "b": tone(2), "silent": silent, "short": tone(0.5)}, 64, 256)
-    bits = [np.full(len(codes), 4.0, np.float32) for codes in part.ranges]
+    split, _ = make_split({"a": tone(3), "b": tone(2), "silent": silent, "short": tone(0.5)}, 64, 256)
+    bits = [np.full(len(codes), 4.0, np.float32) for codes in split.recordings]
     for loss in bits:
         loss[:64] = np.nan
     bits[0][9000:17_000] = 2
     bits[1][7000:15_000] = 6
     bits[2][64:] = 0.1  # silence is easy
     bits[3][64:] = 0.1  # but nothing of a second
-    best, worst = passages.extremes(bits, part)
+    best, worst = passages.best_and_worst(bits, split)
     assert [(p.title, p.recording, p.start, len(p.wave)) for p in (best, worst)] == [
         ("predicted best", 0, 9000, 8000),
         ("predicted worst", 1, 7000, 8000),
@@ -205,18 +205,18 @@ def test_the_best_and_the_worst_second_with_sound_are_found(make_part, tmp_path)
     assert figures.passages([best, worst], 8000)
 
 
-def test_where_no_recording_has_a_second_passages_are_as_long_as_can_be(make_part):
-    part, _ = make_part({"a": tone(0.25), "b": tone(0.1)}, 64, 256)
-    bits = [np.full(len(codes), 3.0, np.float32) for codes in part.ranges]
+def test_where_no_recording_has_a_second_passages_are_as_long_as_can_be(make_split):
+    split, _ = make_split({"a": tone(0.25), "b": tone(0.1)}, 64, 256)
+    bits = [np.full(len(codes), 3.0, np.float32) for codes in split.recordings]
     for loss in bits:
         loss[:64] = np.nan
-    assert [(p.recording, p.start, len(p.wave)) for p in passages.extremes(bits, part)] == [(0, 64, 1936)] * 2
+    assert [(p.recording, p.start, len(p.wave)) for p in passages.best_and_worst(bits, split)] == [(0, 64, 1936)] * 2
 
 
-def test_a_silent_part_has_passages_too(make_part):
-    part, _ = make_part({"a": np.full(9000, codec.SILENCE, np.uint8)}, 64, 256)
+def test_a_silent_split_has_passages_too(make_split):
+    split, _ = make_split({"a": np.full(9000, codec.SILENCE, np.uint8)}, 64, 256)
     bits = [np.linspace(1, 2, 9000, dtype=np.float32)]
-    assert [p.start for p in passages.extremes(bits, part)] == [0, 1000]
+    assert [p.start for p in passages.best_and_worst(bits, split)] == [0, 1000]
 
 
 # --- Codes -------------------------------------------------------------------------------------------------------
@@ -225,10 +225,10 @@ def test_a_silent_part_has_passages_too(make_part):
 def test_distributions_of_codes_are_compared_from_0_to_1():
     a, b = np.zeros(CODES), np.zeros(CODES)
     a[:128], b[128:] = 3, 5
-    assert code_statistics.divergence(a, 7 * a) == pytest.approx(0, abs=1e-9)
-    assert code_statistics.divergence(a, b) == pytest.approx(1)
-    assert code_statistics.divergence(a + b, a) == code_statistics.divergence(a, a + b) > 0.1
-    few = code_statistics.count(np.random.default_rng(0).integers(0, CODES, 20_000))
+    assert code_statistics.jensen_shannon_bits(a, 7 * a) == pytest.approx(0, abs=1e-9)
+    assert code_statistics.jensen_shannon_bits(a, b) == pytest.approx(1)
+    assert code_statistics.jensen_shannon_bits(a + b, a) == code_statistics.jensen_shannon_bits(a, a + b) > 0.1
+    few = code_statistics.code_counts(np.random.default_rng(0).integers(0, CODES, 20_000))
     assert few.sum() == 20_000
     by_chance = 255 / (8 * 20_000 * math.log(2))
-    assert code_statistics.divergence(few, np.ones(CODES)) == pytest.approx(by_chance, rel=0.3)
+    assert code_statistics.jensen_shannon_bits(few, np.ones(CODES)) == pytest.approx(by_chance, rel=0.3)

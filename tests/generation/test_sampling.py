@@ -7,20 +7,21 @@ from scipy import stats
 
 from audiornn import codec
 from audiornn.audio import resampling
-from audiornn.audio.levels import Limiter, peak_safe
+from audiornn.audio.levels import Limiter, make_playable
 from audiornn.backend import keras
 from audiornn.corpus.synthetic import speech
 from audiornn.dataset import shards
-from audiornn.dataset.recordings import Part
+from audiornn.dataset.recordings import SplitRecordings
+from audiornn.dataset.split import SPLITS, CodeRange
+from audiornn.dataset.windows import WindowLayout
 from audiornn.errors import AudioRNNError
-from audiornn.files import write_json
 from audiornn.generation import clips, engines, sampling, streaming, tensorflow_engine
 from audiornn.generation.fused import audiornn
 from audiornn.generation.fused.draws import Limits, draw
 from audiornn.generation.prompts import file_prompt
 from audiornn.models import storage
 from audiornn.params import Generate
-from tests.conftest import SETTINGS
+from tests.conftest import CODEC, CODEC_METRICS, write_encoded
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def model():
     made = storage.build("audiornn", dense=16, units=16, layers=2)
     for variable in made.trainable_variables:
         variable.assign(variable + 0.3 * np.random.default_rng(0).standard_normal(variable.shape))
-    made.settings = SETTINGS
+    made.codec = CODEC
     return made
 
 
@@ -231,7 +232,7 @@ def test_a_model_trained_on_a_sine_continues_it(make_shards, tmp_path, sine_code
         warmup_steps=5,
         patience=30,
     )
-    trained, result = trainer.train(folder, tmp_path / "m", params, SETTINGS, progress=False)
+    trained, result = trainer.train(folder, tmp_path / "m", params, progress=False)
     check_engines_on_a_trained_model(trained, np.stack([np.roll(sine_codes[:4000], -7 * i)[:3801] for i in range(7)]))
     codes = sampling.generate(trained, 16_000, [0.0], prompt=sine_codes[None, :800])[0]
     wave = codec.decode(codes, 0.95)[200:]
@@ -244,30 +245,23 @@ def test_a_model_trained_on_a_sine_continues_it(make_shards, tmp_path, sine_code
 
 
 @pytest.fixture
-def test_part(tmp_path):
-    """A tiny encoded corpus whose third recording is the test part."""
-    encoded = tmp_path / "encode"
-    encoded.mkdir()
-    recordings, codes = [], {}
+def test_split(tmp_path):
+    """A tiny encoded corpus whose third recording is the test split."""
+    codes = {}
     for i, path in enumerate(speech.speech(tmp_path / "wav", 0.3)[:3]):
         wave, rate = sf.read(path)
         codes[f"r{i}"] = codec.encode(np.interp(np.arange(0, len(wave), rate / 8000), np.arange(len(wave)), wave))
-        np.save(encoded / f"r{i}.npy", codes[f"r{i}"])
-        recordings.append({"name": f"r{i}", "file": f"r{i}.npy"})
-    write_json(encoded / "manifest.json", {"recordings": recordings})
     folder = tmp_path / "shard"
     folder.mkdir()
-    from audiornn.dataset.split import Range
-
-    ranges = {part: [Range(f"r{i}", 0, len(codes[f"r{i}"]))] for i, part in enumerate(("train", "validation", "test"))}
-    shards.write(folder, codes, ranges, context=64, span=512, shift=512)
-    return Part(encoded, folder, SETTINGS["codec"]), codes["r2"]
+    ranges = {split: [CodeRange(f"r{i}", 0, len(codes[f"r{i}"]))] for i, split in enumerate(SPLITS)}
+    manifest = shards.write(folder, codes, ranges, WindowLayout(64, 512, 512), CODEC, CODEC_METRICS)
+    return SplitRecordings(write_encoded(tmp_path / "encode", codes), manifest), codes["r2"]
 
 
-def test_clips_are_as_many_as_long_and_as_loud_as_they_say(model, test_part, tmp_path):
-    source, _ = test_part
+def test_clips_are_as_many_as_long_and_as_loud_as_they_say(model, test_split, tmp_path):
+    source, _ = test_split
     params = Generate(seconds=0.25, count=2, temperature=[0.5, 1.0])
-    made, speed = clips.make(model, params, source.prompts(4, 800, seed=0))
+    made, speed = clips.generate_clips(model, params, source.prompts(4, 800, seed=0))
     assert [clip.temperature for clip in made] == [0.5, 0.5, 1.0, 1.0]
     assert len({clip.name for clip in made}) == 4
     assert speed > 0
@@ -298,16 +292,16 @@ def test_what_was_done_to_a_clips_level_is_said():
 
 def test_codes_that_would_run_away_are_made_safe_to_play():
     loud = np.full(8000, 255, np.uint8)  # de-emphasis would take this to 20 times full scale
-    wave, gain = clips.decode(loud, np.zeros(0, np.uint8), SETTINGS["codec"])
+    wave, gain = clips.decode(loud, np.zeros(0, np.uint8), CODEC)
     assert np.abs(wave).max() == pytest.approx(0.98)
     assert gain < 0.2
     assert abs(np.mean(wave[4000:])) < 0.01  # and its offset fades
 
 
-def test_a_clip_goes_on_where_its_prompt_ended(test_part):
-    _, codes = test_part
+def test_a_clip_goes_on_where_its_prompt_ended(test_split):
+    _, codes = test_split
     whole = codec.decode(codes[:6000], 0.95)
-    wave, gain = clips.decode(codes[3000:6000], codes[:3000], SETTINGS["codec"])
+    wave, gain = clips.decode(codes[3000:6000], codes[:3000], CODEC)
     assert gain == 1
     # The high-pass shifts phases but adds no step: the difference to the recording is slow and small.
     assert np.abs(np.diff(wave - whole[3000:])).max() < 0.02
@@ -317,7 +311,7 @@ def test_a_file_of_any_rate_and_channels_is_a_prompt(tmp_path):
     time = np.arange(44_100) / 44_100
     wave = 0.3 * np.sin(2 * np.pi * 300 * time)
     sf.write(tmp_path / "a.flac", np.stack([wave, wave], 1), 44_100)
-    codes = file_prompt(tmp_path / "a.flac", 0.5, SETTINGS["codec"])
+    codes = file_prompt(tmp_path / "a.flac", 0.5, CODEC)
     assert codes.shape == (4000,)
     decoded = codec.decode(codes)[1000:]
     spectrum = np.abs(np.fft.rfft(decoded * np.hanning(len(decoded))))
@@ -340,7 +334,7 @@ def test_a_prompt_that_cannot_prompt_is_named(tmp_path, wave, arguments, said):
     if wave is not None:
         sf.write(path, wave, 8000)
     with pytest.raises(AudioRNNError, match=said) as caught:
-        file_prompt(path, arguments[0], SETTINGS["codec"], *arguments[1:])
+        file_prompt(path, arguments[0], CODEC, *arguments[1:])
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -348,7 +342,7 @@ def test_a_prompt_that_cannot_prompt_is_named(tmp_path, wave, arguments, said):
 def test_a_prompt_can_begin_anywhere(tmp_path):
     time = np.arange(16_000) / 8000
     sf.write(tmp_path / "p.wav", 0.3 * np.sin(2 * np.pi * np.where(time < 1, 300, 700) * time), 8000)
-    decoded = codec.decode(file_prompt(tmp_path / "p.wav", 0.5, SETTINGS["codec"], 1.2))[1000:]
+    decoded = codec.decode(file_prompt(tmp_path / "p.wav", 0.5, CODEC, 1.2))[1000:]
     spectrum = np.abs(np.fft.rfft(decoded * np.hanning(len(decoded))))
     assert np.argmax(spectrum) * 8000 / len(decoded) == pytest.approx(700, abs=3)
 
@@ -357,10 +351,10 @@ def test_a_prompt_can_begin_anywhere(tmp_path):
 def test_no_level_exceeds_the_ceiling_and_only_normalise_lifts_quiet_clips(level):
     time = np.arange(16_000) / 8000
     loud, quiet = 3 * np.sin(2 * np.pi * 200 * time), 0.1 * np.sin(2 * np.pi * 200 * time)
-    wave, gain = peak_safe(loud, 8000, level=level)
+    wave, gain = make_playable(loud, 8000, level=level)
     assert np.abs(wave).max() <= 0.98 + 1e-9
     assert 0.2 < gain < 0.4
-    wave, gain = peak_safe(quiet, 8000, level=level)
+    wave, gain = make_playable(quiet, 8000, level=level)
     assert np.abs(wave[8000:]).max() == pytest.approx(0.98 if level == "normalise" else 0.1, rel=0.1)
     assert (gain == 1) == (level != "normalise")
 
@@ -370,7 +364,7 @@ def test_a_limiter_lowers_peaks_alone_and_works_block_by_block():
     wave = 0.2 * np.sin(np.arange(20_000) / 5)
     wave[10_000] = 5.0
     whole = Limiter(8000)
-    limited = whole(wave, last=True)
+    limited = whole.process(wave, last=True)
     assert len(limited) == len(wave)
     assert np.abs(limited).max() <= 0.98 + 1e-9
     assert whole.lowest_gain == pytest.approx(0.98 / 5)
@@ -378,16 +372,16 @@ def test_a_limiter_lowers_peaks_alone_and_works_block_by_block():
     np.testing.assert_array_equal(limited[10_100:], wave[10_100:])
     blockwise = Limiter(8000)
     cuts = np.sort(random.integers(0, len(wave), 50))
-    parts = [blockwise(block) for block in np.split(wave, cuts)]
-    np.testing.assert_allclose(np.concatenate([*parts, blockwise(np.zeros(0), last=True)]), limited, atol=1e-12)
+    parts = [blockwise.process(block) for block in np.split(wave, cuts)]
+    np.testing.assert_allclose(np.concatenate([*parts, blockwise.process(np.zeros(0), last=True)]), limited, atol=1e-12)
 
 
 def test_a_player_streams_what_a_clip_would_be():
     codes = codec.encode(0.4 * np.sin(np.arange(16_000) / 7))
-    player = streaming.Player(SETTINGS["codec"])
-    parts = [player(block) for block in np.split(codes, [10, 500, 501, 9000])]
-    wave = np.concatenate([*parts, player(codes[:0], last=True)])
-    expected = resampling.Resampler(8000, 8000, 20)(codec.decode(codes))
+    player = streaming.Player(CODEC)
+    parts = [player.play(block) for block in np.split(codes, [10, 500, 501, 9000])]
+    wave = np.concatenate([*parts, player.play(codes[:0], last=True)])
+    expected = resampling.Resampler(8000, 8000, 20).process(codec.decode(codes))
     assert np.abs(expected).max() < 0.98  # nothing to limit
     np.testing.assert_allclose(wave, expected, atol=1e-9)
 

@@ -45,7 +45,9 @@ def start(tmp_path, name, folder, params=PARAMS, devices=1, config=None):
     """A process that trains, in a place of its own."""
     plan = tmp_path / f"{name}.json"
     place = tmp_path / f"place of {name}"
-    plan.write_text(json.dumps({"folder": str(folder), "place": str(place), "params": params, "devices": devices}))
+    plan.write_text(
+        json.dumps({"folder": str(folder.folder), "place": str(place), "params": params, "devices": devices})
+    )
     environment = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
     if config:
         environment["TF_CONFIG"] = json.dumps(config)
