@@ -269,7 +269,7 @@ def run_experiment(arguments: argparse.Namespace) -> None:
     from audiornn.experiments import definition, dvc, plan, sweep
 
     if arguments.name is None:
-        for name, experiment in definition.known().items():
+        for name, experiment in definition.list_experiments().items():
             print(f"{name:<12} {' '.join(experiment.description.split())}")
     elif arguments.dry_run:
         for setting in plan.plan(arguments.name, arguments.set_param):

@@ -73,7 +73,7 @@ class ModelParams(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _has_a_name(cls, content: Any) -> Any:
+    def _has_a_name(cls, content: object) -> object:
         if not isinstance(content, dict | cls | None):
             raise ValueError("must be a section with the key name and those sizes that shall differ from the defaults")
         return content
@@ -122,7 +122,7 @@ class Train(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _another_budget_replaces_the_default(cls, content: Any) -> Any:
+    def _another_budget_replaces_the_default(cls, content: object) -> object:
         if isinstance(content, dict) and "epochs" not in content and {"steps", "minutes"} & content.keys():
             return {**content, "epochs": None}
         return content
@@ -182,7 +182,7 @@ class Generate(Section):
 
     @field_validator("temperature", mode="before")
     @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
+    def _one_or_many(cls, value: object) -> tuple[float | tuple[float, float], ...]:
         values = value if isinstance(value, list | tuple) else [value]
         if not values:
             raise ValueError("must be a number from 0 to 10, a ramp such as 0.7:1.1, or a list of such")
@@ -194,7 +194,7 @@ class Generate(Section):
         return len(self.temperature) * self.count
 
 
-def temperature(value: Any) -> float | tuple[float, float]:
+def temperature(value: object) -> float | tuple[float, float]:
     """A temperature from 0 (always the likeliest code) to 10, or a ramp of two such as the text `0.7:1.1`.
 
     Raises

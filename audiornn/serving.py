@@ -14,7 +14,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
-from mlflow.pyfunc.model import PythonModel
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from audiornn.errors import AudioRNNError
 from audiornn.generation import clips, prompts
@@ -26,11 +26,13 @@ from audiornn.validation import validate
 class AudioGenerator(PythonModel):
     """Generates the clips that rows of a data frame ask for; columns: `audiornn.tracking.logged_model.REQUEST`."""
 
-    def load_context(self, context: Any) -> None:
+    def load_context(self, context: PythonModelContext) -> None:
         self._model = storage.load(context.artifacts["model"])
         clips.generate_clips(self._model, Generate(seconds=0.01))  # compiles: the first request shall not wait for it
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(
+        self, context: PythonModelContext | None, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """One clip per row.
 
         Parameters

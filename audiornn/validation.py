@@ -23,12 +23,12 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _null_is_empty(cls, content: Any) -> Any:
+    def _null_is_empty(cls, content: object) -> object:
         """A section whose keys are all commented out reads as null: it has its defaults."""
         return {} if content is None else content
 
 
-def validate(kind: type[S], content: Any, where: str | Path) -> S:
+def validate(kind: type[S], content: object, where: str | Path) -> S:
     """Validate a mapping as `kind`; errors name `where` it came from."""
     try:
         return kind.model_validate(content)

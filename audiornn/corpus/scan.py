@@ -1,4 +1,4 @@
-"""Find recordings, say what is readable and what is not, and divide recordings into parts."""
+"""Find readable recordings, and explain which files are skipped."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -34,14 +34,14 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class SkippedFile:
     """A file that is not used, and why."""
 
     path: str
     reason: str
 
 
-def scan(folder: str | Path) -> tuple[list[Recording], list[LeftOut]]:
+def scan(folder: str | Path) -> tuple[list[Recording], list[SkippedFile]]:
     """Find all readable recordings below a folder, sorted by path.
 
     Every file is decoded to its end: a header can promise what the data does not hold. Files that libsndfile cannot
@@ -57,7 +57,7 @@ def scan(folder: str | Path) -> tuple[list[Recording], list[LeftOut]]:
     if not root.is_dir():
         raise AudioRNNError(f"{folder}: {'not a folder' if root.exists() else 'no such folder'}")
     recordings: list[Recording] = []
-    left_out: list[LeftOut] = []
+    left_out: list[SkippedFile] = []
     seen: dict[str, str] = {}
     unreadable: list[OSError] = []
     for path in sorted(_files(root, unreadable), key=os.fsencode):
@@ -68,12 +68,12 @@ def scan(folder: str | Path) -> tuple[list[Recording], list[LeftOut]]:
                 raise AudioRNNError(f"the same as {first}")
             recordings.append(recording)
         except AudioRNNError as error:
-            left_out.append(LeftOut(relative, str(error).removeprefix(f"{root / relative}: ")))
+            left_out.append(SkippedFile(relative, str(error).removeprefix(f"{root / relative}: ")))
         except OSError as error:
-            left_out.append(LeftOut(relative, f"cannot be read: {error.strerror}"))
+            left_out.append(SkippedFile(relative, f"cannot be read: {error.strerror}"))
     for refused in unreadable:
         relative = Path(refused.filename).relative_to(root).as_posix()
-        left_out.append(LeftOut(relative, f"folder cannot be read: {refused.strerror}"))
+        left_out.append(SkippedFile(relative, f"folder cannot be read: {refused.strerror}"))
     return recordings, left_out
 
 
@@ -104,7 +104,7 @@ def _examine(root: Path, relative: str) -> Recording:
     return Recording(relative, rate, channels, frames, frames / rate, sha256(path))
 
 
-def report(recordings: Sequence[Recording], left_out: Sequence[LeftOut], source: str) -> str:
+def report(recordings: Sequence[Recording], left_out: Sequence[SkippedFile], source: str) -> str:
     """What was found, for people to read, as Markdown."""
     seconds = sum(r.seconds for r in recordings)
     lines = [
@@ -130,7 +130,7 @@ def _printable(text: str) -> str:
     return " ".join(text.encode("utf-8", "backslashreplace").decode().splitlines()).replace("|", "\\|")
 
 
-def manifest(recordings: Sequence[Recording], left_out: Sequence[LeftOut], root: str) -> dict[str, Any]:
+def manifest(recordings: Sequence[Recording], left_out: Sequence[SkippedFile], root: str) -> dict[str, Any]:
     """The JSON form of a scan; `root` is the folder that the paths are relative to."""
     return {
         "root": root,

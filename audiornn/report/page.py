@@ -11,9 +11,9 @@ import pandas as pd
 import soundfile as sf
 import yaml
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from audiornn import figures
+from audiornn.array_types import Samples
 from audiornn.audio import waves
 from audiornn.dataset.recordings import REAL_CLIP
 from audiornn.files import read_json
@@ -98,20 +98,20 @@ def _data_uri(kind: str, content: bytes) -> Markup:
     return Markup(f"data:{kind};base64,{base64.b64encode(content).decode()}")
 
 
-def _wave(file: Path, seconds: float) -> tuple[NDArray[Any], int]:
+def _wave(file: Path, seconds: float) -> tuple[Samples, int]:
     """The begin of a mono recording, float [n], and its rate in Hz."""
     with waves.open_audio(file) as opened:
         return opened.read(round(seconds * opened.samplerate)), opened.samplerate
 
 
-def _sound(wave: NDArray[Any], rate: int) -> Markup:
+def _sound(wave: Samples, rate: int) -> Markup:
     """A wave as wav in a data URI."""
     held = io.BytesIO()
     sf.write(held, wave, rate, subtype="PCM_16", format="WAV")
     return _data_uri("audio/wav", held.getvalue())
 
 
-def _spectrogram(wave: NDArray[Any], rate: int, title: str) -> Markup:
+def _spectrogram(wave: Samples, rate: int, title: str) -> Markup:
     """A wave and its spectrogram as PNG in a data URI."""
     held = io.BytesIO()
     figures.write(figures.clip(wave, rate, title), held, dpi=80)

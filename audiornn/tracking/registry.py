@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audiornn.errors import AudioRNNError
 from audiornn.tracking.logged_model import MODEL
@@ -10,6 +10,11 @@ from audiornn.tracking.ranking import Standing, replaces
 from audiornn.tracking.runs import Run
 from audiornn.tracking.store import CHAMPION_METRIC, FLAWED, RATIO, client_of, store
 from audiornn.tracking.tags import VALIDATION_DIGEST_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+    from mlflow.entities.model_registry import ModelVersion
 
 REGISTERED, CHAMPION = "audiornn", "champion"  # registered model, and the alias of its best version
 
@@ -45,7 +50,7 @@ def model_folder(workspace: str | Path, source: str) -> Path:
     return Path(folder) / path
 
 
-def _logged_model(client: Any, run_id: str) -> str:
+def _logged_model(client: "MlflowClient", run_id: str) -> str:
     """The id of the model that a run logged last."""
     outputs = client.get_run(run_id).outputs
     if not (outputs and outputs.model_outputs):
@@ -53,7 +58,7 @@ def _logged_model(client: Any, run_id: str) -> str:
     return outputs.model_outputs[-1].model_id
 
 
-def champion(workspace: str | Path) -> Any | None:
+def champion(workspace: str | Path) -> "ModelVersion | None":
     """The registered version that the alias `champion` stands for, if there is one."""
     from mlflow.exceptions import MlflowException
 
@@ -101,7 +106,7 @@ def promote(workspace: str | Path, run_id: str) -> str:
     return str(registered.version)
 
 
-def _describe(client: Any, version: Any, run: Any) -> None:
+def _describe(client: "MlflowClient", version: "ModelVersion", run: "MlflowRun") -> None:
     """Tag a registered version with what the next model is compared with."""
     tags = {key: str(run.data.metrics[key]) for key in (CHAMPION_METRIC, RATIO, FLAWED) if key in run.data.metrics}
     for key, value in {**tags, VALIDATION_DIGEST_TAG: run.data.tags.get(VALIDATION_DIGEST_TAG, "")}.items():

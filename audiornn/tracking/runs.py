@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audiornn.files import read_json, write_json
 from audiornn.provenance.dvc import locked_shards
@@ -16,13 +16,16 @@ from audiornn.tracking.logged_model import log_model
 from audiornn.tracking.store import client_of, experiment_id, store
 from audiornn.tracking.tags import provenance_tags
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 RUN_FILE = "mlflow.json"  # beside the weights: which run they come from
 
 
 class Run:
     """Writes into one MLflow run."""
 
-    def __init__(self, client: Any, run_id: str, resumed: bool = False) -> None:
+    def __init__(self, client: "MlflowClient", run_id: str, resumed: bool = False) -> None:
         self._client = client
         self.run_id = run_id
         self._resumed = resumed
@@ -154,14 +157,14 @@ def _system_metrics(log: Run, workspace: str | Path, resumed: bool) -> Iterator[
         monitor.finish()
 
 
-def _begin(client: Any, workspace: str | Path, tags: Mapping[str, str], name: str) -> str:
+def _begin(client: "MlflowClient", workspace: str | Path, tags: Mapping[str, str], name: str) -> str:
     """The id of a new run."""
     experiment = os.environ.get("DVC_EXP_NAME")
     tags = {**tags, **provenance_tags(), **({"dvc.experiment": experiment} if experiment else {})}
     return client.create_run(experiment_id(client, workspace), run_name=experiment or name, tags=tags).info.run_id
 
 
-def _reopened(client: Any, run_id: str) -> bool:
+def _reopened(client: "MlflowClient", run_id: str) -> bool:
     """Set a run going again, if it is still there."""
     from mlflow.exceptions import MlflowException
 
@@ -189,10 +192,11 @@ def reopen(workspace: str | Path, model_folder: str | Path) -> Run:
     except MlflowException:
         experiment = experiment_id(client, workspace)
         found = client.search_runs([experiment], f"tags.trained_in_run = '{run_id}'", max_results=1)
-        if not found:
-            tags = {"trained_in_run": run_id, **version_tags()}
-            found = [client.create_run(experiment, run_name="model from elsewhere", tags=tags)]
-            Run(client, found[0].info.run_id).model(model_folder)
-            client.set_terminated(found[0].info.run_id)
-        run_id = found[0].info.run_id
+        if found:
+            return Run(client, found[0].info.run_id)
+        tags = {"trained_in_run": run_id, **version_tags()}
+        begun = Run(client, client.create_run(experiment, run_name="model from elsewhere", tags=tags).info.run_id)
+        begun.model(model_folder)
+        client.set_terminated(begun.run_id)
+        return begun
     return Run(client, run_id)

@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audiornn.tracking.runs import Run, terminating
 from audiornn.tracking.store import client_of, experiment_id
 from audiornn.tracking.tags import PARENT_TAG, provenance_tags
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @contextmanager
@@ -69,6 +72,6 @@ class Sweep(Run):
         else:
             self._client.log_table(self.run_id, frame, f"{name}.json")
 
-    def figure(self, figure: Any, name: str) -> None:
+    def figure(self, figure: "Figure", name: str) -> None:
         """Log a matplotlib figure as a picture."""
         self._client.log_figure(self.run_id, figure, name, save_kwargs={"dpi": 120, "facecolor": "white"})
