@@ -104,7 +104,7 @@ class Train(Section):
     accumulate: Count = 1
     piece: Count | None = None
     crop: Count | None = None
-    optimizer: Literal["adamw", "adam", "rmsprop", "muon"] = "adamw"
+    optimizer: Literal["adamw", "adam", "rmsprop"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.004
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_steps: Annotated[int, Field(ge=0)] = 100
