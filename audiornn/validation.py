@@ -5,13 +5,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter, ValidationError, model_validator
 
 from audiornn.errors import AudioRNNError
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+# Text with names of files in it: POSIX allows any bytes, which Python escapes by surrogates, and pydantic refuses.
+AnyText = Annotated[str, SkipValidation]
 S = TypeVar("S", bound="Section")
 T = TypeVar("T")
 

@@ -7,31 +7,33 @@ import numpy as np
 from tqdm import tqdm
 
 from audiornn.audio import waves
+from audiornn.audio.resampling import ResampledManifest
 from audiornn.codec import CodecSettings, MeasuringEncoder
 from audiornn.dataset import encoded
 from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Params
+from audiornn.validation import parse
 from stages.common import run
 
 INPUT, OUTPUT = Path("data/resample"), Path("data/encode")
 
 
 def main(p: Params) -> None:
-    resampled = read_json(INPUT / "manifest.json")
-    codec = CodecSettings(resampled["sample_rate"], resampled["highpass_hz"], p.encode.preemphasis)
+    resampled = parse(ResampledManifest, read_json(INPUT / "manifest.json"), INPUT / "manifest.json")
+    codec = CodecSettings(resampled.sample_rate, resampled.highpass_hz, p.encode.preemphasis)
     encoder = MeasuringEncoder(codec)
     with atomic_folder(OUTPUT) as folder:
         recordings = []
-        for entry in tqdm(resampled["recordings"], "encode", unit="file"):
-            name = Path(entry["file"]).stem
-            codes = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, (entry["samples"],))
+        for recording in tqdm(resampled.recordings, "encode", unit="file"):
+            name = Path(recording.file).stem
+            codes = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, (recording.samples,))
             encoder.start_recording()
             done = 0
-            for block in waves.read_blocks(INPUT / entry["file"]):
+            for block in waves.read_blocks(INPUT / recording.file):
                 wave = block[:, 0].astype(np.float64)
                 codes[done : done + len(wave)] = encoder.encode(wave).codes
                 done += len(wave)
-            recordings.append(encoded.EncodedRecording(name, f"{name}.npy", entry["source"], done))
+            recordings.append(encoded.EncodedRecording(name, f"{name}.npy", recording.source, done))
         encoded.write_manifest(folder, codec, encoder.metrics(), recordings)
     write_json("metrics/encode.json", asdict(encoder.metrics()))
 

@@ -1,6 +1,7 @@
 """To mono at one rate: DC offset, high-pass filter, resampling."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,29 @@ from scipy import signal
 
 from audiornn.array_types import Samples, Wave
 from audiornn.audio.waves import WaveWriter, open_audio, read_blocks
+from audiornn.validation import AnyText
 
 HIGHPASS_ORDER = 2
 OFFSET_FRAMES = 1 << 14  # at the start of a recording, that its constant offset is estimated from
+
+
+@dataclass(frozen=True)
+class ResampledRecording:
+    """A recording as the resample stage leaves it: `file` in its folder, `source`, length, peak before clipping."""
+
+    file: str
+    source: AnyText
+    samples: int
+    peak: float
+
+
+@dataclass(frozen=True)
+class ResampledManifest:
+    """What the folder of the resample stage holds; rate and corner of the high-pass filter in Hz."""
+
+    sample_rate: int
+    highpass_hz: float
+    recordings: Sequence[ResampledRecording]
 
 
 class Resampler:

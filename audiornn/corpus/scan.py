@@ -2,15 +2,15 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from audiornn.audio import waves
 from audiornn.errors import AudioRNNError
 from audiornn.files import sha256, slug
+from audiornn.validation import AnyText
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Recording:
     `path` is relative to the corpus folder, with forward slashes; `frames` are samples a channel.
     """
 
-    path: str
+    path: AnyText
     rate: int
     channels: int
     frames: int
@@ -37,8 +37,8 @@ class Recording:
 class SkippedFile:
     """A file that is not used, and why."""
 
-    path: str
-    reason: str
+    path: AnyText
+    reason: AnyText
 
 
 def scan(folder: str | Path) -> tuple[list[Recording], list[SkippedFile]]:
@@ -130,11 +130,11 @@ def _printable(text: str) -> str:
     return " ".join(text.encode("utf-8", "backslashreplace").decode().splitlines()).replace("|", "\\|")
 
 
-def manifest(recordings: Sequence[Recording], left_out: Sequence[SkippedFile], root: str) -> dict[str, Any]:
-    """The JSON form of a scan; `root` is the folder that the paths are relative to."""
-    return {
-        "root": root,
-        "seconds": sum(r.seconds for r in recordings),
-        "recordings": [asdict(r) for r in recordings],
-        "left_out": [asdict(item) for item in left_out],
-    }
+@dataclass(frozen=True)
+class CorpusManifest:
+    """What a scan found, as it is kept on disk: paths are relative to the folder `root`."""
+
+    root: AnyText
+    seconds: float
+    recordings: Sequence[Recording]
+    left_out: Sequence[SkippedFile]

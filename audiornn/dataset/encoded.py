@@ -9,7 +9,7 @@ import numpy as np
 from audiornn.array_types import Codes
 from audiornn.codec import CodecMetrics, CodecSettings
 from audiornn.files import read_json, write_json
-from audiornn.validation import parse
+from audiornn.validation import AnyText, parse
 
 MANIFEST = "manifest.json"
 
@@ -20,7 +20,7 @@ class EncodedRecording:
 
     name: str
     file: str
-    source: str
+    source: AnyText
     codes: int
 
 

@@ -1,5 +1,6 @@
 """What scanning a folder of recordings promises: every file is used or named with the reason, whatever it is called."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ from audiornn.corpus import scan
 from audiornn.corpus.scan import Recording, SkippedFile
 from audiornn.errors import AudioRNNError
 from audiornn.files import read_json, sha256, write_json
+from audiornn.validation import parse
 
 seeds = count()
 
@@ -330,12 +332,12 @@ def test_the_manifest_survives_json(tmp_path):
         broken(folder / ("x" + name if len(name) < 240 else "x"))
     recordings, left_out = scan.scan(folder)
     assert len(recordings) == len(left_out) > 10
-    write_json(tmp_path / "manifest.json", scan.manifest(recordings, left_out, str(folder)))
-    read = read_json(tmp_path / "manifest.json")
-    assert [Recording(**entry) for entry in read["recordings"]] == recordings
-    assert [SkippedFile(**entry) for entry in read["left_out"]] == left_out
-    assert read["seconds"] == pytest.approx(0.05 * len(recordings))
-    assert all(Path(read["root"], entry["path"]).is_file() for entry in read["recordings"])
+    manifest = scan.CorpusManifest(str(folder), sum(r.seconds for r in recordings), recordings, left_out)
+    write_json(tmp_path / "manifest.json", dataclasses.asdict(manifest))
+    read = parse(scan.CorpusManifest, read_json(tmp_path / "manifest.json"), "manifest.json")
+    assert read == manifest
+    assert read.seconds == pytest.approx(0.05 * len(recordings))
+    assert all(Path(read.root, recording.path).is_file() for recording in read.recordings)
 
 
 # Names for what is made of a recording
