@@ -1,6 +1,6 @@
 """AudioRNN: recurrent networks that predict raw PCM audio sample by sample, and generate new audio with them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from audiornn.errors import AudioRNNError
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from audiornn.models.storage import load
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Both need TensorFlow, which takes seconds to import: not before they are asked for.
     if name == "generate":
         from audiornn.generation.clips import generate

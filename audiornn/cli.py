@@ -198,46 +198,42 @@ def run_generate(arguments: argparse.Namespace) -> None:
     from audiornn import params, validation
 
     temperature = [part.strip() for part in arguments.temperature.split(",")]
-    asked = {key: getattr(arguments, key) for key in ("count", "seed", "level", "engine")}
-    asked |= {key: value for key in ("top_k", "top_p", "certain") if (value := getattr(arguments, key)) is not None}
-    asked |= {"temperature": temperature, "prompt_offset": arguments.prompt_offset}
-    asked |= {"prompt_seconds": arguments.prompt_seconds}
+    request = {key: getattr(arguments, key) for key in ("count", "seed", "level", "engine")}
+    request |= {key: value for key in ("top_k", "top_p", "certain") if (value := getattr(arguments, key)) is not None}
+    request |= {"temperature": temperature, "prompt_offset": arguments.prompt_offset}
+    request |= {"prompt_seconds": arguments.prompt_seconds}
     if arguments.seconds is not None:
-        asked["seconds"] = arguments.seconds
-    p = validation.validate(params.Generate, asked, "command line")
-    if arguments.stream and len(p.temperature) * p.count > 1:
+        request["seconds"] = arguments.seconds
+    p = validation.validate(params.Generate, request, "command line")
+    if arguments.stream and p.clips > 1:
         raise AudioRNNError("--stream writes one clip: give one temperature and no --count")
 
-    from audiornn.audio.levels import corner
     from audiornn.files import write_json
-    from audiornn.generation import clips, streaming
-    from audiornn.generation.prompts import file_prompt
+    from audiornn.generation import clips, prompts, streaming
     from audiornn.models import storage
     from audiornn.tracking.registry import model_folder
 
     model = storage.load(model_folder(Path.cwd(), arguments.run) if arguments.run else arguments.model)
-    prompts = None
-    if arguments.prompt:
-        piece = file_prompt(arguments.prompt, p.prompt_seconds, model.settings["codec"], p.prompt_offset)
-        prompts = piece[None].repeat(len(p.temperature) * p.count, axis=0)
+    prompt = prompts.load(arguments.prompt or None, p, model.codec)
     if arguments.stream:
         if sys.stdout.isatty():
-            raise AudioRNNError("--stream writes samples to stdout: lead it to a file or a program such as aplay")
-        streaming.stream(model, p, sys.stdout.buffer, prompts, arguments.seconds is not None, arguments.format == "wav")
+            raise AudioRNNError(
+                "--stream writes samples to stdout: redirect it to a file, or pipe it into a player such as aplay"
+            )
+        streaming.stream(model, p, sys.stdout.buffer, prompt, arguments.seconds is not None, arguments.format == "wav")
         return
-    made, speed = clips.make(model, p, prompts, progress=not arguments.json and sys.stderr.isatty())
+    made, speed = clips.generate_clips(model, p, prompt, progress=not arguments.json and sys.stderr.isatty())
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     paths = [clip.write(output) for clip in made]
-    settings = model.settings["codec"]
-    rate = settings["sample_rate"]
+    codec = model.codec
     result = {
-        "sample_rate": rate,
-        "preemphasis": settings["preemphasis"],
-        "highpass_hz": corner(settings),
+        "sample_rate": codec.sample_rate,
+        "preemphasis": codec.preemphasis,
+        "highpass_hz": codec.dc_blocker_hz,
         "level": p.level,
         "samples_per_second": speed,
-        "real_time_factor": speed / rate / len(made),
+        "real_time_factor": speed / codec.sample_rate / len(made),
         "clips": [{"file": str(path), **clip.levels()} for path, clip in zip(paths, made, strict=True)],
     }
     write_json(output / "clips.json", result)
@@ -246,7 +242,7 @@ def run_generate(arguments: argparse.Namespace) -> None:
         return
     for path, clip in zip(paths, made, strict=True):
         print(f"{path}: {clip.describe()}")
-    print(f"de-emphasised by {settings['preemphasis']:g}, DC removed by a high-pass at {result['highpass_hz']:g} Hz")
+    print(f"de-emphasised by {codec.preemphasis:g}, DC removed by a high-pass at {codec.dc_blocker_hz:g} Hz")
     print(f"{speed:,.0f} samples/s, {result['real_time_factor']:.1f} times real time")
 
 
@@ -277,7 +273,7 @@ def run_experiment(arguments: argparse.Namespace) -> None:
     from audiornn.experiments import definition, dvc, plan, sweep
 
     if arguments.name is None:
-        for name, experiment in definition.known().items():
+        for name, experiment in definition.list_experiments().items():
             print(f"{name:<12} {' '.join(experiment.description.split())}")
     elif arguments.dry_run:
         for setting in plan.plan(arguments.name, arguments.set_param):

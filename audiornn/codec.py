@@ -6,10 +6,14 @@ pre-emphasis `y[n] = x[n] - a x[n-1]` flattens the spectrum before quantisation,
 (ITU-T G.711's continuous form with µ = 255), whose 256 uniform steps of the companded amplitude are the codes.
 """
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import signal
 
+from audiornn.array_types import Codes, Counts, Wave
 from audiornn.errors import AudioRNNError
 
 CODES = 256
@@ -19,7 +23,7 @@ _AMPLITUDES = np.arange(CODES) / MU * 2 - 1
 _AMPLITUDES = np.sign(_AMPLITUDES) * np.expm1(np.abs(_AMPLITUDES) * np.log1p(MU)) / MU
 
 
-def compress(wave: ArrayLike) -> NDArray[np.uint8]:
+def mu_law_encode(wave: ArrayLike) -> Codes:
     """µ-law codes of amplitudes.
 
     `code = floor((sign(x) ln(1 + 255 |x|) / ln 256 + 1) / 2 * 255 + 0.5)`, the formula of torchaudio's
@@ -39,8 +43,8 @@ def compress(wave: ArrayLike) -> NDArray[np.uint8]:
     return np.floor((companded + 1) / 2 * MU + 0.5).astype(np.uint8)
 
 
-def expand(codes: ArrayLike) -> NDArray[np.float64]:
-    """Amplitudes in [-1, 1] of µ-law codes 0 to 255, of the same shape: the inverse of `compress` on codes."""
+def mu_law_decode(codes: ArrayLike) -> Wave:
+    """Amplitudes in [-1, 1] of µ-law codes 0 to 255, of the same shape: the inverse of `mu_law_encode` on codes."""
     return _AMPLITUDES[np.asarray(codes)]
 
 
@@ -71,7 +75,7 @@ class Encoder:
         self.clipped = 0
         self._previous = np.zeros(1)
 
-    def emphasise(self, wave: ArrayLike) -> NDArray[np.float64]:
+    def emphasise(self, wave: ArrayLike) -> Wave:
         """The next block after pre-emphasis, float [n], not clipped."""
         x = np.asarray(wave, np.float64)
         if not x.size:  # lfilter refuses it, but the last block of a resampler can be empty
@@ -81,9 +85,9 @@ class Encoder:
         self.clipped += int(np.count_nonzero(np.abs(y) > 1))
         return y
 
-    def __call__(self, wave: ArrayLike) -> NDArray[np.uint8]:
+    def encode(self, wave: ArrayLike) -> Codes:
         """Codes uint8 [n] of the next block, a wave float [n] in [-1, 1]."""
-        return compress(self.emphasise(wave))
+        return mu_law_encode(self.emphasise(wave))
 
 
 class Decoder:
@@ -96,7 +100,7 @@ class Decoder:
         self.preemphasis = check_preemphasis(preemphasis)
         self._previous = np.zeros(1)
 
-    def deemphasise(self, wave: ArrayLike) -> NDArray[np.float64]:
+    def deemphasise(self, wave: ArrayLike) -> Wave:
         """The next block after de-emphasis, float [n]."""
         y = np.asarray(wave, np.float64)
         if not y.size:  # lfilter would lose its state
@@ -104,12 +108,12 @@ class Decoder:
         x, self._previous = signal.lfilter([1], [1, -self.preemphasis], y, zi=self._previous)
         return x
 
-    def __call__(self, codes: ArrayLike) -> NDArray[np.float64]:
+    def decode(self, codes: ArrayLike) -> Wave:
         """The wave float [n] of the next block of codes [n]."""
-        return self.deemphasise(expand(codes))
+        return self.deemphasise(mu_law_decode(codes))
 
 
-def encode(wave: ArrayLike, preemphasis: float = 0.95) -> NDArray[np.uint8]:
+def encode(wave: ArrayLike, preemphasis: float = 0.95) -> Codes:
     """Codes of a wave.
 
     Parameters
@@ -143,10 +147,10 @@ def encode(wave: ArrayLike, preemphasis: float = 0.95) -> NDArray[np.uint8]:
         raise AudioRNNError(f"wave has shape {x.shape}, but must be mono: one axis of samples")
     if not np.isfinite(x).all():
         raise AudioRNNError("wave holds values that are not finite")
-    return Encoder(preemphasis)(x)
+    return Encoder(preemphasis).encode(x)
 
 
-def decode(codes: ArrayLike, preemphasis: float = 0.95) -> NDArray[np.float64]:
+def decode(codes: ArrayLike, preemphasis: float = 0.95) -> Wave:
     """The wave float [n] of codes [n] (integers 0 to 255); the inverse of `encode` up to quantisation.
 
     Raises
@@ -159,10 +163,45 @@ def decode(codes: ArrayLike, preemphasis: float = 0.95) -> NDArray[np.float64]:
         raise AudioRNNError(f"codes have shape {c.shape}, but must have one axis")
     if c.size and (c.dtype.kind not in "iu" or c.min() < 0 or c.max() > MU):
         raise AudioRNNError("codes must be integers from 0 to 255")
-    return Decoder(preemphasis)(c.astype(np.uint8))
+    return Decoder(preemphasis).decode(c.astype(np.uint8))
 
 
-class RoundTrip:
+@dataclass(frozen=True)
+class CodecSettings:
+    """How waves become codes: stored with the codes, the shards and each model.
+
+    Attributes
+    ----------
+    sample_rate
+        In Hz.
+    highpass_hz
+        Corner in Hz of the high-pass filter before the codec; 0 is none.
+    preemphasis
+        Coefficient of the pre-emphasis, 0 (off) up to but excluding 1.
+    codes
+        How many different codes there are.
+    """
+
+    sample_rate: int
+    highpass_hz: float
+    preemphasis: float
+    codes: int = CODES
+
+    @property
+    def dc_blocker_hz(self) -> float:
+        """Corner in Hz of the filter that removes DC from decoded waves: the codec's, 20 Hz where that has none."""
+        return self.highpass_hz or 20.0
+
+    def encode(self, wave: ArrayLike) -> Codes:
+        """Codes uint8 [n] of a wave float [n] in [-1, 1]; see `encode`."""
+        return encode(wave, self.preemphasis)
+
+    def decode(self, codes: ArrayLike) -> Wave:
+        """The wave float [n] of codes [n]; see `decode`."""
+        return decode(codes, self.preemphasis)
+
+
+class CodecSnr:
     """Signal-to-noise ratio of the codec, gathered over blocks of any number of recordings.
 
     Parameters
@@ -175,13 +214,13 @@ class RoundTrip:
         self._sos = signal.butter(8, 0.5, "highpass", output="sos")
         self.sample_rate = sample_rate
         self._energy = np.zeros((2, 2))  # [whole, high] x [signal, error]
-        self.start()
+        self.start_recording()
 
-    def start(self) -> None:
+    def start_recording(self) -> None:
         """Begin another recording: filters start from rest."""
         self._state = np.zeros((len(self._sos), 2, 2))
 
-    def add(self, wave: NDArray[np.float64], decoded: NDArray[np.float64]) -> None:
+    def add(self, wave: Wave, decoded: Wave) -> None:
         """Account for a block of the wave, float [n], and what was decoded of it, float [n]."""
         if not len(wave):
             return
@@ -201,3 +240,73 @@ def entropy_bits(counts: ArrayLike) -> float:
     c = np.asarray(counts, np.float64)
     p = c[c > 0] / c.sum()
     return float(-(p * np.log2(p)).sum()) + 0.0
+
+
+@dataclass(frozen=True)
+class CodecMetrics:
+    """What quantisation loses.
+
+    Attributes
+    ----------
+    snr_db, snr_high_db
+        Signal-to-noise ratio of what is decoded, overall and above a quarter of the sample rate; None where undefined.
+    clipped_share
+        Share of samples that left [-1, 1] after pre-emphasis.
+    code_entropy_bits
+        Entropy of a single code: what a model without memory could reach.
+    """
+
+    snr_db: float | None
+    snr_high_db: float | None
+    clipped_share: float
+    code_entropy_bits: float
+
+
+class EncodedBlock(NamedTuple):
+    """A block of a recording on its way through the codec: after pre-emphasis, as codes, and decoded; [n] each."""
+
+    emphasised: Wave
+    codes: Codes
+    decoded: Wave
+
+
+class MeasuringEncoder:
+    """Encode recordings block by block, and measure what quantisation loses over all of them.
+
+    Parameters
+    ----------
+    codec
+        The settings.
+    """
+
+    def __init__(self, codec: CodecSettings) -> None:
+        self._codec = codec
+        self._snr = CodecSnr(codec.sample_rate)
+        self._counts: Counts = np.zeros(CODES, np.int64)
+        self._clipped = 0
+        self.start_recording()
+
+    def start_recording(self) -> None:
+        """Begin another recording: filters start from rest."""
+        self._encoder, self._decoder = Encoder(self._codec.preemphasis), Decoder(self._codec.preemphasis)
+        self._snr.start_recording()
+
+    @property
+    def samples(self) -> int:
+        """Samples so far, of all recordings."""
+        return int(self._counts.sum())
+
+    def encode(self, wave: Wave) -> EncodedBlock:
+        """Encode and decode the next block of a recording, float [n] in [-1, 1]."""
+        clipped = self._encoder.clipped
+        emphasised = self._encoder.emphasise(wave)
+        codes = mu_law_encode(emphasised)
+        decoded = self._decoder.decode(codes)
+        self._clipped += self._encoder.clipped - clipped
+        self._snr.add(wave, decoded)
+        self._counts += np.bincount(codes, minlength=CODES)
+        return EncodedBlock(emphasised, codes, decoded)
+
+    def metrics(self) -> CodecMetrics:
+        """What was measured, of at least one sample."""
+        return CodecMetrics(*self._snr.snr_db(), self._clipped / self.samples, entropy_bits(self._counts))

@@ -1,16 +1,16 @@
-"""Every picture. All are drawn without a display and returned as matplotlib figures."""
+"""Plots of training, evaluation and audio. All are drawn without a display and returned as matplotlib figures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, BinaryIO
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, PercentFormatter
-from numpy.typing import NDArray
 from scipy import signal
 
+from audiornn.array_types import Counts, Floats, Samples
 from audiornn.files import atomic_file
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def save(figure: Figure, path: str | Path) -> None:
         write(figure, partial)
 
 
-def write(figure: Figure, file: Any, dpi: int = 120) -> None:
+def write(figure: Figure, file: Path | BinaryIO, dpi: int = 120) -> None:
     """Write a figure as PNG to a path or an open file; the same figure gives the same bytes each time."""
     figure.savefig(file, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
 
@@ -58,10 +58,10 @@ def curves(history: Sequence[Mapping[str, float]], code_entropy: float | None = 
         ("loss (bits per sample)", "accuracy (share of codes right)"),
         strict=True,
     ):
-        for part, colour, style in (("train", BLUE, "-"), ("validation", ORANGE, "--")):
-            values = [row[f"{part}_{name}"] for row in history]
-            label_part = "training" if part == "train" else part
-            axes.plot(epochs, values, style, color=colour, marker=marker, markersize=4, label=label_part)
+        for split, colour, style in (("train", BLUE, "-"), ("validation", ORANGE, "--")):
+            values = [row[f"{split}_{name}"] for row in history]
+            split_label = "training" if split == "train" else split
+            axes.plot(epochs, values, style, color=colour, marker=marker, markersize=4, label=split_label)
         axes.plot(best["epoch"], best[f"validation_{name}"], "o", ms=11, mfc="none", mec=ORANGE, label="weights kept")
         if name == "loss" and code_entropy:
             axes.axhline(code_entropy, color=GREY, linestyle=":", label="entropy of a single code")
@@ -75,14 +75,14 @@ def curves(history: Sequence[Mapping[str, float]], code_entropy: float | None = 
     return figure
 
 
-def context_curve(curve: Sequence["ContextPoint"], trained: int, code_entropy: float | None = None) -> Figure:
+def context_curve(curve: Sequence["ContextPoint"], training_context: int, code_entropy: float | None = None) -> Figure:
     """Bits per sample against the number of past codes that the model sees, with its standard error.
 
     Parameters
     ----------
     curve
         As of `audiornn.evaluation.context_curve.context_curve`.
-    trained
+    training_context
         The training context, marked where the curve reaches it.
     code_entropy
         Entropy of a single code in bits: what is possible with no context at all.
@@ -94,8 +94,9 @@ def context_curve(curve: Sequence["ContextPoint"], trained: int, code_entropy: f
     axes = figure.subplots()
     axes.fill_between(contexts, bits - errors, bits + errors, color=BLUE, alpha=0.25, lw=0, label="± standard error")
     axes.plot(contexts, bits, "o-", color=BLUE, markersize=4, label=f"test part, {curve[0].targets} targets")
-    if trained <= contexts[-1]:
-        axes.axvline(trained, color=ORANGE, linestyle="--", label=f"training context, {trained} codes")
+    if training_context <= contexts[-1]:
+        label = f"training context, {training_context} codes"
+        axes.axvline(training_context, color=ORANGE, linestyle="--", label=label)
     if code_entropy:
         axes.axhline(code_entropy, color=GREY, linestyle=":", label="entropy of a single code")
     axes.set_xscale("log", base=2)
@@ -110,13 +111,13 @@ def context_curve(curve: Sequence["ContextPoint"], trained: int, code_entropy: f
     return figure
 
 
-def calibration(likeliest: "Reliability", every: "Reliability") -> Figure:
+def calibration(top_code: "Reliability", all_codes: "Reliability") -> Figure:
     """Predicted probability against observed frequency, for the likeliest code and for every code; counts below."""
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     axes = figure.subplots(2, 2, height_ratios=[3, 1], sharex="col")
     figure.suptitle("Do codes come as often as the model says?")
     for column, (found, title, logarithmic) in enumerate(
-        ((likeliest, f"the likeliest code, mean gap {likeliest.error:.3f}", False), (every, "any code", True))
+        ((top_code, f"the likeliest code, mean gap {top_code.error:.3f}", False), (all_codes, "any code", True))
     ):
         held = found.counts > 0
         counts, predicted = found.counts[held], found.predicted[held] / found.counts[held]
@@ -152,7 +153,7 @@ def passages(found: Sequence["Passage"], sample_rate: int) -> Figure:
     figure = Figure(figsize=(4.8 * len(found) + 1, 6), layout="constrained")
     figure.suptitle(f"Loss of each code of the test part's best and worst predicted {seconds:.2g} s")
     axes = figure.subplots(2, len(found), squeeze=False, sharex=True, sharey="row")
-    image: Any = None
+    images = []
     for column, (passage, (times, frequencies, level)) in enumerate(zip(found, spectra, strict=True)):
         above, below = axes[:, column]
         time = np.arange(len(passage.bits)) / sample_rate
@@ -164,18 +165,20 @@ def passages(found: Sequence["Passage"], sample_rate: int) -> Figure:
         above.set(title=f"{passage.title}: {np.mean(passage.bits):.2f} bits per sample\n({place})")
         above.set(xlim=(0, seconds), ylim=(0, 1.2 * highest))
         above.grid(alpha=0.3)
-        image = below.pcolormesh(
-            times, frequencies / 1000, level, cmap="magma", vmin=top - RANGE_DB, vmax=top, rasterized=True
+        images.append(
+            below.pcolormesh(
+                times, frequencies / 1000, level, cmap="magma", vmin=top - RANGE_DB, vmax=top, rasterized=True
+            )
         )
         below.set(xlabel="time (s)", ylim=(0, sample_rate / 2000), facecolor="black")
     axes[0, 0].set_ylabel("loss (bits)")
     axes[0, 0].legend(loc="upper right", ncols=2)
     axes[1, 0].set_ylabel("frequency (kHz)")
-    figure.colorbar(image, ax=axes[1], label="level (dB re full scale)", pad=0.01)
+    figure.colorbar(images[-1], ax=axes[1], label="level (dB re full scale)", pad=0.01)
     return figure
 
 
-def code_distributions(real: NDArray[Any], others: Mapping[str, NDArray[Any]]) -> Figure:
+def code_distributions(real: Counts, others: Mapping[str, Counts]) -> Figure:
     """How often each code is used: in real audio as an area, elsewhere as lines.
 
     Parameters
@@ -207,7 +210,7 @@ def code_distributions(real: NDArray[Any], others: Mapping[str, NDArray[Any]]) -
     return figure
 
 
-def clip(wave: NDArray[Any], sample_rate: int, title: str) -> Figure:
+def clip(wave: Samples, sample_rate: int, title: str) -> Figure:
     """Waveform above spectrogram of a single wave, on scales that do not depend on it: clips can be laid side by side.
 
     Parameters
@@ -233,7 +236,9 @@ def clip(wave: NDArray[Any], sample_rate: int, title: str) -> Figure:
     return figure
 
 
-def sweep(parameter: str, values: Sequence[Any], columns: Mapping[str, Sequence[float | None]], title: str) -> Figure:
+def sweep(
+    parameter: str, values: Sequence[object], columns: Mapping[str, Sequence[float | None]], title: str
+) -> Figure:
     """Bits per sample of a sweep's settings, how far they sound from real audio, and what their training cost.
 
     Parameters
@@ -252,9 +257,9 @@ def sweep(parameter: str, values: Sequence[Any], columns: Mapping[str, Sequence[
     order = np.argsort(places)
     figure = Figure(figsize=(max(7.0, 1.7 * len(values) + 2), 8.2), layout="constrained")
     bits, sound, cost = figure.subplots(3, 1, sharex=True, height_ratios=[2, 1.2, 1])
-    for part, colour, style in (("validation", ORANGE, "-"), ("test", BLUE, "--")):
-        heights = np.array(columns[f"{part}_bits_per_sample"], float)[order]
-        bits.plot(places[order], heights, color=colour, marker="o", linestyle=style if numbers else "none", label=part)
+    for split, colour, style in (("validation", ORANGE, "-"), ("test", BLUE, "--")):
+        heights = np.array(columns[f"{split}_bits_per_sample"], float)[order]
+        bits.plot(places[order], heights, color=colour, marker="o", linestyle=style if numbers else "none", label=split)
     validation = np.array(columns["validation_bits_per_sample"], float)
     best = int(validation.argmin())
     bits.plot(places[best], validation[best], "o", ms=13, mfc="none", mec=ORANGE, label="best on validation")
@@ -286,7 +291,7 @@ def sweep(parameter: str, values: Sequence[Any], columns: Mapping[str, Sequence[
     return figure
 
 
-def compare_audio(clips: Mapping[str, NDArray[Any]], sample_rate: int, title: str) -> Figure:
+def compare_audio(clips: Mapping[str, Samples], sample_rate: int, title: str) -> Figure:
     """Waveform above spectrogram of several waves side by side, all on the same scales.
 
     Parameters
@@ -303,23 +308,25 @@ def compare_audio(clips: Mapping[str, NDArray[Any]], sample_rate: int, title: st
     figure = Figure(figsize=(max(7.0, 4.2 * len(clips) + 0.8), 6), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots(2, len(clips), squeeze=False, sharex=True, sharey="row")
-    image: Any = None
+    images = []
     for column, (name, wave) in enumerate(clips.items()):
         axes[0, column].plot(np.arange(len(wave)) / sample_rate, wave, color=BLUE, linewidth=0.5)
         axes[0, column].set(title=name, xlim=(0, seconds), ylim=(-1.05 * peak, 1.05 * peak))
         axes[0, column].grid(alpha=0.3)
         times, frequencies, level = spectra[name]
-        image = axes[1, column].pcolormesh(
-            times, frequencies / 1000, level, cmap="magma", vmin=top - RANGE_DB, vmax=top, rasterized=True
+        images.append(
+            axes[1, column].pcolormesh(
+                times, frequencies / 1000, level, cmap="magma", vmin=top - RANGE_DB, vmax=top, rasterized=True
+            )
         )
         axes[1, column].set(xlabel="time (s)", xlim=(0, seconds), ylim=(0, sample_rate / 2000), facecolor="black")
     axes[0, 0].set_ylabel("amplitude (full scale = 1)")
     axes[1, 0].set_ylabel("frequency (kHz)")
-    figure.colorbar(image, ax=axes[1], label="level (dB re full scale)", pad=0.01)
+    figure.colorbar(images[-1], ax=axes[1], label="level (dB re full scale)", pad=0.01)
     return figure
 
 
-def spectrogram(wave: NDArray[Any], sample_rate: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def spectrogram(wave: Samples, sample_rate: int) -> tuple[Floats, Floats, Floats]:
     """Times (s), frequencies (Hz) and levels (dB, a full-scale sine is 0 dB) under a Hann window of 32 ms."""
     size = max(16, round(0.032 * sample_rate))
     window = signal.windows.hann(size, sym=False)

@@ -1,4 +1,4 @@
-"""Atomic output: what has a final name is whole."""
+"""Atomic writes: a file or folder gets its name only when it is complete. JSON and digests."""
 
 import hashlib
 import json
@@ -59,14 +59,14 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_json(path: str | Path, content: Any) -> None:
+def write_json(path: str | Path, content: object) -> None:
     """Write `content` as indented JSON, atomically. NaN and infinities are refused: JSON has none."""
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path) -> Any:  # noqa: ANN401 - JSON of any form; `validation.parse` gives it a type
     """Read a JSON file.
 
     Raises
@@ -88,7 +88,7 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest(content: Any) -> str:
+def digest(content: object) -> str:
     """The SHA-256 digest of what JSON makes of `content`, in hexadecimal."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -55,7 +55,7 @@ class Shard(Section):
 
     @property
     def targets(self) -> int:
-        """Targets a window: `span`, by default four times the context and at least 512."""
+        """Targets per window: `span`, by default four times the context and at least 512."""
         return self.span or max(4 * self.context, 512)
 
     @property
@@ -73,7 +73,7 @@ class ModelParams(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _has_a_name(cls, content: Any) -> Any:
+    def _has_a_name(cls, content: object) -> object:
         if not isinstance(content, dict | cls | None):
             raise ValueError("must be a section with the key name and those sizes that shall differ from the defaults")
         return content
@@ -104,7 +104,7 @@ class Train(Section):
     accumulate: Count = 1
     piece: Count | None = None
     crop: Count | None = None
-    optimizer: Literal["adamw", "adam", "rmsprop", "muon"] = "adamw"
+    optimizer: Literal["adamw", "adam", "rmsprop"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.004
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_steps: Annotated[int, Field(ge=0)] = 100
@@ -122,7 +122,7 @@ class Train(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _another_budget_replaces_the_default(cls, content: Any) -> Any:
+    def _another_budget_replaces_the_default(cls, content: object) -> object:
         if isinstance(content, dict) and "epochs" not in content and {"steps", "minutes"} & content.keys():
             return {**content, "epochs": None}
         return content
@@ -163,13 +163,13 @@ class Report(Section):
     seconds: Annotated[float, Field(gt=0)] = 30.0
 
 
-Heat = Annotated[float, Field(ge=0, le=10)]
+Temperature = Annotated[float, Field(ge=0, le=10)]
 
 
 class Generate(Section):
     seconds: Annotated[float, Field(gt=0)] = 4.0
     count: Count = 1
-    temperature: tuple[Heat | tuple[Heat, Heat], ...] = (1.0,)
+    temperature: tuple[Temperature | tuple[Temperature, Temperature], ...] = (1.0,)
     top_k: Annotated[int, Field(ge=0, le=256)] = 0
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.99
     certain: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -182,14 +182,19 @@ class Generate(Section):
 
     @field_validator("temperature", mode="before")
     @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
+    def _one_or_many(cls, value: object) -> tuple[float | tuple[float, float], ...]:
         values = value if isinstance(value, list | tuple) else [value]
         if not values:
             raise ValueError("must be a number from 0 to 10, a ramp such as 0.7:1.1, or a list of such")
         return tuple(temperature(v) for v in values)
 
+    @property
+    def clips(self) -> int:
+        """How many clips there are: `count` at each temperature."""
+        return len(self.temperature) * self.count
 
-def temperature(value: Any) -> float | tuple[float, float]:
+
+def temperature(value: object) -> float | tuple[float, float]:
     """A temperature from 0 (always the likeliest code) to 10, or a ramp of two such as the text `0.7:1.1`.
 
     Raises

@@ -14,7 +14,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
-from mlflow.pyfunc.model import PythonModel
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from audiornn.errors import AudioRNNError
 from audiornn.generation import clips, prompts
@@ -26,12 +26,14 @@ from audiornn.validation import validate
 class AudioGenerator(PythonModel):
     """Generates the clips that rows of a data frame ask for; columns: `audiornn.tracking.logged_model.REQUEST`."""
 
-    def load_context(self, context: Any) -> None:
+    def load_context(self, context: PythonModelContext) -> None:
         self._model = storage.load(context.artifacts["model"])
-        clips.make(self._model, Generate(seconds=0.01))  # compiles: the first request shall not wait for it
+        clips.generate_clips(self._model, Generate(seconds=0.01))  # compiles: the first request shall not wait for it
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """One clip a row.
+    def predict(
+        self, context: PythonModelContext | None, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """One clip per row.
 
         Parameters
         ----------
@@ -61,21 +63,20 @@ class AudioGenerator(PythonModel):
             raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
 
     def _clip(self, row: dict[str, Any], where: str) -> dict[str, Any]:
-        asked = {key: value for key, value in row.items() if not pd.isna(value)}
-        prompt = asked.pop("prompt", None)
-        p = validate(Generate, asked, where)
+        request = {key: value for key, value in row.items() if not pd.isna(value)}
+        prompt = request.pop("prompt", None)
+        p = validate(Generate, request, where)
         with TemporaryDirectory() as folder:
-            codes = None
-            if prompt is not None:
-                file = Path(folder) / "prompt"
-                try:
+            file = Path(folder) / "prompt"
+            try:
+                if prompt is not None:
                     file.write_bytes(base64.b64decode(prompt, validate=True))
-                    codes = prompts.file_prompt(file, p.prompt_seconds, self._model.settings["codec"], p.prompt_offset)
-                except binascii.Error as error:
-                    raise AudioRNNError(f"{where}: prompt is no recording in base64: {error}") from None
-                except AudioRNNError as error:
-                    raise AudioRNNError(f"{where}: {str(error).replace(str(file), 'prompt')}") from None
-            made, _ = clips.make(self._model, p, None if codes is None else codes[None])
+                codes = prompts.load(None if prompt is None else file, p, self._model.codec)
+            except binascii.Error as error:
+                raise AudioRNNError(f"{where}: prompt is no recording in base64: {error}") from None
+            except AudioRNNError as error:
+                raise AudioRNNError(f"{where}: {str(error).replace(str(file), 'prompt')}") from None
+            made, _ = clips.generate_clips(self._model, p, codes)
             audio = base64.b64encode(made[0].write(folder).read_bytes()).decode("ascii")
         return {"sample_rate": made[0].sample_rate, "seconds": len(made[0].wave) / made[0].sample_rate, "audio": audio}
 

@@ -1,18 +1,21 @@
-"""Validation of parameters: the pydantic base class and error messages of one line each."""
+"""Validation of parameters and of JSON: the pydantic base class and error messages of one line each."""
 
 import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter, ValidationError, model_validator
 
 from audiornn.errors import AudioRNNError
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+# Text with names of files in it: POSIX allows any bytes, which Python escapes by surrogates, and pydantic refuses.
+AnyText = Annotated[str, SkipValidation]
 S = TypeVar("S", bound="Section")
+T = TypeVar("T")
 
 
 class Section(BaseModel):
@@ -22,18 +25,45 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _null_is_empty(cls, content: Any) -> Any:
+    def _null_is_empty(cls, content: object) -> object:
         """A section whose keys are all commented out reads as null: it has its defaults."""
         return {} if content is None else content
 
 
-def validate(kind: type[S], content: Any, where: str | Path) -> S:
+def validate(kind: type[S], content: object, where: str | Path) -> S:
     """Validate a mapping as `kind`; errors name `where` it came from."""
     try:
         return kind.model_validate(content)
     except ValidationError as error:
         lines = [_explain(kind, dict(problem)) for problem in error.errors()]
         raise AudioRNNError("\n".join(f"{where}: {line}" for line in dict.fromkeys(lines))) from None
+
+
+def parse(kind: type[T], content: object, where: str | Path) -> T:
+    """Build a dataclass, or what else `kind` says, from JSON as `files.read_json` gives it; unknown keys are ignored.
+
+    Raises
+    ------
+    AudioRNNError
+        If an entry is missing or of the wrong type: a line for each, with `where` the content came from.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            key = ".".join(str(part) for part in problem["loc"])
+            if problem["type"] == "missing":
+                lines.append(f"{where}: has no entry {key}")
+            else:
+                message = re.sub("^(Input|String|List|Dictionary) should", "must", str(problem["msg"]))
+                lines.append(f"{where}: {key + ' ' if key else ''}is {_shortened(problem['input'])}, but {message}")
+        raise AudioRNNError("\n".join(lines)) from None
+
+
+def _shortened(value: object, length: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= length else f"{text[:length]}..."
 
 
 def _explain(kind: type[Section], problem: dict[str, Any]) -> str:

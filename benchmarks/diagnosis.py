@@ -123,7 +123,7 @@ class Defects:
         """What a model makes whose codes are drawn at random around silence."""
         drawn = codec.SILENCE + self.random.laplace(0, spread, round((seconds + 1) * self.source.rate))
         wave = codec.decode(np.clip(np.round(drawn), 0, codec.MU).astype(np.uint8))
-        return levels.peak_safe(wave, self.source.rate, skip=self.source.rate)[0]
+        return levels.make_playable(wave, self.source.rate, skip=self.source.rate)[0]
 
     def loop(
         self,

@@ -135,9 +135,10 @@ def limits(weight_bytes: int) -> tuple[float, float]:
 
 def bits_per_sample(model: AudioModel, name: str, folder: Path) -> float:
     """Of the targets of the test part, as an engine of that name predicts them sample by sample."""
-    context = shards.read_manifest(folder)["context"]
+    manifest = shards.read_manifest(folder)
+    context = manifest.layout.context
     engine, nats, count = engines_module.engine(model, name), 0.0, 0
-    for windows, targets in shards.read(folder, "test", 16):
+    for windows, targets in shards.read(manifest, "test", 16):
         codes = windows.numpy()
         first, state = sampling.consume(model, codes[:, :1])
         engine.start(first, state)

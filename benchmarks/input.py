@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 
 from audiornn.backend import deterministic
+from audiornn.codec import CodecMetrics, CodecSettings
 from audiornn.dataset import shards, split
+from audiornn.dataset.windows import WindowLayout
 from audiornn.models import storage
 from audiornn.params import ModelParams, Shard, Train
 from audiornn.training import optimizers
@@ -47,19 +49,21 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     deterministic(0)
-    layout = Shard(context=arguments.context)
+    shard = Shard(context=arguments.context)
+    layout = WindowLayout(shard.context, shard.targets, shard.step)
     params = Train(model=ModelParams(name=arguments.model))
     codes = {"noise": np.random.default_rng(0).integers(0, 256, round(arguments.minutes * 480_000), dtype=np.uint8)}
-    parts = {part: [split.Range("noise", 0, len(codes["noise"]))] if part == "train" else [] for part in split.PARTS}
+    ranges = {name: [] for name in split.SPLITS} | {"train": [split.CodeRange("noise", 0, len(codes["noise"]))]}
+    codec, metrics = CodecSettings(8000, 0.0, 0.0), CodecMetrics(None, None, 0.0, 8.0)
     with tempfile.TemporaryDirectory() as folder:
-        written = {"context": layout.context, "span": layout.targets, "shift": layout.step}
-        windows = shards.write(folder, codes, parts, **written)["parts"]["train"]["windows"]
+        manifest = shards.write(folder, codes, ranges, layout, codec, metrics)
+        windows = manifest.splits["train"].windows
         model = storage.build(arguments.model)
-        steps = plan(params, layout.context, layout.targets, windows, model.hop)
+        steps = plan(params, layout.context, layout.span, windows, model.hop)
         learner = Learner(model, optimizers.make(params, model), steps, params)
 
         def read(skip: int = 0) -> Any:
-            return iter(shards.read(folder, "train", steps.batch, seed=0, skip=skip))
+            return iter(shards.read(manifest, "train", steps.batch, seed=0, skip=skip))
 
         def learn(codes: Any, targets: Any) -> None:
             state = learner.begin(codes)

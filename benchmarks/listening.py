@@ -52,7 +52,8 @@ import audiornn
 from audiornn import codec, figures, params, validation
 from audiornn.audio import resampling
 from audiornn.audio.waves import WaveWriter
-from audiornn.dataset.split import PARTS
+from audiornn.codec import CodecSettings
+from audiornn.dataset.split import SPLITS
 from audiornn.diagnostics import diagnosis
 from audiornn.diagnostics.features import Sound
 from audiornn.diagnostics.reference import Reference
@@ -226,7 +227,7 @@ def split(folder: Path, rate: int, highpass_hz: float) -> dict[str, list[Wave]]:
     Of fewer than ten recordings each is cut into ten equal pieces, which are split in that way.
     """
     paths = recordings(folder)
-    parts: dict[str, list[Wave]] = {part: [] for part in PARTS}
+    parts: dict[str, list[Wave]] = {part: [] for part in SPLITS}
     for index, path in enumerate(tqdm(paths, "read", leave=False)):
         wave = np.concatenate(list(resampling.resample_blocks(path, rate, highpass_hz)))
         if len(paths) >= FOLDS:
@@ -279,24 +280,24 @@ def noise(size: int, random: np.random.Generator) -> Wave:
 
 @dataclass(frozen=True)
 class Material:
-    """The recordings as a model with these codec settings hears them.
+    """The recordings as a model with this codec hears them.
 
     `parts` are waves float [n] of the training part, and of the part that passages and prompts are taken from.
     """
 
-    settings: dict[str, Any]
+    codec: CodecSettings
     train: list[Wave]
     held_out: list[Wave]
 
     @classmethod
-    def read(cls, folder: Path, part: str, settings: dict[str, Any]) -> "Material":
+    def read(cls, folder: Path, part: str, codec: CodecSettings) -> "Material":
         """From a folder of recordings."""
-        parts = split(folder, settings["sample_rate"], settings["highpass_hz"])
-        return cls(settings, parts["train"], parts[part])
+        parts = split(folder, codec.sample_rate, codec.highpass_hz)
+        return cls(codec, parts["train"], parts[part])
 
     @property
     def rate(self) -> int:
-        return self.settings["sample_rate"]
+        return self.codec.sample_rate
 
     @cached_property
     def reference(self) -> Reference:
@@ -306,14 +307,12 @@ class Material:
     @cached_property
     def codes(self) -> NDArray[np.uint8]:
         """Of the held-out part, recording by recording, joined."""
-        return np.concatenate(
-            [codec.encode(np.clip(w, -1, 1), self.settings["preemphasis"]) for w in self.held_out if len(w)]
-        )
+        return np.concatenate([self.codec.encode(np.clip(w, -1, 1)) for w in self.held_out if len(w)])
 
     @cached_property
     def decoded(self) -> Wave:
         """The held-out part through the codec, joined, float [n]."""
-        return codec.decode(self.codes, self.settings["preemphasis"])
+        return self.codec.decode(self.codes)
 
     def passages(self, size: int, count: int) -> list[Wave]:
         """Real passages float [size] of the held-out part, through the codec."""
@@ -400,7 +399,7 @@ class Row:
         place.mkdir(parents=True, exist_ok=True)
         for index, wave in enumerate(self.waves):
             with WaveWriter(place / f"{index + 1:03d}.wav", self.rate, "PCM_16") as writer:
-                writer(wave)
+                writer.write(wave)
 
 
 class Mean(NamedTuple):
@@ -471,26 +470,25 @@ class Benchmark:
         self.ears = None if arguments.music else Ears()
         self.count = arguments.prompts * arguments.seeds
         self.rows: list[Row] = []
-        self._materials: dict[tuple, tuple[Material, tuple[float, float]]] = {}
+        self._materials: dict[CodecSettings, tuple[Material, tuple[float, float]]] = {}
 
-    def material(self, settings: dict[str, Any]) -> tuple[Material, tuple[float, float]]:
+    def material(self, codec: CodecSettings) -> tuple[Material, tuple[float, float]]:
         """The recordings for a codec, and the range of their shares of silence; at first its floors and ceiling."""
-        key = tuple(settings[name] for name in ("sample_rate", "highpass_hz", "preemphasis"))
-        if key not in self._materials:
-            material = Material.read(self.arguments.recordings, self.arguments.part, settings)
+        if codec not in self._materials:
+            material = Material.read(self.arguments.recordings, self.arguments.part, codec)
             rate, size = material.rate, round(self.arguments.seconds * material.rate)
             real = material.passages(size, self.count)
             random = np.random.default_rng(0)
-            self._materials[key] = material, material.silence(size)
-            named = "" if len(self._materials) == 1 else f", {rate} Hz, pre-emphasis {settings['preemphasis']:g}"
-            self.add(Row(f"white noise, de-emphasised{named}", rate, [noise(size, random) for _ in real]), settings)
-            self.add(Row(f"grains of 60 ms{named}", rate, [grains(wave, rate, random) for wave in real]), settings)
-            self.add(Row(f"real, through the codec{named}", rate, real), settings)
-        return self._materials[key]
+            self._materials[codec] = material, material.silence(size)
+            named = "" if len(self._materials) == 1 else f", {rate} Hz, pre-emphasis {codec.preemphasis:g}"
+            self.add(Row(f"white noise, de-emphasised{named}", rate, [noise(size, random) for _ in real]), codec)
+            self.add(Row(f"grains of 60 ms{named}", rate, [grains(wave, rate, random) for wave in real]), codec)
+            self.add(Row(f"real, through the codec{named}", rate, real), codec)
+        return self._materials[codec]
 
-    def add(self, row: Row, settings: dict[str, Any]) -> None:
+    def add(self, row: Row, codec: CodecSettings) -> None:
         """Measure and print a row."""
-        material, (low, high) = self.material(settings)
+        material, (low, high) = self.material(codec)
         row.measure(material.reference, self.ears)
         assert row.clips
         row.within = sum(low <= clip["silent"] <= high for clip in row.clips)
@@ -506,15 +504,13 @@ class Benchmark:
         if (folder / storage.CONFIG).is_file() and (folder / storage.WEIGHTS).is_file():
             return self.model(folder)
         waves, rate = read_clips(folder, self.arguments.seconds)
-        settings = {"sample_rate": rate, "highpass_hz": 20.0, "preemphasis": DEEMPHASIS}
-        self.add(Row(folder.resolve().name, rate, waves), settings)
+        self.add(Row(folder.resolve().name, rate, waves), CodecSettings(rate, 20.0, DEEMPHASIS))
 
     def model(self, folder: Path) -> None:
         """The rows of a model: one for each way to draw, and again from silence if asked for."""
         a = self.arguments
         model = audiornn.load(folder)
-        settings = model.settings["codec"]
-        material, _ = self.material(settings)
+        material, _ = self.material(model.codec)
         prompts = material.prompts(max(1, round(a.prompt_seconds * material.rate)), a.prompts)
         prompts = np.repeat(prompts, a.seeds, axis=0)
         for begin in (prompts, None) if a.silence else (prompts,):
@@ -523,12 +519,12 @@ class Benchmark:
                 asked |= {"certain": certain, "engine": a.engine}
                 p = validation.validate(params.Generate, asked, "listening")
                 start = time.perf_counter()
-                made, _ = clips.make(model, p, begin, progress=True)
+                made, _ = clips.generate_clips(model, p, begin, progress=True)
                 spent = time.perf_counter() - start
                 what = f"{folder.resolve().name}, temperature {temperature.replace(':', ' to ')}"
                 what += (f", top-p {top_p:g}" if top_p < 1 else "") + (f", certain {certain:g}" if certain < 1 else "")
                 what += ", from silence" if begin is None else ""
-                self.add(Row(what, material.rate, [clip.wave for clip in made], spent), settings)
+                self.add(Row(what, material.rate, [clip.wave for clip in made], spent), model.codec)
 
 
 def numbers(text: str) -> list[float]:

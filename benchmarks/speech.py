@@ -31,6 +31,7 @@ from tqdm import tqdm
 from audiornn import codec, params, validation
 from audiornn.backend import tf
 from audiornn.dataset import shards, split
+from audiornn.dataset.windows import WindowLayout
 from audiornn.models.base import AudioModel
 from audiornn.training import trainer
 
@@ -62,7 +63,7 @@ def part_of(index: int) -> str:
 
 def load(folder: Path) -> dict[str, Any]:
     """Codes uint8 [n] of each part."""
-    parts: dict[str, list[Any]] = {part: [] for part in split.PARTS}
+    parts: dict[str, list[Any]] = {part: [] for part in split.SPLITS}
     for index, path in enumerate(tqdm(recordings(folder), "encode", leave=False)):
         wave, rate = sf.read(path, dtype="float64")
         if rate != 8000 or wave.ndim != 1:
@@ -71,12 +72,14 @@ def load(folder: Path) -> dict[str, Any]:
     return {part: np.concatenate(codes) for part, codes in parts.items()}
 
 
-def write_shards(folder: Path, codes: dict[str, Any]) -> None:
+def write_shards(folder: Path, codes: dict[str, Any]) -> shards.Manifest:
     """Windows of two segments a segment apart, of which training takes a random one."""
     folder.mkdir(parents=True)
     used = {**codes, "validation": codes["validation"][:VALIDATED]}
-    ranges = {part: [split.Range(part, 0, len(used[part]))] for part in split.PARTS}
-    shards.write(folder, used, ranges, context=1, span=2 * SEGMENT - 1, shift=SEGMENT)
+    ranges = {part: [split.CodeRange(part, 0, len(used[part]))] for part in split.SPLITS}
+    metrics = codec.CodecMetrics(None, None, 0.0, codec.entropy_bits(np.bincount(used["train"], minlength=codec.CODES)))
+    settings = codec.CodecSettings(sample_rate=8000, highpass_hz=20.0, preemphasis=0.95)
+    return shards.write(folder, used, ranges, WindowLayout(1, 2 * SEGMENT - 1, SEGMENT), settings, metrics)
 
 
 def bits_per_sample(model: AudioModel, codes: Any, batch: int = 4) -> float:
@@ -121,14 +124,10 @@ def main() -> None:
     settings = recipe(name, arguments.set, arguments.cpu_seconds / 60)
     codes = load(arguments.speech)
     with tempfile.TemporaryDirectory() as scratch:
-        write_shards(Path(scratch) / "shards", codes)
+        manifest = write_shards(Path(scratch) / "shards", codes)
         output = arguments.output or Path(scratch) / "model"
-        described = {
-            "codec": {"sample_rate": 8000, "highpass_hz": 20.0, "preemphasis": 0.95},
-            "window": {"context": 1, "span": SEGMENT},
-        }
         begin, wall = time.process_time(), time.perf_counter()
-        model, result = trainer.train(Path(scratch) / "shards", output, settings, described, clock=time.process_time)
+        model, result = trainer.train(manifest, output, settings, clock=time.process_time)
         spent, wall = time.process_time() - begin, time.perf_counter() - wall
         row = {
             "model": {"name": name, **model.sizes},

@@ -27,12 +27,15 @@ WARM_UP = 20  # updates that do not count
 
 def write_shards(folder: Path) -> None:
     """Windows of random codes."""
+    from audiornn.codec import CodecMetrics, CodecSettings
     from audiornn.dataset import shards, split
+    from audiornn.dataset.windows import WindowLayout
 
     codes = {"noise": np.random.default_rng(0).integers(0, 256, 2_000_000, dtype=np.uint8)}
-    parts = {part: [split.Range("noise", 0, 1_900_000)] for part in split.PARTS[:1]}
-    parts |= {part: [split.Range("noise", 1_900_000, 1_950_000)] for part in split.PARTS[1:]}
-    shards.write(folder, codes, parts, context=128, span=512, shift=512)
+    ranges = {name: [split.CodeRange("noise", 0, 1_900_000)] for name in split.SPLITS[:1]}
+    ranges |= {name: [split.CodeRange("noise", 1_900_000, 1_950_000)] for name in split.SPLITS[1:]}
+    codec, metrics = CodecSettings(8000, 0.0, 0.0), CodecMetrics(None, None, 0.0, 8.0)
+    shards.write(folder, codes, ranges, WindowLayout(128, 512, 512), codec, metrics)
 
 
 def work(folder: Path, model: str, steps: int, batch: int) -> None:
@@ -40,6 +43,7 @@ def work(folder: Path, model: str, steps: int, batch: int) -> None:
     index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[index % len(cores)]})
+    from audiornn.dataset import shards
     from audiornn.params import Train
     from audiornn.training import trainer
 
@@ -52,7 +56,9 @@ def work(folder: Path, model: str, steps: int, batch: int) -> None:
     params = Train(
         **{"model": {"name": model}, "steps": steps, "batch": batch, "patience": None, "divergence_bits": 99.0}
     )
-    trained, result = trainer.train(folder, folder / f"model{index}", params, clock=clock, progress=False)
+    trained, result = trainer.train(
+        shards.read_manifest(folder), folder / f"model{index}", params, clock=clock, progress=False
+    )
     calls = len(marks) // steps  # of the clock, an update
     wall, processor = (b - a for a, b in zip(marks[calls * WARM_UP], marks[-1], strict=True))
     targets = result.targets * (steps - WARM_UP) / steps

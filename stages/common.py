@@ -28,7 +28,7 @@ def run(stage: Callable[[params.Params], None]) -> None:
         sys.exit(130)
 
 
-def locate(path: str | Path) -> Path:
+def resolve(path: str | Path) -> Path:
     """The path as seen from here or, where there is nothing, from the workspace."""
     return Path(path) if Path(path).exists() else WORKSPACE / path
 

@@ -1,5 +1,6 @@
 """Find the recordings, or synthesise some; write the manifest and a report of what was left out."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from audiornn.corpus import scan
@@ -30,10 +31,12 @@ def main(p: Params) -> None:
             check_unchanged(read_json("data/recordings.json")["files"], {r.path: r.sha256 for r in recordings})
         if not recordings:
             raise AudioRNNError(f"corpus.path is {source!r}, but holds no recording that can be used; see above")
-        write_json(folder / "manifest.json", scan.manifest(recordings, left_out, root))
+        seconds = sum(recording.seconds for recording in recordings)
+        manifest = scan.CorpusManifest(root, seconds, recordings, left_out)
+        write_json(folder / "manifest.json", asdict(manifest))
         (folder / "report.md").write_text(report, encoding="utf-8")
     metrics = {"recordings_used": len(recordings), "files_left_out": len(left_out)}
-    write_json("metrics/corpus.json", metrics | {"minutes": sum(r.seconds for r in recordings) / 60})
+    write_json("metrics/corpus.json", metrics | {"minutes": seconds / 60})
 
 
 if __name__ == "__main__":

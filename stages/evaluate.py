@@ -1,11 +1,13 @@
-"""Score the trained model on validation and test, look closely at the test part, and draw what is found."""
+"""Score the trained model on validation and test, evaluate the test split in detail, and plot the results."""
 
-import csv
 from pathlib import Path
+
+import pandas as pd
 
 from audiornn import figures
 from audiornn.dataset import shards
-from audiornn.dataset.recordings import Part
+from audiornn.dataset.encoded import EncodedCorpus
+from audiornn.dataset.recordings import SplitRecordings
 from audiornn.evaluation import context_curve, passages, per_code
 from audiornn.evaluation import scores as scores_module
 from audiornn.files import atomic_folder, write_json
@@ -26,24 +28,22 @@ METRICS, CONTEXT, PASSAGES, FIGURES = (
 def main(p: Params) -> None:
     model = storage.load(MODEL)
     manifest = shards.read_manifest(SHARDS)
-    trained, rate = manifest["context"], model.settings["codec"]["sample_rate"]
-    scores = scores_module.evaluate(model, SHARDS, p.evaluate.batch, parts=["validation"])
-    test = Part(ENCODED, SHARDS, model.settings["codec"])
-    layout = {key: manifest[key] for key in ("context", "span", "shift")}
-    survey = per_code.survey(model, test.ranges, **layout, batch=p.evaluate.batch)
-    scores["test"] = {**survey.scores, "calibration_error": survey.likeliest.error}
-    curve = context_curve.context_curve(model, test.ranges, trained, p.evaluate.context_targets, p.evaluate.seed)
-    extremes = passages.extremes(survey.bits, test)
-    with open(HISTORY, encoding="utf-8") as file:
-        history = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    entropy = manifest["encode_metrics"]["code_entropy_bits"]
-    drawn = {
+    context, rate = manifest.layout.context, model.codec.sample_rate
+    scores = scores_module.evaluate(model, manifest, p.evaluate.batch, splits=["validation"])
+    test = SplitRecordings(EncodedCorpus(ENCODED), manifest)
+    losses = per_code.evaluate_codes(model, test.recordings, manifest.layout, p.evaluate.batch)
+    scores["test"] = {**losses.scores, "calibration_error": losses.top_code.error}
+    curve = context_curve.context_curve(model, test.recordings, context, p.evaluate.context_targets, p.evaluate.seed)
+    extremes = passages.best_and_worst(losses.bits, test)
+    history = pd.read_csv(HISTORY, dtype=float, float_precision="round_trip").to_dict("records")
+    entropy = manifest.encode_metrics.code_entropy_bits
+    plots = {
         "curves": figures.curves(history, entropy),
-        "context": figures.context_curve(curve, trained, entropy),
-        "calibration": figures.calibration(survey.likeliest, survey.every),
+        "context": figures.context_curve(curve, context, entropy),
+        "calibration": figures.calibration(losses.top_code, losses.all_codes),
         "passages": figures.passages(extremes, rate),
     }
-    for name, figure in drawn.items():
+    for name, figure in plots.items():
         figures.save(figure, FIGURES / f"{name}.png")
     with atomic_folder(PASSAGES) as folder:
         for passage in extremes:
@@ -51,18 +51,18 @@ def main(p: Params) -> None:
     context_curve.write_curve(CONTEXT, curve)
     write_json(METRICS, scores)
     log = runs.reopen(WORKSPACE, MODEL)
-    log.metrics({f"{part}.{key}": value for part, values in scores.items() for key, value in values.items()})
+    log.metrics({f"{split}.{key}": value for split, values in scores.items() for key, value in values.items()})
     log.curves({c.context: {"context_bits": c.bits_per_sample, "context_bits_error": c.standard_error} for c in curve})
-    for name in drawn:
+    for name in plots:
         log.artifact(FIGURES / f"{name}.png", "figures")
-    for artifact, place in ((CONTEXT, "metrics"), (PASSAGES, "passages")):
-        log.artifact(artifact, place)
-    for part, values in scores.items():
+    for artifact, folder_name in ((CONTEXT, "metrics"), (PASSAGES, "passages")):
+        log.artifact(artifact, folder_name)
+    for split, values in scores.items():
         print(
-            f"{part}: {values['bits_per_sample']:.3f} bits per sample, {values['accuracy']:.1%} right, "
+            f"{split}: {values['bits_per_sample']:.3f} bits per sample, {values['accuracy']:.1%} right, "
             f"{values['top5_accuracy']:.1%} among the five likeliest"
         )
-    print(f"context: {context_curve.describe_curve(curve, trained)}")
+    print(f"context: {context_curve.describe_curve(curve, context)}")
 
 
 if __name__ == "__main__":

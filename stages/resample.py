@@ -1,57 +1,48 @@
 """Bring every recording to mono PCM at one rate, without DC and rumble."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from tqdm import tqdm
 
 from audiornn.audio import resampling
-from audiornn.corpus.scan import Recording
+from audiornn.corpus.scan import CorpusManifest
 from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Params
-from stages.common import locate, run
+from audiornn.validation import parse
+from stages.common import resolve, run
 
-OUTPUT = Path("data/resample")
+INPUT, OUTPUT = Path("data/corpus/manifest.json"), Path("data/resample")
 SHOWN = 10  # recordings that are named on the terminal; data/resample/manifest.json has all
 
 
+def tell(what: str, lines: list[str]) -> None:
+    """Print what there is to know of some recordings."""
+    if lines:
+        more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+        print(f"{len(lines)} recordings {what}:", *lines[:SHOWN], *more, sep="\n  ")
+
+
 def main(p: Params) -> None:
-    corpus = read_json("data/corpus/manifest.json")
-    samples = 0
-    scaled, below, seconds = [], [], {True: 0.0, False: 0.0}
+    corpus = parse(CorpusManifest, read_json(INPUT), INPUT)
+    rate, highpass_hz = p.resample.sample_rate, p.resample.highpass_hz
+    recordings = []
     with atomic_folder(OUTPUT) as folder:
-        recordings = []
-        for entry in tqdm(corpus["recordings"], "resample", unit="file"):
-            recording = Recording.of(entry)
-            source, name = locate(Path(corpus["root"], recording.path)), f"{recording.name}.wav"
-            wav = resampling.resample_file(
-                source, folder / name, p.resample.sample_rate, p.resample.highpass_hz, recording.reading
-            )
-            samples += wav.samples
-            recordings.append(
-                {
-                    "file": name,
-                    "source": recording.path,
-                    "samples": wav.samples,
-                    "peak": wav.peak,
-                    "gain": wav.gain,
-                }
-            )
-            if wav.gain != recording.reading.gain:
-                scaled.append(f"{recording.path}: scaled by {wav.gain / recording.reading.gain:.3f}")
-            seconds[recording.rate < p.resample.sample_rate] += recording.seconds
-            if recording.rate < p.resample.sample_rate:
-                below.append(f"{recording.path}: {recording.rate} Hz")
-        settings = p.resample.model_dump()
-        write_json(folder / "manifest.json", {**settings, "recordings": recordings})
-    share = seconds[True] / max(sum(seconds.values()), 1e-9)
-    for title, lines in (
-        ("would be clipped by resampling and are quieter as a whole", scaled),
-        (f"have less than {p.resample.sample_rate} Hz, {share:.0%} of the time: nothing in their upper band", below),
-    ):
-        if lines:
-            print(f"{len(lines)} recordings {title}:", *lines[:SHOWN], sep="\n  ")
-            print(f"  and {len(lines) - SHOWN} more" * (len(lines) > SHOWN), end="\n" * (len(lines) > SHOWN))
-    metrics = {"seconds": samples / p.resample.sample_rate, "scaled_recordings": len(scaled), "below_rate_share": share}
+        for recording in tqdm(corpus.recordings, "resample", unit="file"):
+            source, name = resolve(Path(corpus.root, recording.path)), f"{recording.name}.wav"
+            wav = resampling.resample_file(source, folder / name, rate, highpass_hz, recording.reading)
+            recordings.append(resampling.ResampledRecording(name, recording.path, wav.samples, wav.peak, wav.gain))
+        manifest = resampling.ResampledManifest(rate, highpass_hz, recordings)
+        write_json(folder / "manifest.json", asdict(manifest))
+    pairs = list(zip(corpus.recordings, recordings, strict=True))
+    gains = {before.path: after.gain / before.reading.gain for before, after in pairs}
+    scaled = [f"{path}: by {gain:.3f}" for path, gain in gains.items() if gain != 1]
+    narrow = [recording for recording in corpus.recordings if recording.rate < rate]
+    share = sum(recording.seconds for recording in narrow) / (corpus.seconds or 1)
+    tell("are scaled as a whole, as resampling would exceed full scale", scaled)
+    tell(f"have less than {rate} Hz, {share:.0%} of the time", [f"{r.path}: {r.rate} Hz" for r in narrow])
+    seconds = sum(recording.samples for recording in recordings) / rate
+    metrics = {"seconds": seconds, "scaled_recordings": len(scaled), "narrow_share": share}
     write_json("metrics/resample.json", metrics)
 
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from audiornn.dataset import shards, split
-from audiornn.files import atomic_folder, read_json, write_json
+from audiornn.dataset.encoded import EncodedCorpus
+from audiornn.dataset.windows import WindowLayout
+from audiornn.files import atomic_folder, write_json
 from audiornn.params import Params
 from stages.common import peak_rss_mb, run, seconds
 
@@ -13,23 +13,28 @@ INPUT, OUTPUT = Path("data/encode"), Path("data/shard")
 
 
 def main(p: Params) -> None:
-    encoded = read_json(INPUT / "manifest.json")
-    lengths = {r["name"]: r["codes"] for r in encoded["recordings"]}
-    codes = {r["name"]: np.load(INPUT / r["file"], mmap_mode="r") for r in encoded["recordings"]}
-    parts, short = split.split(lengths, p.shard.validation, p.shard.test, p.shard.context, p.shard.seed)
+    encoded = EncodedCorpus(INPUT)
+    lengths = {name: recording.codes for name, recording in encoded.recordings.items()}
+    splits, short = split.divide(lengths, p.shard.validation, p.shard.test, p.shard.context, p.shard.seed)
     if short:
         print(f"{len(short)} recordings hold no target: they are no longer than shard.context, {p.shard.context} codes")
-    extra = {"codec": encoded["codec"], "encode_metrics": encoded["metrics"], "too_short": short}
     with atomic_folder(OUTPUT) as folder:
-        layout = {"context": p.shard.context, "span": p.shard.targets, "shift": p.shard.step}
         manifest = shards.write(
-            folder, codes, parts, **layout, megabytes=p.shard.megabytes, seed=p.shard.seed, extra=extra
+            folder,
+            {name: encoded.codes(name) for name in encoded.recordings},
+            splits,
+            WindowLayout(p.shard.context, p.shard.targets, p.shard.step),
+            encoded.codec,
+            encoded.metrics,
+            too_short=short,
+            megabytes=p.shard.megabytes,
+            seed=p.shard.seed,
         )
-    described = manifest["parts"].values()
-    targets, size = (sum(part[key] for part in described) for key in ("targets", "bytes"))
+    written = manifest.splits.values()
+    targets, size = sum(of_split.targets for of_split in written), sum(of_split.bytes for of_split in written)
     metrics = {
         "targets": targets,
-        "windows": sum(part["windows"] for part in described),
+        "windows": sum(of_split.windows for of_split in written),
         "bytes": size,
         "bytes_per_target": size / targets,
         "seconds": seconds(),

@@ -10,7 +10,7 @@ from audiornn.generation import training_clips
 from audiornn.models.base import AudioModel
 from audiornn.params import Params
 from audiornn.tracking import runs
-from audiornn.tracking.tags import VALIDATION, validation_digest
+from audiornn.tracking.tags import VALIDATION_DIGEST_TAG
 from audiornn.training import checkpoints, distribution, progress, trainer
 from stages.common import WORKSPACE, run
 
@@ -19,13 +19,11 @@ INPUT, OUTPUT, HISTORY, CHECKPOINTS = Path("data/shard"), Path("models"), Path("
 
 def main(p: Params) -> None:
     manifest = shards.read_manifest(INPUT)
-    window = {"context": manifest["context"], "span": manifest["span"]}
-    settings = {"codec": manifest["codec"], "window": window}
-    tags = {"data.digest": manifest["digest"], VALIDATION: validation_digest(manifest)}
-    name = f"{p.train.model.name} {window['context']}"
+    tags = {"data.digest": manifest.digest, VALIDATION_DIGEST_TAG: manifest.validation_digest}
+    name = f"{p.train.model.name} {manifest.layout.context}"
     key = checkpoints.identity(p.train.model_dump(), manifest)
     if not distribution.is_chief():  # computes, reads the chief's checkpoints, and leaves nothing
-        trainer.train(INPUT, OUTPUT, p.train, store=checkpoints.Store(WORKSPACE / CHECKPOINTS / key))
+        trainer.train(manifest, OUTPUT, p.train, store=checkpoints.Store(WORKSPACE / CHECKPOINTS / key))
         return
     with (
         checkpoints.claim(WORKSPACE / CHECKPOINTS, key) as store,
@@ -33,11 +31,11 @@ def main(p: Params) -> None:
             WORKSPACE, p.model_dump(), tags, name, store.folder / runs.RUN_FILE if store else None
         ) as log,
     ):
-        log.dataset(manifest)
-        log.metrics({f"encode.{key}": value for key, value in manifest["encode_metrics"].items()})
+        log.dataset(manifest.digest, manifest.summary())
+        log.metrics({f"encode.{key}": value for key, value in asdict(manifest.encode_metrics).items()})
         log.artifact(INPUT / shards.MANIFEST, "data")
 
-        listener = training_clips.Listener(INPUT, p.train, lambda folder: log.artifact(folder, "listening"))
+        listening = training_clips.TrainingClips(manifest, p.train, lambda folder: log.artifact(folder, "listening"))
 
         def on_epoch(epoch: progress.Epoch, model: AudioModel) -> None:
             log.metrics(asdict(epoch), step=epoch.step if p.train.evaluate_steps else math.ceil(epoch.epoch))
@@ -49,13 +47,12 @@ def main(p: Params) -> None:
             log.curves(curves, prefix="step.")
 
         model, result = trainer.train(
-            INPUT,
+            manifest,
             OUTPUT,
             p.train,
-            settings,
             log=HISTORY,
             on_epoch=on_epoch,
-            on_batch=listener,
+            on_batch=listening.after_batch,
             on_steps=on_steps,
             store=store,
             model_files={runs.RUN_FILE: {"run_id": log.run_id}},
@@ -73,7 +70,7 @@ def main(p: Params) -> None:
         write_json("metrics/train.json", metrics)
         log.metrics({key: value for key, value in metrics.items() if key != "diverged"})
         log.metrics(
-            {"listen.share": listener.share, "listen.seconds": listener.seconds, "listen.clips": listener.count}
+            {"listen.share": listening.share, "listen.seconds": listening.seconds, "listen.clips": listening.count}
         )
         log.tags({"stopped": result.stopped, "diverged": result.diverged})
         log.model(OUTPUT)

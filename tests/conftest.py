@@ -11,14 +11,15 @@ from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
 from audiornn import codec
-from audiornn.dataset import shards, split
-from audiornn.dataset.recordings import Part
-from audiornn.files import write_json
+from audiornn.dataset import encoded, shards, split
+from audiornn.dataset.recordings import SplitRecordings
+from audiornn.dataset.windows import WindowLayout
 from audiornn.tracking import store, tags
 from tests.helpers.pipeline_clone import clone
 from tests.helpers.servers import free_port, serving
 
-SETTINGS = {"codec": {"sample_rate": 8000, "highpass_hz": 20.0, "preemphasis": 0.95, "codes": 256}}
+CODEC = codec.CodecSettings(sample_rate=8000, highpass_hz=20.0, preemphasis=0.95)
+CODEC_METRICS = codec.CodecMetrics(snr_db=None, snr_high_db=None, clipped_share=0.0, code_entropy_bits=7.0)
 
 # Tests that `make test-fast` leaves out, as beginnings of their names: all that took more than about 3 s of a whole
 # package's `pytest --durations=0` on two busy cores, but for one per subject.
@@ -114,6 +115,18 @@ def ui(runs_page):
     return runs_page.split("/#/")[0]
 
 
+def write_encoded(folder, recordings):
+    """Leave recordings given as codes as the encode stage does."""
+    folder.mkdir()
+    for name, codes in recordings.items():
+        np.save(folder / f"{name}.npy", codes)
+    listed = [
+        encoded.EncodedRecording(name, f"{name}.npy", f"{name}.wav", len(codes)) for name, codes in recordings.items()
+    ]
+    encoded.write_manifest(folder, CODEC, CODEC_METRICS, listed)
+    return encoded.EncodedCorpus(folder)
+
+
 @pytest.fixture(scope="session")
 def sine_codes():
     """Two seconds of a 440 Hz sine at 8 kHz, as codes."""
@@ -122,16 +135,14 @@ def sine_codes():
 
 @pytest.fixture
 def make_shards(tmp_path):
-    """Write shards of recordings given as codes; all parts hold the same ones where there is only one."""
+    """Write shards of recordings given as codes, all of them in each split; gives their manifest."""
 
     def write(recordings, context, span, name="shards", shift=None):
         folder = tmp_path / name
         folder.mkdir()
-        ranges = [split.Range(key, 0, len(codes)) for key, codes in recordings.items()]
-        parts = dict.fromkeys(split.PARTS, ranges)
-        extra = {"codec": SETTINGS["codec"], "encode_metrics": {"code_entropy_bits": 7.0}}
-        shards.write(folder, recordings, parts, context=context, span=span, shift=shift or span, extra=extra)
-        return folder
+        ranges = [split.CodeRange(key, 0, len(codes)) for key, codes in recordings.items()]
+        layout = WindowLayout(context, span, shift or span)
+        return shards.write(folder, recordings, dict.fromkeys(split.SPLITS, ranges), layout, CODEC, CODEC_METRICS)
 
     return write
 
@@ -155,17 +166,11 @@ def empty_store(tables, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def make_part(make_shards, tmp_path):
-    """The test part of recordings given as codes, and the folder of its shards."""
+def make_split(make_shards, tmp_path):
+    """The test split of recordings given as codes, and the manifest of its shards."""
 
     def make(recordings, context, span):
-        encoded = tmp_path / "encode"
-        encoded.mkdir()
-        for name, codes in recordings.items():
-            np.save(encoded / f"{name}.npy", codes)
-        listed = [{"name": name, "file": f"{name}.npy"} for name in recordings]
-        write_json(encoded / "manifest.json", {"recordings": listed})
-        folder = make_shards(recordings, context, span)
-        return Part(encoded, folder, SETTINGS["codec"]), folder
+        manifest = make_shards(recordings, context, span)
+        return SplitRecordings(write_encoded(tmp_path / "encode", recordings), manifest), manifest
 
     return make

@@ -279,7 +279,7 @@ def test_a_key_like_no_other_is_answered_with_those_there_are(tmp_path, text, kn
         ("generate: {temperature: {a: 1}}", "generate.temperature is {'a': 1}, but", "a number from 0 to 10, a ramp"),
         # Not among the choices
         ("corpus: {synth: noise}", "corpus.synth is 'noise', but", "'speech' or 'music'"),
-        ("train: {optimizer: Adam}", "train.optimizer is 'Adam', but", "'adamw', 'adam', 'rmsprop' or 'muon'"),
+        ("train: {optimizer: Adam}", "train.optimizer is 'Adam', but", "'adamw', 'adam' or 'rmsprop'"),
         ("train: {model: {name: wavenet}}", "train.model.name is 'wavenet', but", "one of samplernn"),
         ("train: {model: {name: 5}}", "train.model.name is 5, but", "string"),
     ],

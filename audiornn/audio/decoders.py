@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import soundfile as sf
@@ -156,7 +156,7 @@ class _Open:
     def close(self) -> None:
         """Close the file."""
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -231,7 +231,7 @@ class _Stretch(io.RawIOBase):
         self._file, self._link = open(path, "rb"), link  # noqa: SIM115 (closed by close)
         self._file.seek(link.start)
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - a buffer, which Python 3.11 has no type for
         left = self._link.stop - self._file.tell()
         return self._file.readinto(memoryview(buffer)[: max(0, left)])
 

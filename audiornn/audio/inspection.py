@@ -3,22 +3,46 @@
 from contextlib import ExitStack
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
-from audiornn import codec
+from audiornn.array_types import Wave
 from audiornn.audio import resampling, waves
 from audiornn.audio.examination import examine
+from audiornn.codec import CodecSettings, MeasuringEncoder
 from audiornn.errors import AudioRNNError
 from audiornn.files import atomic_folder, slug
 
 STEPS = ("read", "resampled", "emphasised", "decoded")
 
 
+class Inspection(TypedDict):
+    """What `inspect` measured, in the keys that it is printed with as JSON.
+
+    `file`; `rate` in Hz, `channels` and `seconds` as read; `sample_rate` in Hz; `snr_db` and, above a quarter of the
+    sample rate, `snr_high_db` of the decoded wave against the resampled one (None where undefined); `clipped_share`;
+    `code_entropy_bits`; `gain`, below 1 where resampling would exceed full scale; `notes`, such as that the file is
+    damaged; and `steps`, the path of each step's wav.
+    """
+
+    file: str
+    rate: int
+    channels: int
+    seconds: float
+    sample_rate: int
+    snr_db: float | None
+    snr_high_db: float | None
+    clipped_share: float
+    code_entropy_bits: float
+    gain: float
+    notes: tuple[str, ...]
+    steps: dict[str, str]
+
+
 def inspect(
     path: str | Path, output: str | Path, sample_rate: int = 8000, highpass_hz: float = 20.0, preemphasis: float = 0.95
-) -> dict[str, Any]:
+) -> Inspection:
     """Write a recording as it is after each processing step, and measure what quantisation loses.
 
     The steps are: as read; mono at the training rate without DC and rumble; after pre-emphasis, clipped to ±1; decoded
@@ -38,10 +62,7 @@ def inspect(
 
     Returns
     -------
-    `file`; `rate`, `channels` and `seconds` as read; `sample_rate`; `snr_db` and, above a quarter of the sample rate,
-    `snr_high_db` of the decoded wave against the resampled one (None where undefined); `clipped_share`;
-    `code_entropy_bits`; `gain`, below 1 where resampling would overshoot full scale; `notes`, such as that the file is
-    damaged; and `steps`, the path of each step's wav.
+    The measurements, and where the steps are.
 
     Raises
     ------
@@ -51,9 +72,9 @@ def inspect(
     found = examine(path)
     rate, channels, frames = found.rate, found.channels, found.frames
     reading = resampling.with_headroom(path, sample_rate, highpass_hz, found.reading)
-    resampler = resampling.Resampler(rate, sample_rate, highpass_hz, resampling.offset(path, reading))
-    encoder, decoder, loss = codec.Encoder(preemphasis), codec.Decoder(preemphasis), codec.RoundTrip(sample_rate)
-    counts = np.zeros(codec.CODES, np.int64)
+    offset = resampling.estimate_dc_offset(path, reading)
+    resampler = resampling.Resampler(rate, sample_rate, highpass_hz, offset)
+    encoder = MeasuringEncoder(CodecSettings(sample_rate, highpass_hz, preemphasis))
     names = {step: f"{number}-{step}.wav" for number, step in enumerate(STEPS, 1)}
     _check_replaceable(Path(output), set(names.values()))
     with atomic_folder(output) as folder, ExitStack() as stack:
@@ -64,30 +85,26 @@ def inspect(
         }
         as_read = stack.enter_context(waves.WaveWriter(folder / names["read"], rate, frames=frames, channels=channels))
 
-        def process(wave: Any) -> None:
-            emphasised = encoder.emphasise(wave)
-            codes = codec.compress(emphasised)
-            decoded = decoder(codes)
-            for step, result in zip(STEPS[1:], (wave, emphasised, decoded), strict=True):
-                writers[step](result)
-            loss.add(wave, decoded)
-            counts[:] += np.bincount(codes, minlength=codec.CODES)
+        def process(wave: Wave) -> None:
+            encoded = encoder.encode(wave)
+            for step, result in zip(STEPS[1:], (wave, encoded.emphasised, encoded.decoded), strict=True):
+                writers[step].write(result)
 
         for block in waves.read_blocks(path, decoder=reading.decoder):
-            as_read(block)
-            process(resampler(reading.mono(block)))
-        process(resampler(np.zeros(0, np.float32), last=True))
-    snr, snr_high = loss.snr_db()
+            as_read.write(block)
+            process(resampler.process(reading.mono(block)))
+        process(resampler.process(np.zeros(0, np.float32), last=True))
+    measured = encoder.metrics()
     return {
         "file": str(path),
         "rate": rate,
         "channels": channels,
         "seconds": as_read.samples / channels / rate,
         "sample_rate": sample_rate,
-        "snr_db": snr,
-        "snr_high_db": snr_high,
-        "clipped_share": encoder.clipped / encoder.samples,
-        "code_entropy_bits": codec.entropy_bits(counts),
+        "snr_db": measured.snr_db,
+        "snr_high_db": measured.snr_high_db,
+        "clipped_share": measured.clipped_share,
+        "code_entropy_bits": measured.code_entropy_bits,
         "gain": reading.gain,
         "notes": found.notes,
         "steps": {step: str(Path(output) / name) for step, name in names.items()},

@@ -1,10 +1,9 @@
 """Levels of waves: dBFS, limiting, what a loudspeaker can take."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
+from audiornn.array_types import Wave
 from audiornn.audio.resampling import CEILING, OFFSET_FRAMES, Resampler
 
 
@@ -37,7 +36,7 @@ class Limiter:
         # The averages reach back one lookahead, over samples that came before the first.
         self._wave = np.zeros(self.delay - 1)
 
-    def __call__(self, wave: NDArray[np.float64], last: bool = False) -> NDArray[np.float64]:
+    def process(self, wave: Wave, last: bool = False) -> Wave:
         """What the next block float [n] adds to the output; `last` flushes what is held back."""
         ahead = np.zeros(self.delay - 1) if last else np.zeros(0)
         held = np.concatenate([self._wave, wave, ahead])
@@ -54,13 +53,13 @@ class Limiter:
         return out
 
 
-def peak_safe(
-    wave: NDArray[Any],
+def make_playable(
+    wave: ArrayLike,
     sample_rate: int,
     highpass_hz: float = 20.0,
     level: str = "safe",
     skip: int = 0,
-) -> tuple[NDArray[np.float64], float]:
+) -> tuple[Wave, float]:
     """Make a generated wave safe to play.
 
     DC and rumble are removed, and no peak is left above 0.98 of full scale.
@@ -83,19 +82,14 @@ def peak_safe(
     """
     wave = np.asarray(wave, np.float64)
     constant = float(wave[:OFFSET_FRAMES].mean()) if wave.size else 0.0
-    wave = Resampler(sample_rate, sample_rate, highpass_hz, constant)(wave)[skip:]
+    wave = Resampler(sample_rate, sample_rate, highpass_hz, constant).process(wave)[skip:]
     if level == "limit":
         limiter = Limiter(sample_rate)
-        return limiter(wave, last=True), limiter.lowest_gain
+        return limiter.process(wave, last=True), limiter.lowest_gain
     peak = float(np.abs(wave).max(initial=0.0))
     gain = CEILING / peak if peak else 1.0
     gain = gain if level == "normalise" else min(1.0, gain)
     return wave * gain, gain
-
-
-def corner(settings: dict[str, Any]) -> float:
-    """Corner in Hz of the filter that removes DC from what was generated: the codec's, 20 Hz where that has none."""
-    return settings["highpass_hz"] or 20.0
 
 
 SILENT_DBFS = -60.0  # RMS of a clip, or of 32 ms of it, below which there is nothing to hear

@@ -1,21 +1,41 @@
 """To mono at one rate: DC offset, high-pass filter, resampling."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 from scipy import signal
 
+from audiornn.array_types import Samples, Wave
 from audiornn.audio.decoders import open_audio
 from audiornn.audio.waves import Reading, WaveWriter, read_mono
+from audiornn.validation import AnyText
 
 HIGHPASS_ORDER = 2
 CEILING = 0.98  # the highest peak of a recording that is scaled as a whole, and of generated audio
 OFFSET_FRAMES = 1 << 14  # at the start of a recording, that its constant offset is estimated from
+
+
+@dataclass(frozen=True)
+class ResampledRecording:
+    """A recording as the resample stage leaves it: `file` in its folder, `source`, length, peak, and gain when read."""
+
+    file: str
+    source: AnyText
+    samples: int
+    peak: float
+    gain: float
+
+
+@dataclass(frozen=True)
+class ResampledManifest:
+    """What the folder of the resample stage holds; rate and corner of the high-pass filter in Hz."""
+
+    sample_rate: int
+    highpass_hz: float
+    recordings: Sequence[ResampledRecording]
 
 
 class Resampler:
@@ -31,7 +51,7 @@ class Resampler:
     highpass_hz
         Corner (-3 dB) in Hz; 0 leaves DC and rumble in.
     offset
-        A constant to subtract before the high-pass, which would take it away in the end; see `offset`.
+        A constant to subtract before the high-pass, which would take it away in the end; see `estimate_dc_offset`.
     """
 
     def __init__(self, rate_in: int, rate_out: int, highpass_hz: float = 20.0, offset: float = 0.0) -> None:
@@ -43,7 +63,7 @@ class Resampler:
         self._state = np.zeros((0 if self._sos is None else len(self._sos), 2))
         self._offset = np.float32(offset if highpass_hz else 0)
 
-    def __call__(self, block: NDArray[Any], last: bool = False) -> NDArray[np.float64]:
+    def process(self, block: Samples, last: bool = False) -> Wave:
         """The wave float [m] that the next block [n] or [n, channels] adds; `last` flushes what soxr holds back."""
         mono = block.mean(axis=1, dtype=np.float32) if block.ndim == 2 else block
         mono = mono - self._offset
@@ -55,7 +75,7 @@ class Resampler:
         return wave
 
 
-def offset(path: str | Path, reading: Reading | None = None) -> float:
+def estimate_dc_offset(path: str | Path, reading: Reading | None = None) -> float:
     """The constant offset that a recording begins with: the mean of its first 16,384 frames.
 
     The first sample alone would do for an offset, but add a thump to a recording that is cut out of a wave.
@@ -66,14 +86,14 @@ def offset(path: str | Path, reading: Reading | None = None) -> float:
 
 def resample_blocks(
     path: str | Path, sample_rate: int, highpass_hz: float = 20.0, reading: Reading | None = None
-) -> Iterator[NDArray[np.float64]]:
+) -> Iterator[Wave]:
     """Blocks float [n] of a recording as mono at `sample_rate`, in memory that does not grow with its length."""
     with open_audio(path, reading.decoder if reading else None) as file:
         rate = file.samplerate
-    resampler = Resampler(rate, sample_rate, highpass_hz, offset(path, reading))
+    resampler = Resampler(rate, sample_rate, highpass_hz, estimate_dc_offset(path, reading))
     for block in read_mono(path, reading=reading):
-        yield resampler(block)
-    yield resampler(np.zeros(0, np.float32), last=True)
+        yield resampler.process(block)
+    yield resampler.process(np.zeros(0, np.float32), last=True)
 
 
 def with_headroom(
@@ -107,7 +127,7 @@ def resample_file(
     while True:
         with WaveWriter(target, sample_rate, frames=frames) as writer:
             for block in resample_blocks(source, sample_rate, highpass_hz, reading):
-                writer(block)
+                writer.write(block)
         if not writer.clipped:
             return Resampled(writer.samples, writer.peak, reading.gain)
         reading = replace(reading, gain=reading.gain * CEILING / writer.peak)

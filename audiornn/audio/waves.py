@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
+from audiornn.array_types import Samples
 from audiornn.audio.decoders import native, open_audio
 from audiornn.errors import AudioRNNError
 
@@ -59,7 +59,7 @@ def read_blocks(
             raise AudioRNNError(f"{path}: cannot be decoded to its end: {error}") from None
 
 
-def read_mono(path: str | Path, frames: int | None = None, reading: Reading | None = None) -> Iterator[NDArray[Any]]:
+def read_mono(path: str | Path, frames: int | None = None, reading: Reading | None = None) -> Iterator[Samples]:
     """Blocks float32 [n] of a recording as one channel; see `read_blocks` and `Reading`."""
     reading = reading or Reading()
     for block in read_blocks(path, frames, reading.decoder):
@@ -86,7 +86,7 @@ class WaveWriter:
         self.clipped = 0
         self.peak = 0.0
 
-    def __call__(self, wave: NDArray[Any]) -> None:
+    def write(self, wave: Samples) -> None:
         """Append float [n] or [n, channels]."""
         if not wave.size:
             return

@@ -1,16 +1,16 @@
-"""Find recordings, say what is readable and what is not, and divide recordings into parts."""
+"""Find readable recordings, and explain which files are skipped."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from audiornn.audio.examination import examine
 from audiornn.audio.waves import Reading
 from audiornn.corpus.listing import files_below
 from audiornn.errors import AudioRNNError
 from audiornn.files import sha256, slug
+from audiornn.validation import AnyText
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,14 @@ class Recording:
     is read; `notes` what its owner should know, such as that it is damaged.
     """
 
-    path: str
+    path: AnyText
     rate: int
     channels: int
     frames: int
     seconds: float
     sha256: str
     reading: Reading = field(default_factory=Reading)
-    notes: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> "Recording":
-        """A recording from its JSON form."""
-        return cls(**{**entry, "reading": Reading(**entry["reading"]), "notes": tuple(entry["notes"])})
+    notes: tuple[AnyText, ...] = ()
 
     @property
     def name(self) -> str:
@@ -42,14 +37,14 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class SkippedFile:
     """A file that is not used, and why."""
 
-    path: str
-    reason: str
+    path: AnyText
+    reason: AnyText
 
 
-def scan(folder: str | Path) -> tuple[list[Recording], list[LeftOut]]:
+def scan(folder: str | Path) -> tuple[list[Recording], list[SkippedFile]]:
     """Find all readable recordings below a folder, sorted by path.
 
     Every file is decoded to its end: a header can promise what the data does not hold. Files that no decoder can read,
@@ -66,7 +61,7 @@ def scan(folder: str | Path) -> tuple[list[Recording], list[LeftOut]]:
     if not root.is_dir():
         raise AudioRNNError(f"{folder}: {'not a folder' if root.exists() else 'no such folder'}")
     recordings: list[Recording] = []
-    left_out: list[LeftOut] = []
+    left_out: list[SkippedFile] = []
     seen: dict[str, str] = {}
     unreadable: list[OSError] = []
     for path in sorted(files_below(root, unreadable), key=os.fsencode):
@@ -77,12 +72,12 @@ def scan(folder: str | Path) -> tuple[list[Recording], list[LeftOut]]:
                 raise AudioRNNError(f"the same as {first}")
             recordings.append(recording)
         except AudioRNNError as error:
-            left_out.append(LeftOut(relative, str(error).removeprefix(f"{root / relative}: ")))
+            left_out.append(SkippedFile(relative, str(error).removeprefix(f"{root / relative}: ")))
         except OSError as error:
-            left_out.append(LeftOut(relative, f"cannot be read: {error.strerror}"))
+            left_out.append(SkippedFile(relative, f"cannot be read: {error.strerror}"))
     for refused in unreadable:
         relative = Path(refused.filename).relative_to(root).as_posix()
-        left_out.append(LeftOut(relative, f"folder cannot be read: {refused.strerror}"))
+        left_out.append(SkippedFile(relative, f"folder cannot be read: {refused.strerror}"))
     return recordings, left_out
 
 
@@ -95,7 +90,7 @@ def _examine(root: Path, relative: str) -> Recording:
     )
 
 
-def report(recordings: Sequence[Recording], left_out: Sequence[LeftOut], source: str) -> str:
+def report(recordings: Sequence[Recording], left_out: Sequence[SkippedFile], source: str) -> str:
     """What was found, for people to read, as Markdown."""
     seconds = sum(r.seconds for r in recordings)
     lines = [
@@ -124,11 +119,11 @@ def _printable(text: str) -> str:
     return " ".join(text.encode("utf-8", "backslashreplace").decode().splitlines()).replace("|", "\\|")
 
 
-def manifest(recordings: Sequence[Recording], left_out: Sequence[LeftOut], root: str) -> dict[str, Any]:
-    """The JSON form of a scan; `root` is the folder that the paths are relative to."""
-    return {
-        "root": root,
-        "seconds": sum(r.seconds for r in recordings),
-        "recordings": [asdict(r) for r in recordings],
-        "left_out": [asdict(item) for item in left_out],
-    }
+@dataclass(frozen=True)
+class CorpusManifest:
+    """What a scan found, as it is kept on disk: paths are relative to the folder `root`."""
+
+    root: AnyText
+    seconds: float
+    recordings: Sequence[Recording]
+    left_out: Sequence[SkippedFile]

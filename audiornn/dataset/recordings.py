@@ -1,49 +1,48 @@
-"""One part of the data as whole recordings: for prompts, for comparison, and to look at single samples."""
+"""One split of the data as whole recordings: for prompts, for comparison, and to look at single samples."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from audiornn import codec
+from audiornn.array_types import Codes, Wave
 from audiornn.audio import resampling
-from audiornn.dataset.shards import read_manifest
+from audiornn.codec import mu_law_decode
+from audiornn.dataset.encoded import EncodedCorpus
+from audiornn.dataset.shards import Manifest
 from audiornn.errors import AudioRNNError
-from audiornn.files import read_json
 
-CANDIDATES = 8  # pieces of which the loudest becomes a prompt: the pauses between words would prompt silence
-REAL = Path("real", "test-part.wav")  # beside generated clips: real audio of their length
+PROMPT_CANDIDATES = 8  # pieces of which the loudest becomes a prompt: the pauses between words would prompt silence
+REAL_CLIP = Path("real", "test-part.wav")  # beside generated clips: real audio of their length
 
 
-class Part:
-    """The codes of one part, recording by recording.
+class SplitRecordings:
+    """The codes of one split, recording by recording.
 
     Parameters
     ----------
-    encoded, shards
-        Folders that the encode and the shard stage wrote.
-    settings
-        The codec's settings, as stored with a model.
-    name
+    encoded
+        Where the codes are.
+    manifest
+        What belongs to which split.
+    split
         `train`, `validation` or `test`.
 
     Attributes
     ----------
-    ranges
-        Codes uint8 [n] of each recording, or of the piece of one, that belongs to the part; mapped, not read.
+    codec
+        How the codes were made.
+    recordings
+        Codes uint8 [n] of each recording, or of the piece of one, that belongs to the split; mapped, not read.
     """
 
-    def __init__(self, encoded: str | Path, shards: str | Path, settings: dict[str, Any], name: str = "test") -> None:
-        self.settings, self.name = settings, name
-        files = {r["name"]: r["file"] for r in read_json(Path(encoded) / "manifest.json")["recordings"]}
-        self.ranges: list[NDArray[np.uint8]] = [
-            np.load(Path(encoded) / files[piece["recording"]], mmap_mode="r")[piece["start"] : piece["stop"]]
-            for piece in read_manifest(shards)["parts"][name]["ranges"]
+    def __init__(self, encoded: EncodedCorpus, manifest: Manifest, split: str = "test") -> None:
+        self.codec, self.split = manifest.codec, split
+        self.recordings: list[Codes] = [
+            encoded.codes(piece.recording)[piece.start : piece.stop] for piece in manifest.splits[split].ranges
         ]
 
-    def prompts(self, count: int, samples: int, seed: int) -> NDArray[np.uint8]:
+    def prompts(self, count: int, samples: int, seed: int) -> Codes:
         """Pieces uint8 [count, samples] drawn at random from where there is sound.
 
         Raises
@@ -51,12 +50,12 @@ class Part:
         AudioRNNError
             If no recording is long enough.
         """
-        long = [codes for codes in self.ranges if len(codes) >= samples]
+        long = [codes for codes in self.recordings if len(codes) >= samples]
         if not long:
-            rate = self.settings["sample_rate"]
-            longest = max(len(codes) for codes in self.ranges) / rate
+            rate = self.codec.sample_rate
+            longest = max(len(codes) for codes in self.recordings) / rate
             raise AudioRNNError(
-                f"generate.prompt_seconds is {samples / rate:g}, but the longest {self.name} recording has "
+                f"generate.prompt_seconds is {samples / rate:g}, but the longest {self.split} recording has "
                 f"{longest:.2f} s"
             )
         random = np.random.default_rng(seed)
@@ -64,30 +63,30 @@ class Part:
         chosen = []
         for _ in range(count):
             pieces = []
-            for _ in range(CANDIDATES):
+            for _ in range(PROMPT_CANDIDATES):
                 codes = long[random.choice(len(long), p=weights / weights.sum())]
                 start = random.integers(len(codes) - samples + 1)
                 pieces.append(np.asarray(codes[start : start + samples]))
             chosen.append(loudest(pieces))
         return np.stack(chosen)
 
-    def wave(self, index: int) -> NDArray[np.float64]:
+    def wave(self, index: int) -> Wave:
         """A recording, float [n], decoded and without DC, as clips are."""
-        rate, highpass_hz = self.settings["sample_rate"], self.settings["highpass_hz"] or 20.0
-        wave = codec.decode(self.ranges[index], self.settings["preemphasis"])
-        return resampling.Resampler(rate, rate, highpass_hz)(wave)
+        rate = self.codec.sample_rate
+        wave = self.codec.decode(self.recordings[index])
+        return resampling.Resampler(rate, rate, self.codec.dc_blocker_hz).process(wave)
 
-    def waves(self) -> Iterator[NDArray[np.float64]]:
+    def waves(self) -> Iterator[Wave]:
         """All recordings, as `wave` gives them."""
-        return (self.wave(i) for i in range(len(self.ranges)))
+        return (self.wave(i) for i in range(len(self.recordings)))
 
-    def example(self, seconds: float, seed: int) -> NDArray[np.uint8]:
-        """Codes uint8 [n] of recordings in random order, as long as the part allows."""
-        samples = round(seconds * self.settings["sample_rate"])
-        order = np.random.default_rng(seed).permutation(len(self.ranges))
-        return np.concatenate([self.ranges[i] for i in order])[:samples]
+    def reference_codes(self, seconds: float, seed: int) -> Codes:
+        """Codes uint8 [n] of recordings in random order, of so many seconds or of all recordings."""
+        samples = round(seconds * self.codec.sample_rate)
+        order = np.random.default_rng(seed).permutation(len(self.recordings))
+        return np.concatenate([self.recordings[i] for i in order])[:samples]
 
 
-def loudest(pieces: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def loudest(pieces: Sequence[Codes]) -> Codes:
     """That one of several pieces of codes, uint8 [n] each, that has the largest energy."""
-    return max(pieces, key=lambda piece: float(np.sum(codec.expand(piece) ** 2)))
+    return max(pieces, key=lambda piece: float(np.sum(mu_law_decode(piece) ** 2)))

@@ -10,17 +10,19 @@ A record is the window's codes as bytes, nothing else: its length less the conte
 import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field
 
-from audiornn.codec import CODES
-from audiornn.dataset.split import PARTS, Range, shuffled
-from audiornn.dataset.windows import windows
-from audiornn.files import read_json, sha256, write_json
+from audiornn.array_types import Codes, Tensor
+from audiornn.codec import CODES, CodecMetrics, CodecSettings
+from audiornn.dataset.split import SPLITS, CodeRange, shuffled
+from audiornn.dataset.windows import WindowLayout
+from audiornn.files import digest, read_json, sha256, write_json
+from audiornn.validation import parse
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -30,50 +32,119 @@ MANIFEST = "manifest.json"
 BLOCK = 1 << 20  # codes that are counted at a time
 
 
+@dataclass(frozen=True)
+class Shard:
+    """A TFRecord file: its windows and their targets, its size in bytes, its SHA-256 in hexadecimal."""
+
+    file: str
+    windows: int
+    targets: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SplitManifest:
+    """One split: totals, shards, ranges of recordings, and how often each of the 256 codes is in them."""
+
+    windows: int
+    targets: int
+    bytes: int
+    shards: list[Shard]
+    ranges: list[CodeRange]
+    code_counts: list[int]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder of shards holds.
+
+    Attributes
+    ----------
+    folder
+        Where the shards are.
+    layout
+        Of the windows.
+    digest
+        SHA-256 over all shards, in hexadecimal.
+    codec, encode_metrics
+        How the codes were made, and what that lost.
+    too_short
+        Names of recordings that hold no target.
+    splits
+        By `train`, `validation` and `test`; the file calls them `parts`.
+    """
+
+    folder: Path
+    layout: WindowLayout
+    digest: str
+    codec: CodecSettings
+    encode_metrics: CodecMetrics
+    too_short: list[str]
+    splits: Annotated[dict[str, SplitManifest], Field(alias="parts")]
+
+    @property
+    def validation_digest(self) -> str:
+        """Digest of the validation split: models that have it in common may be compared, whatever their context."""
+        split = self.splits["validation"]
+        return digest([asdict(self.codec), [asdict(piece) for piece in split.ranges], split.code_counts])
+
+    def summary(self) -> dict[str, int | dict[str, int]]:
+        """Context, span and, by split, windows, targets and bytes."""
+        totals = {
+            name: {"windows": split.windows, "targets": split.targets, "bytes": split.bytes}
+            for name, split in self.splits.items()
+        }
+        return {"context": self.layout.context, "span": self.layout.span, **totals}
+
+
 class _ShardWriter:
-    """TFRecord files of at most about `size` bytes, named `part-00000.tfrecord` and on."""
+    """TFRecord files of at most about `size` bytes, named `train-00000.tfrecord` and on."""
 
-    def __init__(self, folder: Path, part: str, size: float, context: int) -> None:
-        self.folder, self.part, self.size, self.context = folder, part, size, context
-        self.shards: list[dict[str, Any]] = []
-        self._writer: Any = None
+    def __init__(self, folder: Path, split: str, size: float, context: int) -> None:
+        self.folder, self.split, self.size, self.context = folder, split, size, context
+        self.shards: list[Shard] = []
+        self._writer: Any = None  # TensorFlow's, which has no types
+        self._windows = self._targets = self._bytes = 0  # of the shard that is being written
 
-    def write(self, window: NDArray[np.uint8]) -> None:
+    def write(self, window: Codes) -> None:
         from audiornn.backend import tf
 
         if self._writer is None:
-            name = f"{self.part}-{len(self.shards):05d}.tfrecord"
-            self.shards.append({"file": name, "windows": 0, "targets": 0, "bytes": 0})
-            self._writer = tf.io.TFRecordWriter(str(self.folder / name))
+            self._writer = tf.io.TFRecordWriter(str(self._path))
         self._writer.write(window.tobytes())
-        shard = self.shards[-1]
-        shard["windows"] += 1
-        shard["targets"] += len(window) - self.context
-        shard["bytes"] += len(window) + 16  # a record's length and two checksums
-        if shard["bytes"] >= self.size:
+        self._windows += 1
+        self._targets += len(window) - self.context
+        self._bytes += len(window) + 16  # a record's length and two checksums
+        if self._bytes >= self.size:
             self.close()
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / f"{self.split}-{len(self.shards):05d}.tfrecord"
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-            path = self.folder / self.shards[-1]["file"]
-            self.shards[-1] |= {"bytes": path.stat().st_size, "sha256": sha256(path)}
+            path = self._path
+            self.shards.append(Shard(path.name, self._windows, self._targets, path.stat().st_size, sha256(path)))
+            self._windows = self._targets = self._bytes = 0
 
 
 def write(
     folder: str | Path,
-    codes: Mapping[str, NDArray[np.uint8]],
-    parts: Mapping[str, Sequence[Range]],
+    codes: Mapping[str, Codes],
+    splits: Mapping[str, Sequence[CodeRange]],
+    layout: WindowLayout,
+    codec: CodecSettings,
+    encode_metrics: CodecMetrics,
     *,
-    context: int,
-    span: int,
-    shift: int,
+    too_short: Sequence[str] = (),
     megabytes: float = 32.0,
     seed: int = 0,
-    extra: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Write the windows of all parts as shards, and `manifest.json` beside them.
+) -> Manifest:
+    """Write the windows of all splits as shards, and `manifest.json` beside them.
 
     Parameters
     ----------
@@ -81,55 +152,73 @@ def write(
         An existing folder.
     codes
         Codes uint8 [n] by recording, best memory-mapped: one window is read at a time.
-    parts
+    splits
         Ranges of recordings for `train`, `validation` and `test`.
-    context, span, shift
-        Layout of the windows, in codes; see the module.
+    layout
+        Of the windows.
+    codec, encode_metrics, too_short
+        Kept in the manifest.
     megabytes
         Size at which a shard is closed and the next begun.
     seed
         Recordings are written in an order drawn from it, so that neighbours on disk are no neighbours in the corpus.
-    extra
-        More entries of the manifest.
 
     Returns
     -------
-    The manifest: layout; by part its shards (file, windows, targets, bytes, SHA-256), totals, ranges and, as
-    `code_counts` [256], how often each code is there; and a digest over all shards.
+    The manifest.
     """
     folder = Path(folder)
-    described: dict[str, Any] = {}
-    for part in PARTS:
-        writer = _ShardWriter(folder, part, megabytes * 1e6, context)
+    split_manifests: dict[str, SplitManifest] = {}
+    for split in SPLITS:
+        writer = _ShardWriter(folder, split, megabytes * 1e6, layout.context)
         counts = np.zeros(CODES, np.int64)
-        for piece in shuffled(parts[part], seed):
+        for piece in shuffled(splits[split], seed):
             recording = codes[piece.recording]
             for start in range(piece.start, piece.stop, BLOCK):  # bincount makes 8 bytes of each code
                 counts += np.bincount(recording[start : min(start + BLOCK, piece.stop)], minlength=CODES)
-            for first, last in windows(piece.start, piece.stop, context, span, shift):
+            for first, last in layout.windows(piece.start, piece.stop):
                 writer.write(recording[first:last])
         writer.close()
-        described[part] = {
-            **{key: sum(s[key] for s in writer.shards) for key in ("windows", "targets", "bytes")},
-            "shards": writer.shards,
-            "ranges": [asdict(piece) for piece in parts[part]],
-            "code_counts": counts.tolist(),
-        }
-    digest = hashlib.sha256("".join(s["sha256"] for p in described.values() for s in p["shards"]).encode())
-    layout = {"context": context, "span": span, "shift": shift}
-    manifest = {**layout, "digest": digest.hexdigest(), **(extra or {}), "parts": described}
-    write_json(folder / MANIFEST, manifest)
+        split_manifests[split] = SplitManifest(
+            windows=_windows(writer.shards),
+            targets=sum(shard.targets for shard in writer.shards),
+            bytes=sum(shard.bytes for shard in writer.shards),
+            shards=writer.shards,
+            ranges=list(splits[split]),
+            code_counts=counts.tolist(),
+        )
+    over_shards = hashlib.sha256("".join(s.sha256 for m in split_manifests.values() for s in m.shards).encode())
+    short = list(too_short)
+    manifest = Manifest(folder, layout, over_shards.hexdigest(), codec, encode_metrics, short, split_manifests)
+    content = {
+        **asdict(layout),
+        "digest": manifest.digest,
+        "codec": asdict(codec),
+        "encode_metrics": asdict(encode_metrics),
+        "too_short": short,
+        "parts": {split: asdict(of_split) for split, of_split in split_manifests.items()},
+    }
+    write_json(folder / MANIFEST, content)
     return manifest
 
 
-def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """The manifest of a folder of shards."""
-    return read_json(Path(folder) / MANIFEST)
+def read_manifest(folder: str | Path) -> Manifest:
+    """The manifest of a folder of shards.
+
+    Raises
+    ------
+    AudioRNNError
+        If it is missing, is not JSON, or lacks an entry.
+    """
+    path = Path(folder) / MANIFEST
+    content = read_json(path)
+    layout = parse(WindowLayout, content, path)
+    return parse(Manifest, {**content, "folder": Path(folder), "layout": layout}, path)
 
 
 def read(
-    folder: str | Path,
-    part: str,
+    manifest: Manifest,
+    split: str,
     batch: int,
     *,
     seed: int | None = None,
@@ -140,79 +229,81 @@ def read(
 ) -> "tf.data.Dataset":
     """Batches of windows for training and evaluation.
 
-    What is read follows from the arguments alone, so that reading can go on where it was left: shards are shuffled,
-    then the windows of as many of them at a time as fit the buffer; those that `skip` passes over are not even opened.
+    What is read follows from the arguments alone, so that reading can resume at any batch: shards are shuffled, then
+    the windows of as many of them at a time as fit the buffer; those that `skip` leaves out are not even opened.
 
     Parameters
     ----------
-    folder, part
-        Where the shards are, and which part of them: `train`, `validation` or `test`.
+    manifest, split
+        The shards, and which of them: `train`, `validation` or `test`.
     batch
-        Windows a batch. The last batch is filled up with windows that have no target.
+        Windows per batch. The last batch is padded with windows that have no target.
     seed
         Shuffle, in each epoch anew. None keeps the order of the disk.
     epoch
         Which of the orders that belong to the seed.
     skip
-        Batches to pass over.
+        Batches to leave out at the start.
     crop
-        Take only the context and this many targets of each window, from a place drawn by seed and epoch. Windows with
+        Take only the context and this many targets of each window, at an offset drawn by seed and epoch. Windows with
         fewer targets stay whole.
     buffer_megabytes
         Shards that are shuffled together hold no more than this, unless there is but one.
 
     Returns
     -------
-    A data set of `(codes, targets)`: codes uint8 [batch, context + (crop or span)], filled up with zeros behind windows
+    A data set of `(codes, targets)`: codes uint8 [batch, context + (crop or span)], padded with zeros behind windows
     with fewer targets; targets int32 [batch], how many each window has.
     """
     from audiornn.backend import tf
 
-    manifest = read_manifest(folder)
-    described = manifest["parts"][part]
-    context, most = manifest["context"], crop or manifest["span"]
-    draw = random.Random(f"{seed} {epoch}")
-    shards = described["shards"] if seed is None else draw.sample(described["shards"], len(described["shards"]))
-    blocks = list(_blocks(shards, buffer_megabytes * 1e6))
-    passed, ahead = 0, skip * batch  # windows
-    while blocks and passed + _windows(blocks[0]) <= ahead:
-        passed += _windows(blocks.pop(0))
-    files = tf.constant([str(Path(folder) / shard["file"]) for block in blocks for shard in block], tf.string)
-    sizes = np.array([(len(block), _windows(block)) for block in blocks], np.int64).reshape(-1, 2)
-    order = draw.randrange(2**31)
+    split_manifest = manifest.splits[split]
+    context, max_targets = manifest.layout.context, crop or manifest.layout.span
+    random_source = random.Random(f"{seed} {epoch}")
+    shards = split_manifest.shards
+    if seed is not None:
+        shards = random_source.sample(shards, len(shards))
+    groups = list(_shuffle_groups(shards, buffer_megabytes * 1e6))
+    skipped, skip_windows = 0, skip * batch
+    while groups and skipped + _windows(groups[0]) <= skip_windows:
+        skipped += _windows(groups.pop(0))
+    files = tf.constant([str(manifest.folder / shard.file) for group in groups for shard in group], tf.string)
+    sizes = np.array([(len(group), _windows(group)) for group in groups], np.int64).reshape(-1, 2)
+    order = random_source.randrange(2**31)
 
-    def records(stop: Any, number: Any, held: Any) -> Any:
+    def records(stop: Tensor, number: Tensor, held: Tensor) -> "tf.data.Dataset":
         names = files[stop - number : stop]
         if seed is None:
             return tf.data.TFRecordDataset(names)
         data = tf.data.TFRecordDataset(names, num_parallel_reads=4)
         return data.shuffle(held, seed=order, reshuffle_each_iteration=False)
 
-    def window(position: Any, record: Any) -> tuple:
+    def window(position: Tensor, record: Tensor) -> tuple[Tensor, Tensor]:
         codes = tf.io.decode_raw(record, tf.uint8)
-        spare = tf.maximum(tf.size(codes) - context - most, 0)
+        spare = tf.maximum(tf.size(codes) - context - max_targets, 0)
         first = tf.random.stateless_uniform([], [order, position], 0, spare + 1, tf.int32) if crop else 0
-        codes = codes[first : first + context + most]
+        codes = codes[first : first + context + max_targets]
         return codes, tf.size(codes) - context
 
     data = tf.data.Dataset.from_tensor_slices((sizes[:, 0].cumsum(), *sizes.T)).flat_map(records)
-    data = data.skip(ahead - passed).enumerate(ahead).map(window, num_parallel_calls=2, deterministic=True)
-    filling = (tf.zeros([1, context + most], tf.uint8), tf.zeros([1], tf.int32))
-    data = data.concatenate(tf.data.Dataset.from_tensor_slices(filling).repeat(-described["windows"] % batch))
-    return data.padded_batch(batch, padded_shapes=([context + most], []), drop_remainder=True).prefetch(2)
+    data = data.skip(skip_windows - skipped).enumerate(skip_windows)
+    data = data.map(window, num_parallel_calls=2, deterministic=True)
+    padding = (tf.zeros([1, context + max_targets], tf.uint8), tf.zeros([1], tf.int32))
+    data = data.concatenate(tf.data.Dataset.from_tensor_slices(padding).repeat(-split_manifest.windows % batch))
+    return data.padded_batch(batch, padded_shapes=([context + max_targets], []), drop_remainder=True).prefetch(2)
 
 
-def _windows(shards: Sequence[Mapping[str, Any]]) -> int:
-    return sum(shard["windows"] for shard in shards)
+def _windows(shards: Sequence[Shard]) -> int:
+    return sum(shard.windows for shard in shards)
 
 
-def _blocks(shards: Sequence[Mapping[str, Any]], size: float) -> Iterator[list[Mapping[str, Any]]]:
-    """Consecutive shards that together hold no more than `size` bytes, each at least one shard."""
-    block: list[Mapping[str, Any]] = []
+def _shuffle_groups(shards: Sequence[Shard], size: float) -> Iterator[list[Shard]]:
+    """Consecutive shards that together hold no more than `size` bytes, each group at least one shard."""
+    group: list[Shard] = []
     for shard in shards:
-        if block and sum(s["bytes"] for s in block) + shard["bytes"] > size:
-            yield block
-            block = []
-        block.append(shard)
-    if block:
-        yield block
+        if group and sum(s.bytes for s in group) + shard.bytes > size:
+            yield group
+            group = []
+        group.append(shard)
+    if group:
+        yield group

@@ -1,9 +1,33 @@
 """Windows of a recording."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 
-def windows(start: int, stop: int, context: int, span: int, shift: int) -> Iterator[tuple[int, int]]:
-    """First and last-plus-one code of every window in the codes `start` to `stop`, each with at least one target."""
-    for first in range(start, stop - context, shift):
-        yield first, min(first + context + span, stop)
+@dataclass(frozen=True)
+class WindowLayout:
+    """How recordings are cut into windows.
+
+    Attributes
+    ----------
+    context
+        Codes at the start of a window that are no targets.
+    span
+        Targets per window, at most.
+    shift
+        Codes between the starts of successive windows.
+    """
+
+    context: int
+    span: int
+    shift: int
+
+    @property
+    def length(self) -> int:
+        """Codes per window, at most."""
+        return self.context + self.span
+
+    def windows(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """First and last-plus-one code of every window in codes `start` to `stop`, each with at least one target."""
+        for first in range(start, stop - self.context, self.shift):
+            yield first, min(first + self.length, stop)

@@ -36,8 +36,9 @@ CLIPPED = 0.001  # share of samples on flat tops
 DC = 0.01  # share of full scale
 NOISE_FLATNESS = 0.45
 
-EXCUSED = {"mostly-silent", "noise", "tone", "looping"}  # findings that count for nothing where they are usual:
-USUAL = 0.1  # in at least this share of the reference's passages
+# Findings that are ignored where real audio has them, too: in at least this share of the reference's passages.
+IGNORED_IF_COMMON = {"mostly-silent", "noise", "tone", "looping"}
+COMMON_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def diagnose(wave: ArrayLike, sample_rate: int, reference: "Reference | None" = 
             if finding and all(finding.kind != known.kind for known in findings):
                 findings.append(finding)
                 loop = part.loop if finding.kind == "looping" else loop
-    if reference is not None and any(finding.kind in EXCUSED for finding in findings):
+    if reference is not None and any(finding.kind in IGNORED_IF_COMMON for finding in findings):
         findings = [finding for finding in findings if finding.kind not in reference.usual]
     distance = limit = None
     if reference is not None and whole.audible:

@@ -18,7 +18,8 @@ MIN_RATE = 1000  # Hz
 MIN_SECONDS = 1.0  # of a clip that is judged by its sound, not by its levels alone
 
 TONE_CHANGE_DB = 1.0
-ALIKE, EXACT = 0.88, 0.985  # similarity of a loop heard three times or more; of one heard only twice
+LOOP_SIMILARITY = 0.88  # of a loop heard three times or more
+COPY_SIMILARITY = 0.985  # of one heard only twice
 LOOP_CONTRAST = 0.2  # by which that similarity must exceed the one at other lags
 SHORTEST_LOOP = 0.05  # seconds; what repeats faster is a tone
 SHORTEST_REPLAY = 0.25  # seconds of a loop that is not a copy
@@ -179,16 +180,16 @@ class Sound:
         if self.change_db < TONE_CHANGE_DB:
             return Loop(None, 0.0)
         shortest = round(SHORTEST_LOOP * self.rate)
-        waves = similarity(self.wave[-round(LOOP_SECONDS * self.rate) :, None])
-        lag, alike = _repetition(waves, shortest, EXACT)
-        if alike < ALIKE:
+        waves = autocorrelation(self.wave[-round(LOOP_SECONDS * self.rate) :, None])
+        lag, alike = _repetition(waves, shortest, COPY_SIMILARITY)
+        if alike < LOOP_SIMILARITY:
             # Two rounds of like levels are a phrase and its repetition in music; only an exact copy of it is a loop.
             levels = self.levels[-round(LOOP_SECONDS / HOP_SECONDS) :]
-            levels = similarity(levels - levels.mean(axis=0))
+            levels = autocorrelation(levels - levels.mean(axis=0))
             frames, alike_levels = _repetition(levels, round(SHORTEST_REPLAY / HOP_SECONDS), np.inf)
-            if alike_levels >= ALIKE:
+            if alike_levels >= LOOP_SIMILARITY:
                 lag, alike = self._refine(round(frames * HOP_SECONDS * self.rate), waves, shortest), alike_levels
-        return Loop(lag / self.rate if alike >= ALIKE else None, alike)
+        return Loop(lag / self.rate if alike >= LOOP_SIMILARITY else None, alike)
 
     def _refine(self, lag: int, waves: Array, shortest: int) -> int:
         """A lag found by levels, every 4 ms, to the sample or to a fraction of it where the waves are alike there."""
@@ -200,7 +201,9 @@ class Sound:
         exact = best(lag, round(HOP_SECONDS * self.rate))
         if waves[exact] < 0.5:
             return lag
-        rounds = [best(exact / n, 1) for n in range(exact // shortest, 1, -1)] if waves[exact] >= ALIKE else []
+        if waves[exact] < LOOP_SIMILARITY:
+            return exact
+        rounds = [best(exact / n, 1) for n in range(exact // shortest, 1, -1)]
         return next((part for part in rounds if waves[part] >= 0.98 * waves[exact]), exact)
 
 
@@ -232,7 +235,7 @@ def mel_bank(bins: int, rate: int) -> Array:
     return bank[bank.any(axis=1)]
 
 
-def similarity(x: Array) -> Array:
+def autocorrelation(x: Array) -> Array:
     """Normalised autocorrelation float [n // 2 + 2] of x float [n, channels] at lags up to half its length.
 
     `r[k] = sum(x[t] x[t+k]) / sqrt(sum(x[t]²) sum(x[t+k]²))`, summed over channels and all t below n - k.

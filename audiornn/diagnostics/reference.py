@@ -5,14 +5,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audiornn.audio import resampling
 from audiornn.corpus import scan
-from audiornn.diagnostics.diagnosis import EXCUSED, USUAL, diagnose
+from audiornn.diagnostics.diagnosis import COMMON_SHARE, IGNORED_IF_COMMON, diagnose
 from audiornn.diagnostics.features import Array, Sound, check_wave
 from audiornn.errors import AudioRNNError
 
@@ -69,8 +68,8 @@ class Reference:
         drawn, size = random.Random(0), round(PASSAGE_SECONDS * sample_rate)
         passages: list[NDArray[np.float32]] = []
         count, samples, frames = 0, 0, 0
-        total: Any = 0.0
-        products: Any = 0.0
+        total: Array = np.zeros(())
+        products: Array = np.zeros(())
         for wave in waves:
             x = check_wave(wave, sample_rate)
             for start in range(0, len(x), size):
@@ -146,7 +145,7 @@ class Reference:
         counts = Counter(
             finding.kind for passage in self.passages for finding in diagnose(passage, self.sample_rate).findings
         )
-        return frozenset(kind for kind in EXCUSED if counts[kind] >= USUAL * len(self.passages))
+        return frozenset(kind for kind in IGNORED_IF_COMMON if counts[kind] >= COMMON_SHARE * len(self.passages))
 
 
 def frechet(mean_a: Array, covariance_a: Array, mean_b: Array, covariance_b: Array) -> float:

@@ -1,22 +1,21 @@
 """Loss against context length."""
 
-import csv
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
+from audiornn.array_types import Codes, Floats, Tensor
 from audiornn.backend import tf
 from audiornn.evaluation import scores
 from audiornn.evaluation.per_code import BITS
 from audiornn.files import atomic_file
 from audiornn.models.base import AudioModel
 
-ALIKE = 0.01  # bits per sample that are no difference
+NEGLIGIBLE_BITS = 0.01  # differences in bits per sample below this count as none
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,13 @@ class ContextPoint:
     targets: int
 
 
-def context_lengths(longest: int, trained: int) -> list[int]:
+def context_lengths(longest: int, training_context: int) -> list[int]:
     """Powers of two up to `longest`, `longest` itself, and the training context where it is no longer."""
     powers = {1 << i for i in range(longest.bit_length())}
-    return sorted(powers | {longest} | ({trained} if trained <= longest else set()))
+    return sorted(powers | {longest} | ({training_context} if training_context <= longest else set()))
 
 
-def reach(lengths: Sequence[int], trained: int, targets: int) -> int:
+def longest_context(lengths: Sequence[int], training_context: int, targets: int) -> int:
     """The longest context of a curve: twice the training context, or what recordings of these lengths allow.
 
     A curve ends where fewer than `targets` of their codes have so many codes before them; where even a context of one
@@ -53,7 +52,7 @@ def reach(lengths: Sequence[int], trained: int, targets: int) -> int:
         return sum(max(0, length - context) for length in lengths)
 
     wanted = min(targets, max(1, eligible(1) // 2))
-    low, high = 1, 2 * trained
+    low, high = 1, 2 * training_context
     while low < high:  # the number of eligible codes falls with the context
         middle = (low + high + 1) // 2
         low, high = (middle, high) if eligible(middle) >= wanted else (low, middle - 1)
@@ -61,7 +60,7 @@ def reach(lengths: Sequence[int], trained: int, targets: int) -> int:
 
 
 def context_curve(
-    model: AudioModel, recordings: Sequence[NDArray[np.uint8]], trained: int, targets: int = 512, seed: int = 0
+    model: AudioModel, recordings: Sequence[Codes], training_context: int, targets: int = 512, seed: int = 0
 ) -> list[ContextPoint]:
     """Bits per sample against the number of past codes that the model sees.
 
@@ -74,17 +73,17 @@ def context_curve(
     model
         Any model.
     recordings
-        Codes uint8 [n] each; targets are drawn from all places that have the longest context before them.
-    trained
-        The training context.
+        Codes uint8 [n] each; targets are drawn from all codes that have the longest context before them.
+    training_context
+        That the model was trained with.
     targets
         How many, at most; the standard error falls with their square root, the time grows with them.
     seed
-        Of the draw.
+        Of the draw of targets.
 
     Returns
     -------
-    Points by context, from 1 to twice the training context, or as far as the recordings allow; see `reach`.
+    Points by context, from 1 to twice the training context, or as far as the recordings allow; see `longest_context`.
 
     Examples
     --------
@@ -93,18 +92,18 @@ def context_curve(
     >>> [(point.context, round(point.bits_per_sample, 2)) for point in curve[:2]]      # doctest: +SKIP
     [(1, 6.12), (2, 5.87)]
     """
-    longest = reach([len(codes) for codes in recordings], trained, targets)
+    longest = longest_context([len(codes) for codes in recordings], training_context, targets)
     starts = np.cumsum([0, *(max(0, len(codes) - longest) for codes in recordings)])
-    draw = np.random.default_rng(seed)
-    places = np.sort(draw.choice(starts[-1], min(targets, int(starts[-1])), replace=False, shuffle=False))
-    which = np.searchsorted(starts, places, side="right") - 1
+    random = np.random.default_rng(seed)
+    positions = np.sort(random.choice(starts[-1], min(targets, int(starts[-1])), replace=False, shuffle=False))
+    which = np.searchsorted(starts, positions, side="right") - 1
     pieces = [
-        recordings[i][first : first + longest + 1] for i, first in zip(which, places - starts[which], strict=True)
+        recordings[i][first : first + longest + 1] for i, first in zip(which, positions - starts[which], strict=True)
     ]
     windows = np.stack(pieces)
 
-    nats = {c: _surprise(model, windows[:, longest - c :]) for c in context_lengths(longest, trained)}
-    reference = nats[min(trained, longest)]
+    nats = {c: _nll_of_last_code(model, windows[:, longest - c :]) for c in context_lengths(longest, training_context)}
+    reference = nats[min(training_context, longest)]
     curve = []
     for c, found in nats.items():
         bits, error = _mean(found * BITS)
@@ -113,40 +112,38 @@ def context_curve(
     return curve
 
 
-def _surprise(model: AudioModel, windows: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _nll_of_last_code(model: AudioModel, windows: Codes) -> Floats:
     """-log P in nats of the last code of each window uint8 [n, length], from a fresh state."""
     size = max(1, scores.WINDOW_CODES // windows.shape[1])
     size = -(-len(windows) // -(-len(windows) // size))
-    filled = np.concatenate([windows, windows[: -len(windows) % size]])  # another size would be compiled anew
+    padded = np.concatenate([windows, windows[: -len(windows) % size]])  # another size would be compiled anew
 
     @tf.function
-    def surprise(codes: Any) -> Any:
+    def nll(codes: Tensor) -> Tensor:
         logits = model(codes[:, :-1], last=1)[:, 0]
         return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(codes[:, -1], tf.int32), logits)
 
-    compiled = surprise.get_concrete_function(tf.TensorSpec([size, windows.shape[1]], tf.uint8))
-    results = [compiled(tf.constant(filled[i : i + size])).numpy() for i in range(0, len(filled), size)]
+    compiled = nll.get_concrete_function(tf.TensorSpec([size, windows.shape[1]], tf.uint8))
+    results = [compiled(tf.constant(padded[i : i + size])).numpy() for i in range(0, len(padded), size)]
     return np.concatenate(results)[: len(windows)].astype(np.float64)
 
 
-def _mean(values: NDArray[np.float64]) -> tuple[float, float]:
+def _mean(values: Floats) -> tuple[float, float]:
     """Mean of [n] values and its standard error, 0 for a single one."""
     return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 def write_curve(path: str | Path, curve: Sequence[ContextPoint]) -> None:
-    """Write a context curve as csv, a line a context."""
-    with atomic_file(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(ContextPoint.__dataclass_fields__))
-        writer.writeheader()
-        writer.writerows(asdict(point) for point in curve)
+    """Write a context curve as csv, a line per context."""
+    with atomic_file(path) as partial:
+        pd.DataFrame(list(curve)).to_csv(partial, index=False, lineterminator="\r\n")
 
 
-def describe_curve(curve: Sequence[ContextPoint], trained: int) -> str:
+def describe_curve(curve: Sequence[ContextPoint], training_context: int) -> str:
     """What a context curve says, in a sentence or two."""
     last = curve[-1]
-    at = next((point for point in curve if point.context == trained), last)
-    enough = next(point for point in curve if point.difference <= max(ALIKE, 2 * point.difference_error))
+    at = next((point for point in curve if point.context == training_context), last)
+    enough = next(point for point in curve if point.difference <= max(NEGLIGIBLE_BITS, 2 * point.difference_error))
     text = (
         f"with {at.context} codes before the target {at.bits_per_sample:.3f} bits per sample "
         f"(± {at.standard_error:.3f}, {at.targets} targets)"
@@ -155,6 +152,6 @@ def describe_curve(curve: Sequence[ContextPoint], trained: int) -> str:
         text += f"; {enough.context} codes do as well"
     if last.context > at.context:
         text += f"; with {last.context} it is {last.difference:+.3f} ± {last.difference_error:.3f}"
-    if last.context < 2 * trained:
-        text += f"; the test recordings are too short for twice the training context, {2 * trained}"
+    if last.context < 2 * training_context:
+        text += f"; the test recordings are too short for twice the training context, {2 * training_context}"
     return text

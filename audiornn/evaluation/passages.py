@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from audiornn.array_types import Floats, Wave
 from audiornn.audio.levels import SILENT_DBFS
 from audiornn.audio.waves import WaveWriter
-from audiornn.dataset.recordings import Part
+from audiornn.dataset.recordings import SplitRecordings
 from audiornn.files import slug
 
 
@@ -17,28 +18,28 @@ from audiornn.files import slug
 class Passage:
     """A piece of a recording and the loss of each of its codes.
 
-    `wave` is float [n], `bits` float [n]; `recording` counts from 0 within the part, `start` is in codes.
+    `wave` is float [n], `bits` float [n]; `recording` counts from 0 within the split, `start` is in codes.
     """
 
     title: str
     recording: int
     start: int
-    wave: NDArray[np.float64]
+    wave: Wave
     bits: NDArray[np.float32]
 
     def write(self, folder: str | Path, sample_rate: int) -> None:
         """Write it as 16-bit wav, named by its title."""
         with WaveWriter(Path(folder) / f"{slug(self.title)}.wav", sample_rate, "PCM_16") as writer:
-            writer(self.wave)
+            writer.write(self.wave)
 
 
-def extremes(bits: Sequence[NDArray[np.float32]], part: Part, seconds: float = 1.0) -> list[Passage]:
+def best_and_worst(bits: Sequence[NDArray[np.float32]], split: SplitRecordings, seconds: float = 1.0) -> list[Passage]:
     """The passage that was predicted best, and the one that was predicted worst, among those with sound.
 
     Parameters
     ----------
     bits
-        As of `Survey`, for the recordings of `part`.
+        As of `CodeLosses`, for the recordings of `split`.
     seconds
         Length of a passage; shorter where no recording has as many targets in a row.
 
@@ -46,7 +47,7 @@ def extremes(bits: Sequence[NDArray[np.float32]], part: Part, seconds: float = 1
     -------
     The best and the worst; both are the same where there is but one.
     """
-    rate = part.settings["sample_rate"]
+    rate = split.codec.sample_rate
     runs = [np.flatnonzero(np.isfinite(loss)) for loss in bits]
     length = max(1, min(round(seconds * rate), max((len(run) for run in runs), default=1)))
     found: list[tuple[bool, float, int, int]] = []  # whether there is sound, mean loss, recording, start
@@ -54,22 +55,22 @@ def extremes(bits: Sequence[NDArray[np.float32]], part: Part, seconds: float = 1
         if len(loss) < length:
             continue
         means = _moving_mean(loss.astype(np.float64), length)
-        loud = _moving_mean(part.wave(i) ** 2, length)
+        loud = _moving_mean(split.wave(i) ** 2, length)
         for pick in (np.argmin, np.argmax):
             for audible in (True, False):
                 usable = np.isfinite(means) & ((loud > 10 ** (SILENT_DBFS / 10)) | (not audible))
                 if usable.any():
                     start = int(np.flatnonzero(usable)[pick(means[usable])])
                     found.append((audible, float(means[start]), i, start))
-    candidates = [place for place in found if place[0]] or found
-    chosen = (min(candidates, key=lambda place: place[1]), max(candidates, key=lambda place: place[1]))
+    candidates = [passage for passage in found if passage[0]] or found
+    chosen = (min(candidates, key=lambda passage: passage[1]), max(candidates, key=lambda passage: passage[1]))
     return [
-        Passage(f"predicted {name}", i, start, part.wave(i)[start : start + length], bits[i][start : start + length])
+        Passage(f"predicted {name}", i, start, split.wave(i)[start : start + length], bits[i][start : start + length])
         for name, (_, _, i, start) in zip(("best", "worst"), chosen, strict=True)
     ]
 
 
-def _moving_mean(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+def _moving_mean(values: Floats, length: int) -> Floats:
     """Means over `length` consecutive values of [n], by where they begin; NaN where one of them is."""
     valid = np.isfinite(values)
     sums = np.cumsum(np.concatenate([[0.0], np.where(valid, values, 0)]))

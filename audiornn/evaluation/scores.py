@@ -2,29 +2,31 @@
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from audiornn.array_types import Tensor
 from audiornn.backend import tf
 from audiornn.dataset import shards
+from audiornn.dataset.shards import Manifest
 from audiornn.models.base import AudioModel
 
-WINDOW_CODES = 1 << 15  # codes a batch where no batch size is given
+WINDOW_CODES = 1 << 15  # codes per batch where no batch size is given
 
 
 def default_batch(window: int) -> int:
-    """Windows a batch for evaluation, so that a batch holds about 32,000 codes."""
+    """Windows per batch for evaluation, so that a batch holds about 32,000 codes."""
     return max(1, WINDOW_CODES // window)
 
 
-def target_mask(targets: Any, span: int) -> Any:
+def target_mask(targets: Tensor, span: int) -> Tensor:
     """Bool [batch, span]: which of a window's last `span` codes are targets, from their numbers, int [batch]."""
     return tf.range(span)[None] < targets[:, None]
 
 
-def predict(model: AudioModel, codes: Any, targets: Any, context: int, training: bool = False) -> tuple:
+def logits_and_labels(
+    model: AudioModel, codes: Tensor, targets: Tensor, context: int, training: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Logits and what they should predict.
 
     Parameters
@@ -44,7 +46,7 @@ def predict(model: AudioModel, codes: Any, targets: Any, context: int, training:
     return logits, tf.cast(codes[:, context:], tf.int32), target_mask(targets, span)
 
 
-def marks(logits: Any, labels: Any) -> tuple:
+def per_target_metrics(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Nats, whether the code was the likeliest, and whether it was among five, float32 [batch, span] each.
 
     Parameters
@@ -59,23 +61,25 @@ def marks(logits: Any, labels: Any) -> tuple:
     return nats, likeliest[..., 0], tf.reduce_max(likeliest, -1)
 
 
-def sums(model: AudioModel, codes: Any, targets: Any, context: int) -> Any:
-    """Nats, hits, hits among five, and targets of a batch, float32 [4]; arguments as of `predict`."""
-    logits, labels, mask = predict(model, codes, targets, context)
+def batch_sums(model: AudioModel, codes: Tensor, targets: Tensor, context: int) -> Tensor:
+    """Nats, hits, hits among five, and targets of a batch, float32 [4]; arguments as of `logits_and_labels`."""
+    logits, labels, mask = logits_and_labels(model, codes, targets, context)
     weight = tf.cast(mask, tf.float32)
-    return tf.stack([*(tf.reduce_sum(mark * weight) for mark in marks(logits, labels)), tf.reduce_sum(weight)])
+    return tf.stack(
+        [*(tf.reduce_sum(metric * weight) for metric in per_target_metrics(logits, labels)), tf.reduce_sum(weight)]
+    )
 
 
-def score(data: "tf.data.Dataset", score_batch: Callable[[Any, Any], Any]) -> dict[str, float]:
+def evaluate_dataset(data: "tf.data.Dataset", score_batch: Callable[[Tensor, Tensor], Tensor]) -> dict[str, float]:
     """`bits_per_sample`, `accuracy`, `top5_accuracy` (shares in 0 to 1) and number of `targets` over a data set."""
     total = np.zeros(4)
     for codes, targets in data:
         total += score_batch(codes, targets).numpy()
-    return scores(*total.tolist())
+    return averages(*total.tolist())
 
 
-def scores(nats: float, hits: float, top5: float, targets: float) -> dict[str, float]:
-    """What sums over so many targets mean; see `score`."""
+def averages(nats: float, hits: float, top5: float, targets: float) -> dict[str, float]:
+    """Averages from sums over targets; see `evaluate_dataset`."""
     return {
         "bits_per_sample": nats / targets / math.log(2),
         "accuracy": hits / targets,
@@ -85,10 +89,10 @@ def scores(nats: float, hits: float, top5: float, targets: float) -> dict[str, f
 
 
 def evaluate(
-    model: AudioModel, folder: str | Path, batch: int | None = None, parts: Sequence[str] = ("validation", "test")
+    model: AudioModel, manifest: Manifest, batch: int | None = None, splits: Sequence[str] = ("validation", "test")
 ) -> dict[str, dict[str, float]]:
-    """Score a model on parts of a folder of shards; the state starts anew in each window."""
-    manifest = shards.read_manifest(folder)
-    batch = batch or default_batch(manifest["context"] + manifest["span"])
-    score_batch = tf.function(lambda codes, targets: sums(model, codes, targets, manifest["context"]))
-    return {part: score(shards.read(folder, part, batch), score_batch) for part in parts}
+    """Score a model on splits of a folder of shards; the state starts anew in each window."""
+    batch = batch or default_batch(manifest.layout.length)
+    context = manifest.layout.context
+    score_batch = tf.function(lambda codes, targets: batch_sums(model, codes, targets, context))
+    return {split: evaluate_dataset(shards.read(manifest, split, batch), score_batch) for split in splits}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from audiornn.errors import AudioRNNError
 from audiornn.validation import Section, validate
@@ -15,22 +15,22 @@ from audiornn.validation import Section, validate
 FOLDER = Path("experiments")
 DOTTED = re.compile(r"[^.\s]+(\.[^.\s]+)*")
 
-Differences = dict[str, Any]
+Overrides = dict[str, Any]  # values by dotted name
 
 
 class Experiment(Section):
     """A file of `experiments/`."""
 
     description: Annotated[str, Field(min_length=1)]
-    set: Differences = Field(default_factory=dict)
+    set: Overrides = Field(default_factory=dict)
     sweep: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)] | None = None
-    settings: Annotated[dict[str, Differences], Field(min_length=1)] | None = None
+    settings: Annotated[dict[str, Overrides], Field(min_length=1)] | None = None
 
     @field_validator("set", "sweep", "settings")
     @classmethod
-    def _keys_are_dotted(cls, content: Any, info: Any) -> Any:
-        inner = content.values() if info.field_name == "settings" and content else [content or {}]
-        for key in itertools.chain(*inner):
+    def _keys_are_dotted(cls, content: dict[str, Any] | None, info: ValidationInfo) -> dict[str, Any] | None:
+        trees = list(content.values()) if info.field_name == "settings" and content else [content or {}]
+        for key in itertools.chain(*trees):
             if not DOTTED.fullmatch(key):
                 raise ValueError(f"must have keys such as shard.context, not {key!r}")
         return content
@@ -45,7 +45,7 @@ class Experiment(Section):
         return self
 
 
-def known(folder: str | Path = FOLDER) -> dict[str, Experiment]:
+def list_experiments(folder: str | Path = FOLDER) -> dict[str, Experiment]:
     """All experiments of a folder, by name."""
     return {path.stem: read(path.stem, folder) for path in sorted(Path(folder).glob("*.yaml"))}
 

@@ -16,14 +16,14 @@ from audiornn.provenance.git import git
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a setting: its MLflow run, and the metrics files of its stages."""
+class SettingResult:
+    """Result of one setting: its MLflow run, and the metrics files of its stages."""
 
     run_id: str
     metrics: dict[str, dict[str, Any]]
 
 
-Runner = Callable[[Setting, str | None], Outcome]  # a setting, the parent's run
+Runner = Callable[[Setting, str | None], SettingResult]  # a setting, the parent's run
 
 
 class Dvc:
@@ -40,7 +40,7 @@ class Dvc:
         options = [word for override in setting.overrides for word in ("-S", override)]
         return ["dvc", "exp", "run", "--temp", "--name", setting.name, *options]
 
-    def __call__(self, setting: Setting, parent: str | None) -> Outcome:
+    def run(self, setting: Setting, parent: str | None) -> SettingResult:
         """Run a setting.
 
         Raises
@@ -53,7 +53,7 @@ class Dvc:
         if self._commit(setting.name):  # from an earlier pass: DVC refuses to name two the same
             self._run(["dvc", "exp", "remove", "--quiet", setting.name])
         self._run(self.command(setting), **({PARENT: parent} if parent else {}))
-        return self._outcome(setting.name)
+        return self._result(setting.name)
 
     def _run(self, command: Sequence[str], **variables: str) -> None:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # the stages' python
@@ -69,11 +69,11 @@ class Dvc:
             "for-each-ref", "--format=%(objectname)", f"refs/exps/{head[:2]}/{head[2:]}/{name}", folder=self.workspace
         )
 
-    def _outcome(self, name: str) -> Outcome:
+    def _result(self, name: str) -> SettingResult:
         from dvc.api import DVCFileSystem
 
         files = DVCFileSystem(str(self.workspace), rev=self._commit(name))
         metrics = {
             stage: json.loads(files.read_text(f"metrics/{stage}.json")) for stage in ("train", "evaluate", "generate")
         }
-        return Outcome(json.loads(files.read_text("models/mlflow.json"))["run_id"], metrics)
+        return SettingResult(json.loads(files.read_text("models/mlflow.json"))["run_id"], metrics)

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from audiornn.errors import AudioRNNError
-from audiornn.experiments.definition import DOTTED, FOLDER, Differences, read, read_yaml
+from audiornn.experiments.definition import DOTTED, FOLDER, Overrides, read, read_yaml
 from audiornn.files import digest as content_digest
 from audiornn.files import slug
 from audiornn.params import Params
@@ -37,14 +37,14 @@ class Setting:
         return " ".join(f"{key}={format_value(value)}" for key, value in self.varied.items())
 
 
-def plan(name: str, given: Sequence[str] = (), workspace: str | Path = ".") -> list[Setting]:
+def plan(name: str, set_params: Sequence[str] = (), workspace: str | Path = ".") -> list[Setting]:
     """The settings of an experiment, each checked as params.yaml is, before any is run.
 
     Parameters
     ----------
     name
         Of the experiment.
-    given
+    set_params
         More differences, `KEY=VALUE` with values as in params.yaml, which go before those of the file; of a swept
         parameter one or several values, `KEY=1,2`.
     workspace
@@ -58,16 +58,17 @@ def plan(name: str, given: Sequence[str] = (), workspace: str | Path = ".") -> l
     folder = Path(workspace) / FOLDER
     experiment, base = read(name, folder), read_yaml(Path(workspace) / "params.yaml")
     validate(Params, base, "params.yaml")
-    where = f"{FOLDER / name}.yaml" + (f" with -S {' -S '.join(given)}" if given else "")
+    where = f"{FOLDER / name}.yaml" + (f" with -S {' -S '.join(set_params)}" if set_params else "")
     sweep, fixed = dict(experiment.sweep or {}), dict(experiment.set)
-    for key, text in map(_given, given):
+    for key, text in map(_key_and_text, set_params):
         if any(key in differences for differences in (experiment.settings or {}).values()):
             raise AudioRNNError(f"-S {key}={text}: {name} varies {key} itself")
         if key in sweep:
-            sweep[key] = _value(f"[{text.removeprefix('[').removesuffix(']')}]", key)
+            values = _value(f"[{text.removeprefix('[').removesuffix(']')}]", key)
+            sweep[key] = values if isinstance(values, list) else [values]
         else:
             fixed[key] = _value(text, key)
-    cases: list[tuple[dict[str, Any], Differences]]
+    cases: list[tuple[dict[str, Any], Overrides]]
     if experiment.settings:
         cases = [({"setting": label}, differences) for label, differences in experiment.settings.items()]
     else:
@@ -78,8 +79,8 @@ def plan(name: str, given: Sequence[str] = (), workspace: str | Path = ".") -> l
         tree = copy.deepcopy(base)
         try:
             for key, value in {**fixed, **differences}.items():
-                _put(tree, key, value, where)
-            _see_untracked(tree, Path(workspace))
+                set_dotted(tree, key, value, where)
+            _absolute_corpus_path(tree, Path(workspace))
             checked = validate(Params, tree, where)
             _check_sizes(checked, where)
         except AudioRNNError as error:
@@ -96,21 +97,21 @@ def plan(name: str, given: Sequence[str] = (), workspace: str | Path = ".") -> l
     return settings
 
 
-def _given(text: str) -> tuple[str, str]:
+def _key_and_text(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not DOTTED.fullmatch(key):
         raise AudioRNNError(f"-S {text}: must be KEY=VALUE, such as train.epochs=2")
     return key, value
 
 
-def _value(text: str, key: str) -> Any:
+def _value(text: str, key: str) -> object:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise AudioRNNError(f"-S {key}={text}: not readable as YAML: {' '.join(str(error).split())}") from None
 
 
-def _put(tree: dict[str, Any], key: str, value: Any, where: str) -> None:
+def set_dotted(tree: dict[str, Any], key: str, value: object, where: str) -> None:
     *sections, last = key.split(".")
     for section in sections:
         if tree.get(section) is None:  # missing, or all of its keys are commented out
@@ -121,7 +122,7 @@ def _put(tree: dict[str, Any], key: str, value: Any, where: str) -> None:
     tree[last] = copy.deepcopy(value)
 
 
-def _see_untracked(tree: dict[str, Any], workspace: Path) -> None:
+def _absolute_corpus_path(tree: dict[str, Any], workspace: Path) -> None:
     """Name recordings that Git does not know by their absolute path.
 
     DVC runs experiments in a copy of what Git tracks. Under a relative path it would see an empty folder there, and
@@ -132,7 +133,7 @@ def _see_untracked(tree: dict[str, Any], workspace: Path) -> None:
         return
     whole = (workspace / path).resolve()
     if not whole.is_relative_to(workspace.resolve()) or git("ls-files", "--others", "--", path, folder=workspace):
-        _put(tree, "corpus.path", str(whole), "params.yaml")
+        set_dotted(tree, "corpus.path", str(whole), "params.yaml")
 
 
 def _check_sizes(p: Params, where: str) -> None:
@@ -141,5 +142,5 @@ def _check_sizes(p: Params, where: str) -> None:
     complete(p.train.model.name, p.train.model.sizes, f"{where}: train.model")
 
 
-def format_value(value: Any) -> str:
+def format_value(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -16,16 +16,19 @@ The only module that runs DVC.
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audiornn.errors import AudioRNNError
 from audiornn.experiments.definition import FOLDER, read
-from audiornn.experiments.dvc import Dvc, Outcome, Runner
+from audiornn.experiments.dvc import Dvc, Runner, SettingResult
 from audiornn.experiments.plan import Setting, format_value, plan
 from audiornn.files import digest
 from audiornn.tracking.ranking import Standing
 
-# What the summary tells of a setting: column, metrics file of the stage, place in it.
+if TYPE_CHECKING:
+    from audiornn.tracking.sweeps import Sweep
+
+# Columns of the summary: name, metrics file of the stage, keys in it.
 RESULTS = (
     ("validation_bits_per_sample", "evaluate", ("validation", "bits_per_sample")),
     ("test_bits_per_sample", "evaluate", ("test", "bits_per_sample")),
@@ -40,11 +43,11 @@ RESULTS = (
     ("targets_per_second", "train", ("targets_per_second",)),
     ("samples_per_second", "generate", ("samples_per_second",)),
 )
-BITS = RESULTS[0][0]
+VALIDATION_BITS = RESULTS[0][0]
 
 
-def run(name: str, given: Sequence[str] = (), workspace: str | Path = ".", runner: Runner | None = None) -> None:
-    """Run an experiment, all its settings one after the other, and say what came of it.
+def run(name: str, set_params: Sequence[str] = (), workspace: str | Path = ".", runner: Runner | None = None) -> None:
+    """Run an experiment, all its settings one after the other, and print the result.
 
     A sweep's MLflow run is the parent of its settings' runs, and holds the summary: a table and a figure. Where an
     earlier pass was interrupted it goes on with the same parent, and what is finished is not done again. A setting that
@@ -52,7 +55,7 @@ def run(name: str, given: Sequence[str] = (), workspace: str | Path = ".", runne
 
     Parameters
     ----------
-    name, given, workspace
+    name, set_params, workspace
         As for `plan`.
     runner
         What runs a setting; by default DVC.
@@ -64,11 +67,11 @@ def run(name: str, given: Sequence[str] = (), workspace: str | Path = ".", runne
     """
     from audiornn.tracking import sweeps
 
-    settings, runner = plan(name, given, workspace), runner or Dvc(workspace)
+    settings, runner = plan(name, set_params, workspace), runner or Dvc(workspace).run
     if not settings[0].varied:
-        outcome = runner(settings[0], None)
-        row = _row(settings[0], outcome)
-        print(f"\n{table([row])}\n{settings[0].name} is MLflow run {outcome.run_id}")
+        result = runner(settings[0], None)
+        row = _row(settings[0], result)
+        print(f"\n{table([row])}\n{settings[0].name} is MLflow run {result.run_id}")
         print(f"To bring it into this folder: dvc exp apply {settings[0].name}")
         return
     description = read(name, Path(workspace) / FOLDER).description
@@ -78,10 +81,10 @@ def run(name: str, given: Sequence[str] = (), workspace: str | Path = ".", runne
         for i, setting in enumerate(settings):
             print(f"\n[{i + 1}/{len(settings)}] {name}: {setting.label}", flush=True)
             try:
-                outcome = runner(setting, log.run_id)
-                row = _row(setting, outcome)
+                result = runner(setting, log.run_id)
+                row = _row(setting, result)
                 metrics = {column: row[column] for column, _, _ in RESULTS}
-                row["run"] = log.child(outcome.run_id, setting.name, setting.params.model_dump(), metrics)
+                row["run"] = log.child(result.run_id, setting.name, setting.params.model_dump(), metrics)
             except AudioRNNError as error:
                 failed.append(f"{name}: {setting.label} failed: {error}")
                 print(f"error: {failed[-1]}", file=sys.stderr)
@@ -96,23 +99,23 @@ def run(name: str, given: Sequence[str] = (), workspace: str | Path = ".", runne
             raise AudioRNNError("\n".join([f"{name}: {len(failed)} of {len(rows)} settings failed", *failed]))
 
 
-def _row(setting: Setting, outcome: Outcome) -> dict[str, Any]:
+def _row(setting: Setting, result: SettingResult) -> dict[str, Any]:
     """A line of the summary."""
     row: dict[str, Any] = dict(setting.varied)
-    for column, stage, place in RESULTS:
-        value: Any = outcome.metrics[stage]
-        for part in place:
-            value = value[part]
+    for column, stage, keys in RESULTS:
+        value: Any = result.metrics[stage]
+        for key in keys:
+            value = value[key]
         row[column] = value
-    return {**row, "run": outcome.run_id}
+    return {**row, "run": result.run_id}
 
 
 def _best(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Which setting is the best by bits, and which by sound, in a line each."""
     done = [
-        (Standing(row[BITS], row["distance_ratio"], row["clips_with_findings"]), setting.label)
+        (Standing(row[VALIDATION_BITS], row["distance_ratio"], row["clips_with_findings"]), setting.label)
         for setting, row in zip(settings, rows, strict=True)
-        if row[BITS] is not None
+        if row[VALIDATION_BITS] is not None
     ]
     if not done:
         return
@@ -127,16 +130,16 @@ def _best(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> Ite
     yield f"best by sound: {label}, {far}, {best.flawed:.0%} of clips with findings"
 
 
-def _summarise(log: Any, name: str, settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> None:
+def _summarise(log: "Sweep", name: str, settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the table and the figure of the settings so far into the sweep's run."""
     from audiornn import figures
 
-    done = [(setting, row) for setting, row in zip(settings, rows, strict=False) if row[BITS] is not None]
+    done = [(setting, row) for setting, row in zip(settings, rows, strict=False) if row[VALIDATION_BITS] is not None]
     log.table(rows, table(rows), "summary")
     if not done:
         return
     near = [row["distance_ratio"] for _, row in done if row["distance_ratio"] is not None]
-    best = {BITS: min(row[BITS] for _, row in done), "distance_ratio": min(near, default=None)}
+    best = {VALIDATION_BITS: min(row[VALIDATION_BITS] for _, row in done), "distance_ratio": min(near, default=None)}
     log.metrics({f"best.{column}": value for column, value in best.items()}, step=len(rows))
     alone = list(done[0][0].varied) if len(done[0][0].varied) == 1 else ["setting"]
     values = [setting.varied.get(alone[0], setting.label) for setting, _ in done]
@@ -147,7 +150,7 @@ def _summarise(log: Any, name: str, settings: Sequence[Setting], rows: Sequence[
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as a Markdown table, numbers rounded for reading."""
 
-    def cell(value: Any) -> str:
+    def cell(value: object) -> str:
         if value is None:
             return ""
         if isinstance(value, float):

@@ -9,20 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from audiornn import codec
+from audiornn.array_types import Codes, Wave
 from audiornn.audio import waves
-from audiornn.audio.levels import corner, dbfs, peak_safe
+from audiornn.audio.levels import dbfs, make_playable
+from audiornn.codec import CodecSettings
 from audiornn.diagnostics import diagnosis as diagnosis_module
 from audiornn.diagnostics.diagnosis import Diagnosis
 from audiornn.diagnostics.reference import Reference
-from audiornn.generation import sampling
+from audiornn.generation import prompts, sampling
 from audiornn.generation.fused.draws import Limits
-from audiornn.generation.prompts import file_prompt
 from audiornn.models.base import AudioModel
 from audiornn.params import Generate
 from audiornn.validation import validate
 
-SHOWN = 3  # clips in the figure beside the real audio
+MAX_PLOTTED = 3  # clips in the figure beside the real audio
 DEFAULTS = Generate()
 
 
@@ -37,14 +37,14 @@ class Clip:
     name: str
     temperature: sampling.Temperature
     sample_rate: int
-    codes: NDArray[np.uint8]
-    wave: NDArray[np.float64]
+    codes: Codes
+    wave: Wave
     gain: float
     level: str = "safe"
 
     @property
     def title(self) -> str:
-        return f"generated, temperature {_shown(self.temperature)}"
+        return f"generated, temperature {format_temperature(self.temperature)}"
 
     def levels(self) -> dict[str, Any]:
         """RMS and peak in dBFS, share of samples at full scale, applied gain, length."""
@@ -64,15 +64,16 @@ class Clip:
         lowered = f"peaks lowered by up to {-dbfs(self.gain):.1f} dB"
         applied = lowered if self.level == "limit" else f"scaled by {self.gain:.2f}"
         return (
-            f"{levels['seconds']:.1f} s, temperature {_shown(self.temperature)}, RMS {levels['rms_dbfs']:.1f} dBFS, "
-            f"peak {levels['peak_dbfs']:.1f} dBFS" + (f", {applied}" if self.gain != 1 else "")
+            f"{levels['seconds']:.1f} s, temperature {format_temperature(self.temperature)}, "
+            f"RMS {levels['rms_dbfs']:.1f} dBFS, peak {levels['peak_dbfs']:.1f} dBFS"
+            + (f", {applied}" if self.gain != 1 else "")
         )
 
     def write(self, folder: str | Path) -> Path:
         """Write it as 16-bit wav and return the path."""
         path = Path(folder) / f"{self.name}.wav"
         with waves.WaveWriter(path, self.sample_rate, "PCM_16") as writer:
-            writer(self.wave)
+            writer.write(self.wave)
         return path
 
 
@@ -94,42 +95,39 @@ def describe(made: Sequence[Clip], diagnoses: Sequence[Diagnosis]) -> dict[str, 
     }
 
 
-def decode(
-    codes: NDArray[np.uint8], prompt: NDArray[np.uint8], settings: dict[str, Any], level: str = "safe"
-) -> tuple[NDArray[np.float64], float]:
+def decode(codes: Codes, prompt: Codes, codec: CodecSettings, level: str = "safe") -> tuple[Wave, float]:
     """The playable wave float [n] of codes [n] that continue a prompt [m], and the gain that made its peak safe.
 
-    The filters run through the prompt first, so that the wave begins where the prompt ended. See `audio.peak_safe` for
-    `level`.
+    The filters run through the prompt first, so that the wave begins where the prompt ended. For `level` see
+    `audiornn.audio.levels.make_playable`.
     """
-    wave = codec.decode(np.concatenate([prompt, codes]), settings["preemphasis"])
-    return peak_safe(wave, settings["sample_rate"], corner(settings), level, skip=len(prompt))
+    wave = codec.decode(np.concatenate([prompt, codes]))
+    return make_playable(wave, codec.sample_rate, codec.dc_blocker_hz, level, skip=len(prompt))
 
 
-def make(
-    model: AudioModel, p: Generate, prompts: NDArray[np.uint8] | None = None, progress: bool = False
+def generate_clips(
+    model: AudioModel, p: Generate, prompt: Codes | None = None, progress: bool = False
 ) -> tuple[list[Clip], float]:
     """Generate the clips that a `generate` section asks for: `count` at each temperature.
 
     Parameters
     ----------
     model
-        With the codec's settings.
+        With its codec.
     p
         The section; its `prompt` keys are not looked at.
-    prompts
+    prompt
         Codes uint8 [clips, n] that the clips continue; without them they start from silence.
     progress
         Whether to show a progress bar on stderr.
 
     Returns
     -------
-    The clips, and the samples a second of all streams together; compilation is not included where there is more than
+    The clips, and the samples per second of all streams together; compilation is not included where there is more than
     one block.
     """
-    settings = model.settings["codec"]
-    rate = settings["sample_rate"]
-    heat = [temperature for temperature in p.temperature for _ in range(p.count)]
+    rate = model.codec.sample_rate
+    temperatures = [temperature for temperature in p.temperature for _ in range(p.count)]
     samples, marks = max(1, round(p.seconds * rate)), []
     with tqdm(total=samples, desc="generate", unit="sample", disable=not progress) as bar:
 
@@ -141,25 +139,25 @@ def make(
         codes = sampling.generate(
             model,
             samples,
-            heat,
-            prompt=prompts,
+            temperatures,
+            prompt=prompt,
             seed=p.seed,
             limits=Limits(p.top_k, p.top_p, p.certain),
             engine_name=p.engine,
             on_progress=show,
         )
     (first, begin), (last, end) = marks[0], marks[-1]
-    speed = (last - first) * len(heat) / (end - begin) if last > first else last * len(heat) / end
+    speed = (last - first) * len(temperatures) / (end - begin) if last > first else last * len(temperatures) / end
     made = []
-    for i, (temperature, stream) in enumerate(zip(heat, codes, strict=True)):
-        before = np.zeros(0, np.uint8) if prompts is None else prompts[i]
-        wave, gain = decode(stream, before, settings, p.level)
-        name = f"{i + 1:02d}-temperature-{_shown(temperature, '-to-')}"
+    for i, (temperature, stream) in enumerate(zip(temperatures, codes, strict=True)):
+        before = np.zeros(0, np.uint8) if prompt is None else prompt[i]
+        wave, gain = decode(stream, before, model.codec, p.level)
+        name = f"{i + 1:02d}-temperature-{format_temperature(temperature, '-to-')}"
         made.append(Clip(name, temperature, rate, stream, wave, gain, p.level))
     return made, speed
 
 
-def _shown(temperature: sampling.Temperature, between: str = ":") -> str:
+def format_temperature(temperature: sampling.Temperature, between: str = ":") -> str:
     return between.join(f"{t:g}" for t in (temperature if isinstance(temperature, tuple) else (temperature,)))
 
 
@@ -167,7 +165,7 @@ def generate(
     model: AudioModel,
     seconds: float = DEFAULTS.seconds,
     count: int = DEFAULTS.count,
-    temperature: float | str | tuple[float, float] | list = 1.0,
+    temperature: float | str | tuple[float, float] | Sequence[float | str | tuple[float, float]] = 1.0,
     *,
     prompt: str | Path | None = None,
     prompt_offset: float = DEFAULTS.prompt_offset,
@@ -201,13 +199,13 @@ def generate(
         Restrict draws to likely codes; see `audiornn.generation.fused.draws.Limits`. All defaults are those of
         `audiornn.params.Generate`.
     level
-        How peaks are made safe; see `audiornn.audio.levels.peak_safe`.
+        How peaks are made safe; see `audiornn.audio.levels.make_playable`.
     engine
         One of `audiornn.generation.engines.ENGINES`.
 
     Returns
     -------
-    float32 [clips, n] in [-1, 1] at `model.settings["codec"]["sample_rate"]` Hz.
+    float32 [clips, n] in [-1, 1] at `model.codec.sample_rate` Hz.
 
     Raises
     ------
@@ -221,12 +219,9 @@ def generate(
     >>> audiornn.generate(model, seconds=2, count=3).shape         # doctest: +SKIP
     (3, 16000)
     """
-    asked = {"seconds": seconds, "count": count, "temperature": temperature, "seed": seed, "top_k": top_k}
-    asked |= {"top_p": top_p, "certain": certain, "level": level, "engine": engine}
-    asked |= {"prompt_offset": prompt_offset, "prompt_seconds": prompt_seconds}
-    p = validate(Generate, asked, "generate")
-    prompts = None
-    if prompt is not None:
-        piece = file_prompt(prompt, p.prompt_seconds, model.settings["codec"], p.prompt_offset)
-        prompts = np.repeat(piece[None], len(p.temperature) * p.count, axis=0)
-    return np.stack([clip.wave for clip in make(model, p, prompts)[0]]).astype(np.float32)
+    request = {"seconds": seconds, "count": count, "temperature": temperature, "seed": seed, "top_k": top_k}
+    request |= {"top_p": top_p, "certain": certain, "level": level, "engine": engine}
+    request |= {"prompt_offset": prompt_offset, "prompt_seconds": prompt_seconds}
+    p = validate(Generate, request, "generate")
+    made, _ = generate_clips(model, p, prompts.load(prompt, p, model.codec))
+    return np.stack([clip.wave for clip in made]).astype(np.float32)

@@ -1,23 +1,57 @@
-"""Codes to continue."""
+"""Codes to continue: from a file, from the test split, or none."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from audiornn import codec
+from audiornn.array_types import Codes, Wave
 from audiornn.audio import resampling
 from audiornn.audio.examination import examine
 from audiornn.audio.levels import dbfs
+from audiornn.codec import CodecSettings
+from audiornn.dataset.recordings import SplitRecordings
 from audiornn.errors import AudioRNNError
+from audiornn.params import Generate
 
-TEST = "test"  # the prompt that means: pieces of the test part
+TEST = "test"  # the prompt that means: pieces of the test split
 
-SILENT_RMS = 1e-3  # -60 dBFS: a prompt below it says nothing
+SILENT_RMS = 1e-3  # -60 dBFS: too quiet to be a prompt
 
 
-def file_prompt(path: str | Path, seconds: float, settings: dict[str, Any], offset: float = 0.0) -> NDArray[np.uint8]:
+def load(
+    prompt: str | Path | None, p: Generate, codec: CodecSettings, test: SplitRecordings | None = None
+) -> Codes | None:
+    """What the clips of a request continue.
+
+    Parameters
+    ----------
+    prompt
+        A recording, of any rate and number of channels, that all clips continue; None where they start from silence; or
+        `test` for pieces of the test split, another one for each clip, where that is given.
+    p
+        The request: how many clips, how much of the prompt and from where; its own `prompt` is not looked at.
+    codec
+        Of the model.
+    test
+        The test split.
+
+    Returns
+    -------
+    Codes uint8 [clips, n], or None.
+
+    Raises
+    ------
+    AudioRNNError
+        If the prompt cannot be used: see `file_prompt` and `SplitRecordings.prompts`.
+    """
+    if prompt is None:
+        return None
+    if prompt == TEST and test is not None:
+        return test.prompts(p.clips, round(p.prompt_seconds * codec.sample_rate), p.seed)
+    return np.repeat(file_prompt(prompt, p.prompt_seconds, codec, p.prompt_offset)[None], p.clips, axis=0)
+
+
+def file_prompt(path: str | Path, seconds: float, codec: CodecSettings, offset: float = 0.0) -> Codes:
     """A piece of a recording of any rate and channels, as codes uint8 [n] of the model's codec.
 
     Parameters
@@ -26,20 +60,20 @@ def file_prompt(path: str | Path, seconds: float, settings: dict[str, Any], offs
         The recording.
     seconds, offset
         Length of the piece, and where in the recording it begins, in seconds.
-    settings
-        The codec's, as stored with a model.
+    codec
+        Of the model.
 
     Raises
     ------
     AudioRNNError
         If the file is missing, unreadable or empty, ends before the piece does, or the piece is silent.
     """
-    rate = settings["sample_rate"]
+    rate = codec.sample_rate
     first, wanted = round(offset * rate), round(seconds * rate)
-    held: list[NDArray[np.float64]] = []
+    held: list[Wave] = []
     seen = 0
-    reading = resampling.with_headroom(path, rate, settings["highpass_hz"], examine(path).reading)
-    for block in resampling.resample_blocks(path, rate, settings["highpass_hz"], reading):
+    reading = resampling.with_headroom(path, rate, codec.highpass_hz, examine(path).reading)
+    for block in resampling.resample_blocks(path, rate, codec.highpass_hz, reading):
         held.append(block[max(0, first - seen) :])
         seen += len(block)
         if seen >= first + wanted:
@@ -55,4 +89,4 @@ def file_prompt(path: str | Path, seconds: float, settings: dict[str, Any], offs
         )
     if (rms := float(np.sqrt(np.mean(wave**2)))) < SILENT_RMS:
         raise AudioRNNError(f"{path}: silent from {offset:g} s for {seconds:g} s ({dbfs(rms):.0f} dBFS): no prompt")
-    return codec.encode(np.clip(wave, -1, 1), settings["preemphasis"])
+    return codec.encode(np.clip(wave, -1, 1))

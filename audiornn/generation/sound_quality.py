@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audiornn.dataset.recordings import Part
+from audiornn.dataset.recordings import SplitRecordings
 from audiornn.diagnostics.diagnosis import Diagnosis
 from audiornn.diagnostics.reference import Reference
 from audiornn.generation import clips
@@ -74,7 +74,7 @@ class Measured:
         )
 
 
-def measure(model: AudioModel, p: Generate, real: Part, seed: int = 0) -> Measured:
+def measure(model: AudioModel, p: Generate, real: SplitRecordings, seed: int = 0) -> Measured:
     """Generate a set of clips and measure how they sound.
 
     The set is the same for each model and whatever clips a person asks for: 8 clips of 4 s at temperature 1, which
@@ -85,11 +85,11 @@ def measure(model: AudioModel, p: Generate, real: Part, seed: int = 0) -> Measur
     Parameters
     ----------
     model
-        With the codec's settings.
+        With its codec.
     p
         The `generate` section.
     real
-        The part whose pieces are continued, and that the clips are compared with: validation, where models are chosen
+        The split whose pieces are continued, and that the clips are compared with: validation, where models are chosen
         by what is measured. Where its longest recording has less than half a second, all of that is continued.
     seed
         Of the prompts and draws; another one tells how much of a result is chance.
@@ -97,12 +97,12 @@ def measure(model: AudioModel, p: Generate, real: Part, seed: int = 0) -> Measur
     Raises
     ------
     AudioRNNError
-        If the part holds not a second of sound.
+        If the split holds not a second of sound.
     """
-    rate = real.settings["sample_rate"]
+    rate = real.codec.sample_rate
     drawn = {key: getattr(p, key) for key in ("top_k", "top_p", "certain", "engine")}
-    asked = Generate(seconds=SECONDS, count=STREAMS, temperature=(1.0,), seed=seed, **drawn)
-    length = min(round(PROMPT_SECONDS * rate), max(len(codes) for codes in real.ranges))
-    made, _ = clips.make(model, asked, real.prompts(STREAMS, length, asked.seed))
+    request = Generate(seconds=SECONDS, count=STREAMS, temperature=(1.0,), seed=seed, **drawn)
+    length = min(round(PROMPT_SECONDS * rate), max(len(codes) for codes in real.recordings))
+    made, _ = clips.generate_clips(model, request, real.prompts(STREAMS, length, request.seed))
     reference = Reference.of(real.waves(), rate)
     return Measured.of(clips.diagnose(made, reference), reference.limit(SECONDS))

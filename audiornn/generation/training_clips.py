@@ -1,4 +1,4 @@
-"""Hear a model learn: a clip soon, then one after every so many epochs, from one prompt and the same random numbers."""
+"""Clips during training: one soon, then one every N epochs, from one prompt and the same random numbers."""
 
 import math
 import tempfile
@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from audiornn import figures
+from audiornn.array_types import Codes
 from audiornn.dataset import shards
 from audiornn.dataset.recordings import loudest
+from audiornn.dataset.shards import Manifest
 from audiornn.generation import clips
 from audiornn.models.base import AudioModel
 from audiornn.params import Generate, Train
@@ -26,7 +26,7 @@ FIRST = 15.0  # seconds that a first clip is expected to take, compilation inclu
 MEASURED = 10.0  # seconds of training, compiled, from which it is judged how long all of it will take
 
 
-class Listener:
+class TrainingClips:
     """Makes a clip where one is due and the time that training is expected to take allows it.
 
     The first is due at once, later ones whenever another `listen_every` epochs have passed. The first is paid in
@@ -38,8 +38,8 @@ class Listener:
 
     Parameters
     ----------
-    folder
-        Shards, of whose validation part a loud piece becomes the prompt.
+    manifest
+        Of the shards, of whose validation split a loud piece becomes the prompt.
     params
         The `train` section.
     deliver
@@ -55,12 +55,12 @@ class Listener:
 
     def __init__(
         self,
-        folder: str | Path,
+        manifest: Manifest,
         params: Train,
         deliver: Callable[[Path], None],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.folder, self.deliver, self.clock = Path(folder), deliver, clock
+        self.manifest, self.deliver, self.clock = manifest, deliver, clock
         self.every = params.listen_every
         self.request = Generate(seconds=SECONDS, seed=params.seed)
         self.begin, self.cost = clock(), FIRST  # cost: what the next clip is expected to take
@@ -70,17 +70,17 @@ class Listener:
         self._due = 0.0  # the epoch of the next clip
         self._told = False
 
-    def __call__(self, progress: Progress, model: ModelOnDemand) -> None:
-        """After a batch: make a clip if it is due and may be made."""
+    def after_batch(self, progress: Progress, model: ModelOnDemand) -> None:
+        """Make a clip if it is due and may be made."""
         if self.every is None:
             return
         begin = self.clock()
         self._compiled = self._compiled or (begin, progress.spent)
         if progress.epoch < self._due or not self._allowed(begin, progress.spent):
             return
-        with model() as current, tempfile.TemporaryDirectory() as place:
-            compilation = self._make(progress, current, Path(place))
-            self.deliver(Path(place))
+        with model() as current, tempfile.TemporaryDirectory() as folder:
+            compilation = self._make(progress, current, Path(folder))
+            self.deliver(Path(folder))
         took = self.clock() - begin
         if not self.count:
             self._first = took
@@ -124,26 +124,26 @@ class Listener:
             )
         return self.cost <= allowed
 
-    def _make(self, progress: Progress, model: AudioModel, place: Path) -> float:
+    def _make(self, progress: Progress, model: AudioModel, folder: Path) -> float:
         """Leave a clip in a folder; the seconds of it that went into compilation."""
-        start = prompt(self.folder, model.settings["codec"]["sample_rate"])
+        start = prompt(self.manifest)
         begin = time.perf_counter()
-        [clip], speed = clips.make(model, self.request, start[None])
+        [clip], speed = clips.generate_clips(model, self.request, start[None])
         compilation = max(0.0, time.perf_counter() - begin - len(clip.codes) / speed)
         name = f"step-{progress.step:07d}"
-        replace(clip, name=name).write(place)
+        replace(clip, name=name).write(folder)
         title = f"Epoch {progress.epoch:g}, step {progress.step}"
         if progress.scored:
             title += f": validation {progress.scored.validation_loss:.3f} bits per sample"
-        figures.save(figures.clip(clip.wave, clip.sample_rate, title), place / f"{name}.png")
+        figures.save(figures.clip(clip.wave, clip.sample_rate, title), folder / f"{name}.png")
         return compilation
 
 
-def prompt(folder: str | Path, sample_rate: int) -> NDArray[np.uint8]:
-    """The loudest begin of the validation part's first windows: half a second, or what they hold, uint8 [n]."""
-    context = shards.read_manifest(folder)["context"]
-    codes, targets = next(iter(shards.read(folder, "validation", WINDOWS)))
+def prompt(manifest: Manifest) -> Codes:
+    """The loudest begin of the validation split's first windows: half a second, or what they hold, uint8 [n]."""
+    context = manifest.layout.context
+    codes, targets = next(iter(shards.read(manifest, "validation", WINDOWS)))
     whole = codes.numpy()[targets.numpy() > 0]
-    length = min(round(PROMPT_SECONDS * sample_rate), context + int(targets.numpy().max()))
+    length = min(round(PROMPT_SECONDS * manifest.codec.sample_rate), context + int(targets.numpy().max()))
     held = [row[:length] for row, n in zip(whole, targets.numpy(), strict=False) if context + n >= length]
     return loudest(held)

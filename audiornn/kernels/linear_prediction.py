@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.codec import CODES, expand
+from audiornn.codec import CODES, mu_law_decode
 from audiornn.kernels.jit import njit
 
 f32 = np.float32
@@ -123,7 +123,7 @@ class Predictor:
         return features, after
 
 
-AMPLITUDES = expand(np.arange(CODES)).astype(f32)
+AMPLITUDES = mu_law_decode(np.arange(CODES)).astype(f32)
 
 
 def _window(n: int) -> NDArray[np.float64]:

@@ -1,11 +1,21 @@
 """The contract that every model keeps."""
 
 import abc
+from dataclasses import dataclass
 from typing import Any
 
 from audiornn.backend import keras, tf
+from audiornn.codec import CodecSettings
 
 State = Any  # a nest of tensors, whose first axis is the batch
+
+
+@dataclass(frozen=True)
+class TrainingWindow:
+    """The windows that a model was trained on: codes before the first target, and targets, at most."""
+
+    context: int
+    span: int
 
 
 class AudioModel(keras.Model, abc.ABC):
@@ -18,20 +28,19 @@ class AudioModel(keras.Model, abc.ABC):
     ----------
     sizes
         The arguments that build the model again.
-    settings
-        What else `audiornn.load` found beside the weights: the codec's settings (`sample_rate` in Hz, `preemphasis`)
-        and the window layout that the model was trained on.
+    codec
+        How the codes that the model knows are made; set by training and by `audiornn.load`.
+    window
+        The windows that it was trained on; set likewise.
     hop
         Codes of the model's slowest clock. A sequence that is given to `run` in pieces is cut at multiples of it; only
         the last piece may have any length.
     """
 
     sizes: dict[str, Any]
+    codec: CodecSettings
+    window: TrainingWindow
     hop: int = 1
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.settings: dict[str, Any] = {}
 
     @abc.abstractmethod
     def run(

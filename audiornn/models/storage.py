@@ -2,19 +2,18 @@
 
 import inspect
 import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import create_model
 
+from audiornn.codec import CodecSettings
 from audiornn.errors import AudioRNNError
 from audiornn.files import atomic_folder, read_json, write_json
+from audiornn.models.base import AudioModel, TrainingWindow
 from audiornn.models.registry import REGISTRY, model_class
-from audiornn.validation import Section, validate
-
-if TYPE_CHECKING:
-    from audiornn.models.base import AudioModel
-
+from audiornn.validation import Section, parse, validate
 
 RUN_ID = re.compile("[0-9a-f]{32}")
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
@@ -48,7 +47,7 @@ def complete(name: str, sizes: dict[str, Any], where: str = "train.model") -> di
     return validate(create_model(name, __base__=Section, **fields), sizes, where).model_dump()
 
 
-def build(name: str, **sizes: Any) -> "AudioModel":
+def build(name: str, **sizes: Any) -> AudioModel:
     """A model with fresh weights.
 
     Raises
@@ -59,26 +58,35 @@ def build(name: str, **sizes: Any) -> "AudioModel":
     return _build(name, complete(name, sizes))
 
 
-def _build(name: str, sizes: dict[str, Any]) -> "AudioModel":
+def _build(name: str, sizes: dict[str, Any]) -> AudioModel:
     model = model_class(name)(**sizes)
     model.name, model.sizes = name, sizes
     model.build_weights()
     return model
 
 
-def save(model: "AudioModel", folder: str | Path, extra_files: dict[str, Any] | None = None) -> None:
-    """Store a model as a folder: weights, and a configuration that holds its name, sizes and `settings`.
+def save(model: AudioModel, folder: str | Path, extra_files: dict[str, Any] | None = None) -> None:
+    """Store a model as a folder: weights, and a configuration that holds its name, sizes, codec and window.
 
     `extra_files` are further JSON files by name. The folder appears whole or not at all.
     """
     with atomic_folder(folder) as partial:
-        write_json(partial / CONFIG, {"model": {"name": model.name, **model.sizes}, **model.settings})
+        sizes = {"name": model.name, **model.sizes}
+        write_json(partial / CONFIG, {"model": sizes, "codec": asdict(model.codec), "window": asdict(model.window)})
         for name, content in (extra_files or {}).items():
             write_json(partial / name, content)
         model.save_weights(partial / WEIGHTS)
 
 
-def load(path: str | Path) -> "AudioModel":
+@dataclass(frozen=True)
+class _Stored:
+    """What config.json holds beside the model."""
+
+    codec: CodecSettings
+    window: TrainingWindow
+
+
+def load(path: str | Path) -> AudioModel:
     """Load a trained model from a folder that the train stage wrote.
 
     Nothing in the folder is executed.
@@ -91,7 +99,7 @@ def load(path: str | Path) -> "AudioModel":
 
     Returns
     -------
-    The model; its `settings` hold `codec` (`sample_rate` in Hz, `preemphasis`) and `window` (`context`, `span`).
+    The model, with its `codec` (such as `codec.sample_rate`, in Hz) and the `window` that it was trained on.
 
     Raises
     ------
@@ -113,9 +121,9 @@ def load(path: str | Path) -> "AudioModel":
     path = Path(path)
     config = read_json(path / CONFIG)
     try:
-        sizes = dict(config.pop("model"))
+        sizes = dict(config["model"])
         name = sizes.pop("name")
-    except (KeyError, AttributeError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise AudioRNNError(f"{path / CONFIG}: has no entry 'model' with a 'name'") from None
     model = _build(name, complete(name, sizes, where=f"{path / CONFIG}: model"))
     if not (path / WEIGHTS).is_file():
@@ -124,5 +132,6 @@ def load(path: str | Path) -> "AudioModel":
         model.load_weights(path / WEIGHTS)
     except (ValueError, OSError, KeyError) as error:
         raise AudioRNNError(f"{path / WEIGHTS}: does not fit {CONFIG}: {str(error).splitlines()[0]}") from None
-    model.settings = config
+    stored = parse(_Stored, config, path / CONFIG)
+    model.codec, model.window = stored.codec, stored.window
     return model

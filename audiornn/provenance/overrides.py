@@ -34,7 +34,7 @@ def overrides(base: Mapping[str, Any], target: Mapping[str, Any], prefix: str = 
             yield from _added(f"{prefix}{key}", value)
 
 
-def _added(key: str, value: Any) -> Iterator[str]:
+def _added(key: str, value: object) -> Iterator[str]:
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
             yield from _added(f"{key}.{name}", inner)
@@ -42,7 +42,7 @@ def _added(key: str, value: Any) -> Iterator[str]:
         yield f"++{key}={_hydra(value)}"
 
 
-def _hydra(value: Any) -> str:
+def _hydra(value: object) -> str:
     """A value as Hydra reads it."""
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{_hydra(v)}" for key, v in value.items()) + "}"

@@ -12,7 +12,7 @@ import yaml
 from audiornn.provenance.git import git
 from audiornn.provenance.overrides import overrides
 
-MADE = {"params.yaml", "dvc.lock"}  # files that differ from a commit because a run was made
+PIPELINE_OUTPUTS = {"params.yaml", "dvc.lock"}  # files that differ from a commit because a run was made
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,12 @@ def reproduction(root: str | Path, params: Mapping[str, Any]) -> Reproduction:
     base = yaml.safe_load(git("show", f"{commit}:params.yaml", folder=root)) or {}
     changes = list(overrides(base, params))
     run = "dvc exp run " + " ".join(f"-S {shlex.quote(change)}" for change in changes) if changes else "dvc repro"
-    changed = [line for line in git("diff", "--name-only", commit, folder=root).splitlines() if not _made(line)]
+    changed = [
+        line for line in git("diff", "--name-only", commit, folder=root).splitlines() if not _is_pipeline_output(line)
+    ]
     missing = [f"Files that differed from the commit: {', '.join(changed)}."] if changed else []
     return Reproduction([f"git checkout {commit}", run], missing)
 
 
-def _made(file: str) -> bool:
-    return file in MADE or file.startswith("metrics/")
+def _is_pipeline_output(file: str) -> bool:
+    return file in PIPELINE_OUTPUTS or file.startswith("metrics/")

@@ -1,7 +1,6 @@
 """A run on one page: an HTML file that holds all it shows, pictures and sound included, and needs no network."""
 
 import base64
-import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import soundfile as sf
 import yaml
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from audiornn import figures
+from audiornn.array_types import Samples
 from audiornn.audio.decoders import open_audio
-from audiornn.dataset.recordings import REAL
+from audiornn.dataset.recordings import REAL_CLIP
 from audiornn.files import read_json
 from audiornn.provenance.overrides import flatten
 from audiornn.provenance.reproduction import Reproduction, reproduction
@@ -99,21 +99,21 @@ def _data_uri(kind: str, content: bytes) -> Markup:
     return Markup(f"data:{kind};base64,{base64.b64encode(content).decode()}")
 
 
-def _wave(file: Path, seconds: float) -> tuple[NDArray[Any], int]:
+def _wave(file: Path, seconds: float) -> tuple[Samples, int]:
     """The begin of a mono recording, float [n], and its rate in Hz."""
     with open_audio(file) as opened:
         block = next(opened.blocks(round(seconds * opened.samplerate)), np.zeros((0, 1), np.float32))
         return block[:, 0].astype(np.float64), opened.samplerate
 
 
-def _sound(wave: NDArray[Any], rate: int) -> Markup:
+def _sound(wave: Samples, rate: int) -> Markup:
     """A wave as wav in a data URI."""
     held = io.BytesIO()
     sf.write(held, wave, rate, subtype="PCM_16", format="WAV")
     return _data_uri("audio/wav", held.getvalue())
 
 
-def _spectrogram(wave: NDArray[Any], rate: int, title: str) -> Markup:
+def _spectrogram(wave: Samples, rate: int, title: str) -> Markup:
     """A wave and its spectrogram as PNG in a data URI."""
     held = io.BytesIO()
     figures.write(figures.clip(wave, rate, title), held, dpi=80)
@@ -158,7 +158,7 @@ def collect(root: str | Path, run_id: str, clips: int = 8, seconds: float = 30.0
         history=_rows(root / "metrics/history.csv"),
         context=_rows(root / "metrics/evaluate-context.csv"),
         passages=[Sound(file.stem.replace("-", " "), file) for file in sorted((root / "passages").glob("*.wav"))],
-        real=Sound("real (test part)", root / "generated" / REAL),
+        real=Sound("real (test part)", root / "generated" / REAL_CLIP),
         clips=sounds[:clips],
         omitted=len(sounds[clips:]),
         seconds=seconds,
@@ -219,5 +219,5 @@ def _levels(clip: Mapping[str, Any]) -> list[str]:
 
 def _rows(file: Path) -> list[dict[str, str]]:
     """The rows of a csv file, numbers shortened for reading."""
-    with open(file, encoding="utf-8") as opened:
-        return [{key: f"{float(value):.4g}" for key, value in row.items()} for row in csv.DictReader(opened)]
+    rows = pd.read_csv(file, dtype=float, float_precision="round_trip")
+    return rows.map("{:.4g}".format).to_dict("records")

@@ -3,7 +3,10 @@
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 MODEL = "model"  # name of a run's logged model, and of the artifact in it that holds our folder
 # What a logged model needs to be served elsewhere; audiornn itself is logged with it.
@@ -26,7 +29,7 @@ REQUEST = (
 ANSWER = (("sample_rate", "long", True), ("seconds", "double", True), ("audio", "string", True))  # a wav in base64
 
 
-def log_model(client: Any, run_id: str, folder: str | Path) -> None:
+def log_model(client: "MlflowClient", run_id: str, folder: str | Path) -> None:
     """Log a model's folder as the MLflow model of a run: code and weights, nothing pickled.
 
     `mlflow.pyfunc.load_model` and `mlflow models serve` take it; requests and answers have the columns above.

@@ -2,14 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audiornn.errors import AudioRNNError
 from audiornn.tracking.logged_model import MODEL
 from audiornn.tracking.ranking import Standing, replaces
-from audiornn.tracking.runs import Log
-from audiornn.tracking.store import COMPARED, FLAWED, RATIO, client_of, store
-from audiornn.tracking.tags import VALIDATION
+from audiornn.tracking.runs import Run
+from audiornn.tracking.store import CHAMPION_METRIC, FLAWED, RATIO, client_of, store
+from audiornn.tracking.tags import VALIDATION_DIGEST_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+    from mlflow.entities.model_registry import ModelVersion
 
 REGISTERED, CHAMPION = "audiornn", "champion"  # registered model, and the alias of its best version
 
@@ -36,16 +41,16 @@ def model_folder(workspace: str | Path, source: str) -> Path:
     client = client_of(workspace)
     uri = source.startswith("models:/")
     try:
-        place = mlflow.artifacts.download_artifacts(source if uri else f"models:/{_logged_model(client, source)}")
-        path = Model.load(place).flavors["python_function"]["artifacts"][MODEL]["path"]
+        folder = mlflow.artifacts.download_artifacts(source if uri else f"models:/{_logged_model(client, source)}")
+        path = Model.load(folder).flavors["python_function"]["artifacts"][MODEL]["path"]
     except (MlflowException, OSError, KeyError) as error:
         reason = str(error).splitlines()[0] if not isinstance(error, KeyError) else "not a model of audiornn"
         where = source if uri else f"run {source}"
-        raise AudioRNNError(f"{where}: no model to be had from {store(workspace)}: {reason}") from None
-    return Path(place) / path
+        raise AudioRNNError(f"{where}: no model found in {store(workspace)}: {reason}") from None
+    return Path(folder) / path
 
 
-def _logged_model(client: Any, run_id: str) -> str:
+def _logged_model(client: "MlflowClient", run_id: str) -> str:
     """The id of the model that a run logged last."""
     outputs = client.get_run(run_id).outputs
     if not (outputs and outputs.model_outputs):
@@ -53,7 +58,7 @@ def _logged_model(client: Any, run_id: str) -> str:
     return outputs.model_outputs[-1].model_id
 
 
-def champion(workspace: str | Path) -> Any | None:
+def champion(workspace: str | Path) -> "ModelVersion | None":
     """The registered version that the alias `champion` stands for, if there is one."""
     from mlflow.exceptions import MlflowException
 
@@ -83,9 +88,11 @@ def promote(workspace: str | Path, run_id: str) -> str:
         model_id = _logged_model(client, run_id)
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise AudioRNNError(f"run {run_id}: no model to be had from {store(workspace)}: {reason}") from None
-    if COMPARED not in run.data.metrics:
-        raise AudioRNNError(f"run {run_id}: has no metric {COMPARED}: only a model that was evaluated can be champion")
+        raise AudioRNNError(f"run {run_id}: no model found in {store(workspace)}: {reason}") from None
+    if CHAMPION_METRIC not in run.data.metrics:
+        raise AudioRNNError(
+            f"run {run_id}: has no metric {CHAMPION_METRIC}: only a model that was evaluated can be champion"
+        )
     if not client.search_registered_models(f"name = '{REGISTERED}'"):
         client.create_registered_model(REGISTERED)
     found = [v for v in client.search_model_versions(f"name = '{REGISTERED}'") if v.run_id == run_id]
@@ -99,26 +106,26 @@ def promote(workspace: str | Path, run_id: str) -> str:
     return str(registered.version)
 
 
-def _describe(client: Any, version: Any, run: Any) -> None:
+def _describe(client: "MlflowClient", version: "ModelVersion", run: "MlflowRun") -> None:
     """Tag a registered version with what the next model is compared with."""
-    tags = {key: str(run.data.metrics[key]) for key in (COMPARED, RATIO, FLAWED) if key in run.data.metrics}
-    for key, value in {**tags, VALIDATION: run.data.tags.get(VALIDATION, "")}.items():
+    tags = {key: str(run.data.metrics[key]) for key in (CHAMPION_METRIC, RATIO, FLAWED) if key in run.data.metrics}
+    for key, value in {**tags, VALIDATION_DIGEST_TAG: run.data.tags.get(VALIDATION_DIGEST_TAG, "")}.items():
         client.set_model_version_tag(REGISTERED, version.version, key, value)
 
 
 def _standing(numbers: Mapping[str, Any]) -> Standing:
     """What a model is compared by, from the metrics of a run or the tags of a version."""
-    bits, ratio, flawed = (float(numbers[key]) if key in numbers else None for key in (COMPARED, RATIO, FLAWED))
+    bits, ratio, flawed = (float(numbers[key]) if key in numbers else None for key in (CHAMPION_METRIC, RATIO, FLAWED))
     assert bits is not None
     return Standing(bits, ratio, flawed)
 
 
-def challenge(workspace: str | Path, run_id: str, bits: float | None = None) -> str:
+def promote_if_better(workspace: str | Path, run_id: str, bits: float | None = None) -> str:
     """Make the model of a run the champion if it is better than the present one; a sentence that says what decided.
 
-    Which is better `ranking.replaces` says, by bits per sample on the same validation part and by sound. Where there is
-    no champion, the first is it. One that was validated on other recordings stays, until `promote` is called: the two
-    cannot be compared. A champion from before sound was measured is one of unknown sound.
+    `ranking.replaces` says which is better, by bits per sample on the same validation split and by sound. Where there
+    is no champion, the first is it. One that was validated on other recordings stays, until `promote` is called: the
+    two cannot be compared. A champion from before sound was measured is one of unknown sound.
 
     Parameters
     ----------
@@ -131,15 +138,15 @@ def challenge(workspace: str | Path, run_id: str, bits: float | None = None) -> 
     """
     client = client_of(workspace)
     run, holder = client.get_run(run_id), champion(workspace)
-    if COMPARED not in run.data.metrics and bits is not None:
-        Log(client, run_id).metrics({COMPARED: bits})
+    if CHAMPION_METRIC not in run.data.metrics and bits is not None:
+        Run(client, run_id).metrics({CHAMPION_METRIC: bits})
         run = client.get_run(run_id)
     if holder is None:
         return f"champion: version {promote(workspace, run_id)}, the first"
     if holder.run_id == run_id:
         _describe(client, holder, run)  # its sound may have been measured again
         return f"champion: still version {holder.version}, this model"
-    if holder.tags.get(VALIDATION) != run.data.tags.get(VALIDATION):
+    if holder.tags.get(VALIDATION_DIGEST_TAG) != run.data.tags.get(VALIDATION_DIGEST_TAG):
         return (
             f"champion: still version {holder.version}, which was validated on other recordings; "
             f"to replace it: audiornn promote {run_id}"

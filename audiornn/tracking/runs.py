@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audiornn.files import read_json, write_json
 from audiornn.provenance.dvc import locked_shards
@@ -16,13 +16,16 @@ from audiornn.tracking.logged_model import log_model
 from audiornn.tracking.store import client_of, experiment_id, store
 from audiornn.tracking.tags import provenance_tags
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 RUN_FILE = "mlflow.json"  # beside the weights: which run they come from
 
 
-class Log:
+class Run:
     """Writes into one MLflow run."""
 
-    def __init__(self, client: Any, run_id: str, resumed: bool = False) -> None:
+    def __init__(self, client: "MlflowClient", run_id: str, resumed: bool = False) -> None:
         self._client = client
         self.run_id = run_id
         self._resumed = resumed
@@ -68,25 +71,21 @@ class Log:
         for key, value in tags.items():
             self._client.set_tag(self.run_id, key, str(value))
 
-    def artifact(self, path: str | Path, place: str) -> None:
-        """Log a file, or all files of a folder, under the artifact folder `place`."""
+    def artifact(self, path: str | Path, artifact_path: str) -> None:
+        """Log a file, or all files of a folder, under the artifact folder `artifact_path`."""
         log = self._client.log_artifacts if Path(path).is_dir() else self._client.log_artifact
-        log(self.run_id, str(path), place)
+        log(self.run_id, str(path), artifact_path)
 
-    def dataset(self, manifest: Mapping[str, Any]) -> None:
-        """Log the shards that a run learns from as its input, by the digest of their manifest."""
+    def dataset(self, digest: str, profile: Mapping[str, Any]) -> None:
+        """Log the shards that a run learns from as its input, by their digest; `profile` is what to know of them."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        parts = {
-            part: {key: described[key] for key in ("windows", "targets", "bytes")}
-            for part, described in manifest["parts"].items()
-        }
         data = Dataset(
             name="shards",
-            digest=manifest["digest"][:32],  # MLflow keeps 36 characters; the tag data.digest has all 64
+            digest=digest[:32],  # MLflow keeps 36 characters; the tag data.digest has all 64
             source_type="dvc",
             source=json.dumps({"path": "data/shard", **locked_shards()}),
-            profile=json.dumps({"context": manifest["context"], "span": manifest["span"], **parts}),
+            profile=json.dumps(profile),
         )
         self._client.log_inputs(self.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
@@ -102,8 +101,8 @@ def pipeline_run(
     tags: Mapping[str, str],
     name: str,
     run_file: str | Path | None = None,
-) -> Iterator[Log]:
-    """Start the MLflow run of a pipeline run, or go on with it; it is marked failed if the block fails.
+) -> Iterator[Run]:
+    """Start the MLflow run of a pipeline run, or resume it; it is marked failed if the block fails.
 
     Parameters
     ----------
@@ -116,13 +115,13 @@ def pipeline_run(
     name
         Of the run; a DVC experiment's own name comes before it.
     run_file
-        A JSON file that keeps the run's id. Where it names a run already, that one is gone on with.
+        A JSON file that keeps the run's id. If it already names a run, that run is resumed.
     """
     client = client_of(workspace)
     run_id = read_json(run_file)["run_id"] if run_file and Path(run_file).exists() else None
-    log = Log(client, run_id, resumed=True) if run_id and _reopened(client, run_id) else None
+    log = Run(client, run_id, resumed=True) if run_id and _reopened(client, run_id) else None
     if not log:
-        log = Log(client, _begin(client, workspace, tags, name))
+        log = Run(client, _begin(client, workspace, tags, name))
         log.params(params)
         if run_file:
             write_json(run_file, {"run_id": log.run_id})
@@ -131,7 +130,7 @@ def pipeline_run(
 
 
 @contextmanager
-def terminating(log: Log) -> Iterator[None]:
+def terminating(log: Run) -> Iterator[None]:
     """Say in the run how it ended."""
     try:
         yield
@@ -146,7 +145,7 @@ def terminating(log: Log) -> Iterator[None]:
 
 
 @contextmanager
-def _system_metrics(log: Log, workspace: str | Path, resumed: bool) -> Iterator[None]:
+def _system_metrics(log: Run, workspace: str | Path, resumed: bool) -> Iterator[None]:
     """Log the use of CPU, memory, disk, network and GPUs, every 10 s or as MLflow's own variables say."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
@@ -158,14 +157,14 @@ def _system_metrics(log: Log, workspace: str | Path, resumed: bool) -> Iterator[
         monitor.finish()
 
 
-def _begin(client: Any, workspace: str | Path, tags: Mapping[str, str], name: str) -> str:
+def _begin(client: "MlflowClient", workspace: str | Path, tags: Mapping[str, str], name: str) -> str:
     """The id of a new run."""
     experiment = os.environ.get("DVC_EXP_NAME")
     tags = {**tags, **provenance_tags(), **({"dvc.experiment": experiment} if experiment else {})}
     return client.create_run(experiment_id(client, workspace), run_name=experiment or name, tags=tags).info.run_id
 
 
-def _reopened(client: Any, run_id: str) -> bool:
+def _reopened(client: "MlflowClient", run_id: str) -> bool:
     """Set a run going again, if it is still there."""
     from mlflow.exceptions import MlflowException
 
@@ -178,7 +177,7 @@ def _reopened(client: Any, run_id: str) -> bool:
     return True
 
 
-def reopen(workspace: str | Path, model_folder: str | Path) -> Log:
+def reopen(workspace: str | Path, model_folder: str | Path) -> Run:
     """Write on into the run that the weights in `model_folder` come from.
 
     Where the store does not know that run (the model was trained elsewhere, or the store is new), a new run is begun
@@ -193,10 +192,11 @@ def reopen(workspace: str | Path, model_folder: str | Path) -> Log:
     except MlflowException:
         experiment = experiment_id(client, workspace)
         found = client.search_runs([experiment], f"tags.trained_in_run = '{run_id}'", max_results=1)
-        if not found:
-            tags = {"trained_in_run": run_id, **version_tags()}
-            found = [client.create_run(experiment, run_name="model from elsewhere", tags=tags)]
-            Log(client, found[0].info.run_id).model(model_folder)
-            client.set_terminated(found[0].info.run_id)
-        run_id = found[0].info.run_id
-    return Log(client, run_id)
+        if found:
+            return Run(client, found[0].info.run_id)
+        tags = {"trained_in_run": run_id, **version_tags()}
+        begun = Run(client, client.create_run(experiment, run_name="model from elsewhere", tags=tags).info.run_id)
+        begun.model(model_folder)
+        client.set_terminated(begun.run_id)
+        return begun
+    return Run(client, run_id)

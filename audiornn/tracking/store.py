@@ -4,7 +4,10 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 EXPERIMENT = "audiornn"
 REMOTE = {"databricks", "databricks-uc", "uc"}  # names of stores that are no paths
@@ -27,7 +30,7 @@ VIEW = {
     "orderByAsc": True,
 }
 
-COMPARED = "validation.bits_per_sample"
+CHAMPION_METRIC = "validation.bits_per_sample"
 RATIO, FLAWED = "generate.distance_ratio", "generate.clips_with_findings"  # what models are compared by besides
 
 
@@ -45,7 +48,7 @@ def store(workspace: str | Path) -> str:
     return uri if "://" in uri or uri.split(":")[0] in REMOTE else str(root / uri)
 
 
-def client_of(workspace: str | Path) -> Any:
+def client_of(workspace: str | Path) -> "MlflowClient":
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it reports the creation of every table
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -57,7 +60,7 @@ def client_of(workspace: str | Path) -> Any:
     return mlflow.MlflowClient(uri)
 
 
-def experiment_id(client: Any, workspace: str | Path) -> str:
+def experiment_id(client: "MlflowClient", workspace: str | Path) -> str:
     from mlflow.exceptions import MlflowException
 
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
@@ -65,11 +68,12 @@ def experiment_id(client: Any, workspace: str | Path) -> str:
     if found is None:
         # Only a server knows where its artifacts belong; beside a local database MLflow would take the current folder.
         local = store(workspace).startswith("sqlite:")
-        place = (Path(workspace).resolve() / ARTIFACTS).as_uri() if local else None
+        location = (Path(workspace).resolve() / ARTIFACTS).as_uri() if local else None
         try:
-            return client.create_experiment(name, artifact_location=place)
+            return client.create_experiment(name, artifact_location=location)
         except MlflowException:  # another process was faster
             found = client.get_experiment_by_name(name)
+            assert found is not None
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return found.experiment_id

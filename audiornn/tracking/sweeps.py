@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from audiornn.tracking.runs import Log, terminating
+from audiornn.tracking.runs import Run, terminating
 from audiornn.tracking.store import client_of, experiment_id
 from audiornn.tracking.tags import PARENT_TAG, provenance_tags
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @contextmanager
@@ -26,7 +29,7 @@ def sweep_run(workspace: str | Path, name: str, description: str, identity: str)
         yield log
 
 
-class Sweep(Log):
+class Sweep(Run):
     """Writes into the parent run of a sweep."""
 
     def child(self, run_id: str, name: str, params: Mapping[str, Any], metrics: Mapping[str, float | None]) -> str:
@@ -49,7 +52,7 @@ class Sweep(Log):
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         if found := self._client.search_runs([experiment], query, max_results=1):
             return found[0].info.run_id
-        copy = Log(self._client, self._client.create_run(experiment, run_name=name, tags=tags).info.run_id)
+        copy = Run(self._client, self._client.create_run(experiment, run_name=name, tags=tags).info.run_id)
         copy.params(params)
         copy.metrics(metrics)
         self._client.set_terminated(copy.run_id)
@@ -69,6 +72,6 @@ class Sweep(Log):
         else:
             self._client.log_table(self.run_id, frame, f"{name}.json")
 
-    def figure(self, figure: Any, name: str) -> None:
+    def figure(self, figure: "Figure", name: str) -> None:
         """Log a matplotlib figure as a picture."""
         self._client.log_figure(self.run_id, figure, name, save_kwargs={"dpi": 120, "facecolor": "white"})

@@ -1,8 +1,6 @@
 """Where a run comes from, as tags."""
 
 import os
-from collections.abc import Mapping
-from typing import Any
 
 from audiornn.files import digest
 from audiornn.provenance.command import command
@@ -12,7 +10,7 @@ from audiornn.provenance.git import version_tags
 PARENT = "AUDIORNN_PARENT_RUN"  # environment variable: the run of the sweep that a pipeline run belongs to
 PARENT_TAG = "mlflow.parentRunId"
 
-VALIDATION = "data.validation"  # tag: digest of the validation part
+VALIDATION_DIGEST_TAG = "data.validation"  # digest of the validation split
 
 
 def provenance_tags() -> dict[str, str]:
@@ -24,15 +22,3 @@ def provenance_tags() -> dict[str, str]:
     if parent := os.environ.get(PARENT):
         tags[PARENT_TAG] = parent
     return tags
-
-
-def validation_digest(manifest: Mapping[str, Any]) -> str:
-    """A digest of the validation part: models that have it in common may be compared, whatever their context.
-
-    Parameters
-    ----------
-    manifest
-        Of the shards: the codec, and the ranges and counts of codes of the part.
-    """
-    part = manifest["parts"]["validation"]
-    return digest([manifest["codec"], part["ranges"], part["code_counts"]])

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audiornn.dataset.shards import Manifest
 from audiornn.files import atomic_file
 
 KEPT = 3  # the last checkpoint, and some before it, should it turn out damaged
@@ -25,7 +26,7 @@ TRAINING_CODE = (
 )
 
 
-def identity(params: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+def identity(params: Mapping[str, Any], manifest: Manifest) -> str:
     """What determines a training, as 16 hexadecimal digits: parameters, shards, the code and its libraries.
 
     Parameters
@@ -47,7 +48,7 @@ def identity(params: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     code = sorted((str(file.relative_to(root)), hashlib.sha256(file.read_bytes()).hexdigest()) for file in sources)
     libraries = {library.__name__: library.__version__ for library in (keras, np, tf)}
     settings = {key: value for key, value in params.items() if not key.startswith(("checkpoint_", "listen_"))}
-    layout = {key: manifest[key] for key in ("digest", "context", "span")}
+    layout = {"digest": manifest.digest, "context": manifest.layout.context, "span": manifest.layout.span}
     whole = json.dumps([settings, layout, code, libraries], sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()[:16]
 

@@ -1,37 +1,48 @@
 """Devices and machines that train together, by `tf.distribute`."""
 
-import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 from audiornn.errors import AudioRNNError
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def cluster() -> dict[str, Any]:
-    """The cluster that TF_CONFIG describes, and which of its tasks this process is; empty without it.
+
+def cluster() -> "tf.distribute.cluster_resolver.TFConfigClusterResolver | None":
+    """The cluster that TF_CONFIG describes, and which of its tasks this process is; None without it.
 
     Raises
     ------
     AudioRNNError
-        If TF_CONFIG is not JSON.
+        If TF_CONFIG is not JSON, or not what TensorFlow expects.
     """
+    from audiornn.backend import tf
+
     text = os.environ.get("TF_CONFIG", "")
+    if not text:
+        return None
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     try:
-        return json.loads(text) if text else {}
-    except ValueError as error:
-        raise AudioRNNError(f"TF_CONFIG holds {text!r}, but must be JSON: {error}") from None
+        if not resolver.cluster_spec():
+            return None
+        task = resolver.task_type, resolver.task_id
+    except (ValueError, TypeError, AttributeError) as error:
+        raise AudioRNNError(f"TF_CONFIG holds {text!r}, but must be JSON with cluster and task: {error}") from None
+    if None in task:
+        raise AudioRNNError(f"TF_CONFIG holds {text!r}, but must have a task with type and index")
+    return resolver
 
 
 def is_chief() -> bool:
     """Whether this process writes: it is the chief of a cluster, its first worker if it has no chief, or alone."""
-    config = cluster()
-    task = config.get("task", {})
-    if "chief" in config.get("cluster", {}):
-        return task.get("type") == "chief"
-    return task.get("index", 0) == 0
+    resolver = cluster()
+    if resolver is None:
+        return True
+    return resolver.task_type == "chief" if "chief" in resolver.cluster_spec().jobs else resolver.task_id == 0
 
 
-def strategy(name: str) -> Any:
+def strategy(name: str) -> "tf.distribute.Strategy":
     """The strategy that `train.strategy` names.
 
     `auto` is `multiworker` where TF_CONFIG describes a cluster, `mirrored` where there are several GPUs, or else

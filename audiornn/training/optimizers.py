@@ -1,7 +1,6 @@
 """Optimisers and the schedule of their learning rate."""
 
 import math
-import re
 from typing import Any
 
 from audiornn.backend import GPUS, keras, tf
@@ -53,21 +52,14 @@ def mixed_precision(wanted: bool | str) -> bool:
 def make(params: Train, model: AudioModel, scaled: bool = False) -> Any:
     """The Keras optimiser for a model's weights; learning rates are set from outside, gradients come clipped.
 
-    AdamW (Loshchilov & Hutter 2019), Adam (Kingma & Ba 2015), RMSprop, or Muon (Jordan et al. 2024), which gives AdamW
-    all but matrices. Weights decay in matrices alone: not in biases and scales, and not in embeddings, whose rows are
-    moved only by the codes that occur.
+    AdamW (Loshchilov & Hutter 2019), Adam (Kingma & Ba 2015) or RMSprop. With AdamW weights decay, in matrices alone:
+    not in biases and scales, and not in embeddings, whose rows are moved only by the codes that occur.
 
     With `scaled` it scales losses, for gradients in float16, and passes over updates whose gradients overflow.
     """
     rate = params.learning_rate
     if params.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(rate, weight_decay=params.weight_decay)
-    elif params.optimizer == "muon":
-        # The last layer, like an embedding, is better off with AdamW.
-        last = [] if model.output_bias is None else [f"^{re.escape(model.output_bias.path.rpartition('/')[0])}/"]
-        optimizer = keras.optimizers.Muon(
-            rate, weight_decay=params.weight_decay, adam_weight_decay=params.weight_decay, exclude_layers=last
-        )
     else:
         optimizer = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[params.optimizer](rate)
     if optimizer.weight_decay:

@@ -158,10 +158,10 @@ class Learner:
 
     @tf.function
     def score(self, codes: Any, targets: Any) -> Any:
-        """As `audiornn.evaluation.scores.sums`, over all devices; whole windows, each with a fresh state."""
+        """As `audiornn.evaluation.scores.batch_sums`, over all devices; whole windows, each with a fresh state."""
 
         def on_replica(codes: Any, targets: Any) -> Any:
-            return scores.sums(self.model, codes, targets, self.layout.context)
+            return scores.batch_sums(self.model, codes, targets, self.layout.context)
 
         return self.strategy.reduce("sum", self.strategy.run(on_replica, (codes, targets)), axis=None)
 

@@ -13,11 +13,12 @@ from tqdm import tqdm
 
 from audiornn.backend import deterministic, tf
 from audiornn.dataset import shards
+from audiornn.dataset.shards import Manifest
 from audiornn.errors import AudioRNNError
 from audiornn.evaluation import scores as scores_module
 from audiornn.evaluation.scores import default_batch
 from audiornn.models import storage
-from audiornn.models.base import AudioModel
+from audiornn.models.base import AudioModel, TrainingWindow
 from audiornn.params import Train
 from audiornn.training import distribution, optimizers
 from audiornn.training.batch_plan import plan
@@ -32,10 +33,9 @@ DELIVERY = 5.0  # seconds after which such points are handed on
 
 
 def train(
-    folder: str | Path,
+    manifest: Manifest,
     output: str | Path,
     params: Train,
-    settings: dict[str, Any] | None = None,
     *,
     log: str | Path | None = None,
     on_epoch: Callable[[Epoch, AudioModel], None] = lambda epoch, model: None,
@@ -56,14 +56,12 @@ def train(
 
     Parameters
     ----------
-    folder
-        Shards, as `audiornn.dataset.shards.write` leaves them.
+    manifest
+        Of the shards, as `audiornn.dataset.shards.write` leaves them.
     output
         Folder for the best model.
     params
         The `train` section.
-    settings
-        What is stored with the model for its users; see `AudioModel.settings`.
     log
         A csv file with a line a validation.
     on_epoch
@@ -99,16 +97,15 @@ def train(
     strategy = distribution.strategy(params.strategy)
     writes = distribution.is_chief()
     deterministic(params.seed)
-    manifest = shards.read_manifest(folder)
-    part = manifest["parts"]["train"]
+    layout, split = manifest.layout, manifest.splits["train"]
     with strategy.scope():
         model = storage.build(params.model.name, **params.model.sizes)
-        model.settings = dict(settings or {})
-        start_at_frequencies(model, part["code_counts"])
+        model.codec, model.window = manifest.codec, TrainingWindow(layout.context, layout.span)
+        start_at_frequencies(model, split.code_counts)
         optimizer = optimizers.make(params, model, scaled=optimizers.mixed_precision(params.mixed_precision))
     devices = strategy.num_replicas_in_sync
-    layout = plan(params, manifest["context"], manifest["span"], part["windows"], model.hop, devices)
-    learner = Learner(model, optimizer, layout, params, strategy)
+    batches = plan(params, layout.context, layout.span, split.windows, model.hop, devices)
+    learner = Learner(model, optimizer, batches, params, strategy)
 
     def on_validation(epoch: Epoch, scored: AudioModel, best: bool) -> None:
         if best:
@@ -118,7 +115,7 @@ def train(
         on_epoch(epoch, scored)
 
     with tqdm(total=1.0, bar_format=BAR, disable=not progress or not writes, dynamic_ncols=True) as bar:
-        training = Training(learner, Path(folder), clock, begin, store, bar)
+        training = Training(learner, manifest, clock, begin, store, bar)
         if writes:
             training.on_validation, training.on_batch, training.on_steps = on_validation, on_batch, on_steps
         if training.restore() and training.best and writes:  # the output may have been removed since
@@ -137,21 +134,20 @@ class Training:
     def __init__(
         self,
         learner: Learner,
-        folder: Path,
+        manifest: Manifest,
         clock: Callable[[], float],
         begin: float,
         store: Store | None,
         bar: Any,
     ) -> None:
-        self.learner, self.params, self.folder, self.clock, self.begin = learner, learner.params, folder, clock, begin
+        self.learner, self.params, self.manifest = learner, learner.params, manifest
+        self.clock, self.begin = clock, begin
         self.store, self.bar = store, bar
         self.on_validation: Callable[[Epoch, AudioModel, bool], None] = lambda epoch, model, best: None
         self.on_batch: Callable[[Progress, ModelOnDemand], None] = lambda progress, model: None
         self.on_steps: Callable[[list[Point]], None] = lambda points: None
-        manifest = shards.read_manifest(folder)
-        self.batches = -(-manifest["parts"]["train"]["windows"] // learner.layout.batch)  # an epoch
-        window = manifest["context"] + manifest["span"]
-        self.validation = shards.read(folder, "validation", default_batch(window))
+        self.batches = -(-manifest.splits["train"].windows // learner.layout.batch)  # an epoch
+        self.validation = shards.read(manifest, "validation", default_batch(manifest.layout.length))
         self.result, self.before, self.used = Result(), 0.0, 0.0
         self.best: list[Any] = []  # weights
         self.gathered: Any = None  # gradients and sums of pieces that await an update; how many; budget spent before
@@ -167,7 +163,7 @@ class Training:
         while not result.stopped:
             order: dict[str, Any] = {"seed": params.seed, "epoch": result.epochs, "skip": result.batches}
             for codes, targets in shards.read(
-                self.folder, "train", self.learner.layout.batch, **order, crop=params.crop
+                self.manifest, "train", self.learner.layout.batch, **order, crop=params.crop
             ):
                 self.learn(codes, targets)
                 result.batches += 1
@@ -237,6 +233,7 @@ class Training:
         elif params.steps:
             self.used = result.steps / params.steps
         else:
+            assert params.epochs  # one budget is set
             self.used = (result.epochs * self.batches + result.batches + of_batch) / (params.epochs * self.batches)
         return self.used
 
@@ -306,7 +303,9 @@ class Training:
         if result.diverged:
             return
         with learner.averaged() as model:
-            scores = scores_module.score(self.validation, lambda *batch: learner.score(*learner.share(*batch)))
+            scores = scores_module.evaluate_dataset(
+                self.validation, lambda *batch: learner.score(*learner.share(*batch))
+            )
             nats, hits, targets = result.sums
             epoch = Epoch(
                 epoch=self.passes,
@@ -360,7 +359,7 @@ class Training:
 
     def identity(self) -> list[Any]:
         """What a checkpoint must agree in."""
-        return [identity(self.params.model_dump(), shards.read_manifest(self.folder)), asdict(self.learner.layout)]
+        return [identity(self.params.model_dump(), self.manifest), asdict(self.learner.layout)]
 
     def restore(self) -> bool:
         """Go on from the store's last checkpoint, if there is one.

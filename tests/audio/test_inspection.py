@@ -81,7 +81,7 @@ def test_each_step_is_a_wav_and_the_numbers_agree_with_it(sample_rate, preemphas
     assert result["code_entropy_bits"] == pytest.approx(codec.entropy_bits(np.bincount(codes)), abs=0.01)
     again = codec.decode(codes, preemphasis)  # but for a code here and there, as wavs have 24 bits
     assert snr_db(again, heard["decoded"]) > result["snr_db"] + 12
-    loss = codec.RoundTrip(sample_rate)
+    loss = codec.CodecSnr(sample_rate)
     loss.add(heard["resampled"], heard["decoded"])
     assert result["snr_high_db"] == pytest.approx(loss.snr_db()[1], abs=0.2)
     assert result["clipped_share"] == 0

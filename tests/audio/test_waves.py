@@ -33,7 +33,7 @@ def test_samples_beyond_full_scale_are_clipped_and_counted_and_never_wrap_around
     with tempfile.TemporaryDirectory() as folder:
         with waves.WaveWriter(Path(folder, "a.wav"), RATE, subtype) as writer:
             for block in np.array_split(wave, 3):
-                writer(block)
+                writer.write(block)
         written, rate = sf.read(Path(folder, "a.wav"))
     assert rate == RATE
     assert np.abs(written - np.clip(wave, -1, 1)).max(initial=0) <= 1.5 * 2.0 ** (
@@ -47,7 +47,7 @@ def test_samples_beyond_full_scale_are_clipped_and_counted_and_never_wrap_around
 def test_all_channels_are_written_and_counted(tmp_path):
     wave = np.array([[0.5, -2.0, 0.25], [1.5, 0.0, -0.5]])
     with waves.WaveWriter(tmp_path / "a.wav", RATE, channels=3) as writer:
-        writer(wave)
+        writer.write(wave)
     assert np.allclose(sf.read(tmp_path / "a.wav")[0], np.clip(wave, -1, 1), atol=2**-22)
     assert (writer.samples, writer.clipped, writer.peak) == (6, 2, 2.0)
 
@@ -55,7 +55,7 @@ def test_all_channels_are_written_and_counted(tmp_path):
 def test_a_recording_longer_than_wav_can_hold_is_written_as_rf64(tmp_path):
     for frames, container in ((RATE, "WAV"), (1 << 31, "RF64")):
         with waves.WaveWriter(tmp_path / "a.wav", RATE, frames=frames) as writer:
-            writer(noise(0, 100))
+            writer.write(noise(0, 100))
         assert sf.info(tmp_path / "a.wav").format == container
         assert np.allclose(sf.read(tmp_path / "a.wav")[0], noise(0, 100), atol=2**-22)
 

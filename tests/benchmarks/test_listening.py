@@ -11,6 +11,7 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from audiornn import codec
+from audiornn.codec import CodecSettings
 from audiornn.diagnostics.reference import Reference
 
 RATE = 8000
@@ -115,7 +116,7 @@ def test_pitch(listening: ModuleType, rate: int) -> None:
 
 
 def test_split_and_prompts(listening: ModuleType, recordings: Path) -> None:
-    settings = {"sample_rate": RATE, "highpass_hz": 20.0, "preemphasis": 0.95}
+    settings = CodecSettings(RATE, 20.0, 0.95)
     material = listening.Material.read(recordings, "test", settings)
     assert len(material.train) == 16
     assert len(material.held_out) == 2  # 09 and 19; silence/ does not count

@@ -1,5 +1,6 @@
 """What scanning a folder of recordings promises: every file is used or named with the reason, whatever it is called."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -17,9 +18,10 @@ from hypothesis import strategies as st
 from audiornn.audio import resampling
 from audiornn.audio.waves import Reading
 from audiornn.corpus import scan
-from audiornn.corpus.scan import LeftOut, Recording
+from audiornn.corpus.scan import Recording, SkippedFile
 from audiornn.errors import AudioRNNError
 from audiornn.files import read_json, sha256, write_json
+from audiornn.validation import parse
 
 seeds = count()
 SNDFILE = Reading("libsndfile")
@@ -168,7 +170,7 @@ def test_the_working_folder_can_be_scanned(tmp_path, monkeypatch):
     sf.write(tmp_path / "b.wav", np.zeros(100), 8000)
     monkeypatch.chdir(tmp_path)
     assert scan.scan(".") == scan.scan(tmp_path)
-    assert scan.scan(".")[1] == [LeftOut("b.wav", "silent: all samples are 0")]
+    assert scan.scan(".")[1] == [SkippedFile("b.wav", "silent: all samples are 0")]
 
 
 @pytest.mark.parametrize(("name", "says"), [("missing", "no such folder"), ("file", "not a folder")])
@@ -231,7 +233,7 @@ def test_a_copy_is_left_out_and_names_the_first(tmp_path):
     shutil.copy(tmp_path / "b" / "first.wav", tmp_path / "d.wav")
     recordings, left_out = scan.scan(tmp_path)
     assert paths(recordings) == ["b/first.wav"]
-    assert left_out == [LeftOut(name, "the same as b/first.wav") for name in ("c.wav", "d.wav")]
+    assert left_out == [SkippedFile(name, "the same as b/first.wav") for name in ("c.wav", "d.wav")]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
@@ -262,7 +264,7 @@ def test_a_folder_that_may_not_be_read_is_left_out_with_the_reason(tmp_path, mon
     monkeypatch.setattr(os, "scandir", refusing)
     recordings, left_out = scan.scan(tmp_path)
     assert paths(recordings) == ["good.wav"]
-    assert left_out == [LeftOut("private", "folder cannot be read: Permission denied")]
+    assert left_out == [SkippedFile("private", "folder cannot be read: Permission denied")]
 
 
 # What is said about it
@@ -285,7 +287,7 @@ def test_the_report_sums_up_the_recordings_by_kind():
 
 
 def test_the_report_names_every_file_that_was_left_out_and_the_reason():
-    left_out = [LeftOut("a.wav", "empty"), LeftOut("b/c.wav", "the same as d.wav")]
+    left_out = [SkippedFile("a.wav", "empty"), SkippedFile("b/c.wav", "the same as d.wav")]
     report = scan.report([], left_out, "recordings")
     assert "2 files left out" in report
     assert "| a.wav | empty |\n| b/c.wav | the same as d.wav |\n" in report
@@ -311,7 +313,7 @@ troublesome = st.text(st.sampled_from("|\n\r\v\x1c\x85\u2028 -a") | st.character
 
 @given(troublesome, troublesome)
 def test_no_name_and_no_reason_breaks_the_table(path, reason):
-    report = scan.report([], [LeftOut(path, reason), LeftOut("next", "reason")], "recordings")
+    report = scan.report([], [SkippedFile(path, reason), SkippedFile("next", "reason")], "recordings")
     report.encode("utf-8")
     _, reasons = tables(report)
     assert [len(row) for row in reasons] == [2, 2, 2, 2]
@@ -326,12 +328,12 @@ def test_the_manifest_survives_json(tmp_path):
         broken(folder / ("x" + name if len(name) < 240 else "x"))
     recordings, left_out = scan.scan(folder)
     assert len(recordings) == len(left_out) > 10
-    write_json(tmp_path / "manifest.json", scan.manifest(recordings, left_out, str(folder)))
-    read = read_json(tmp_path / "manifest.json")
-    assert [Recording.of(entry) for entry in read["recordings"]] == recordings
-    assert [LeftOut(**entry) for entry in read["left_out"]] == left_out
-    assert read["seconds"] == pytest.approx(0.05 * len(recordings))
-    assert all(Path(read["root"], entry["path"]).is_file() for entry in read["recordings"])
+    manifest = scan.CorpusManifest(str(folder), sum(r.seconds for r in recordings), recordings, left_out)
+    write_json(tmp_path / "manifest.json", dataclasses.asdict(manifest))
+    read = parse(scan.CorpusManifest, read_json(tmp_path / "manifest.json"), "manifest.json")
+    assert read == manifest
+    assert read.seconds == pytest.approx(0.05 * len(recordings))
+    assert all(Path(read.root, recording.path).is_file() for recording in read.recordings)
 
 
 # Names for what is made of a recording

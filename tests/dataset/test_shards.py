@@ -1,8 +1,10 @@
 """What the windowed data set promises: every target once, with its real past, the same bytes for the same codes."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from audiornn.dataset import shards
-from audiornn.dataset.split import PARTS, Range, shuffled
-from audiornn.dataset.windows import windows
+from audiornn.dataset.shards import Manifest
+from audiornn.dataset.split import SPLITS, CodeRange, shuffled
+from audiornn.dataset.windows import WindowLayout
 from audiornn.errors import AudioRNNError
+from audiornn.files import write_json
 from audiornn.params import Shard
+from tests.conftest import CODEC, CODEC_METRICS
 
 starts = st.integers(0, 1000)
 lengths = st.integers(0, 600)
@@ -24,7 +29,7 @@ contexts = st.integers(1, 100)
 spans = st.integers(1, 150)
 
 Codes = dict[str, NDArray[np.uint8]]
-Parts = dict[str, list[Range]]
+Pieces = dict[str, list[CodeRange]]
 few_examples = settings(  # files are slow: no shrinking
     max_examples=6,
     deadline=None,
@@ -37,7 +42,7 @@ def target_counts(start: int, stop: int, context: int, span: int, shift: int) ->
     """How often each code of a range is a target, counted from the first that can be one."""
     return Counter(
         target - start - context
-        for first, last in windows(start, stop, context, span, shift)
+        for first, last in WindowLayout(context, span, shift).windows(start, stop)
         for target in range(first + context, last)
     )
 
@@ -49,7 +54,7 @@ def target_counts(start: int, stop: int, context: int, span: int, shift: int) ->
 def test_every_code_after_the_first_context_is_a_target_exactly_once(start, length, context, span):
     targets = [
         code
-        for first, last in windows(start, start + length, context, span, span)
+        for first, last in WindowLayout(context, span, span).windows(start, start + length)
         for code in range(first + context, last)
     ]
     assert targets == list(range(start + context, start + length))
@@ -57,7 +62,7 @@ def test_every_code_after_the_first_context_is_a_target_exactly_once(start, leng
 
 @given(starts, lengths, contexts, spans, spans)
 def test_every_target_sees_at_least_the_context_and_nothing_from_outside_the_range(start, length, context, span, shift):
-    for first, last in windows(start, start + length, context, span, shift):
+    for first, last in WindowLayout(context, span, shift).windows(start, start + length):
         assert start <= first
         assert last <= start + length
         assert 1 <= last - first - context <= span
@@ -67,13 +72,15 @@ def test_every_target_sees_at_least_the_context_and_nothing_from_outside_the_ran
 @given(starts, contexts, spans, spans, st.data())
 def test_a_range_no_longer_than_the_context_has_no_window(start, context, span, shift, data):
     length = data.draw(st.integers(0, context))
-    assert list(windows(start, start + length, context, span, shift)) == []
-    assert list(windows(start, start + context + 1, context, span, shift)) == [(start, start + context + 1)]
+    assert list(WindowLayout(context, span, shift).windows(start, start + length)) == []
+    assert list(WindowLayout(context, span, shift).windows(start, start + context + 1)) == [
+        (start, start + context + 1)
+    ]
 
 
 @given(starts, lengths, contexts, spans, spans)
 def test_windows_start_a_shift_apart_until_the_targets_run_out(start, length, context, span, shift):
-    first_codes = [first for first, _ in windows(start, start + length, context, span, shift)]
+    first_codes = [first for first, _ in WindowLayout(context, span, shift).windows(start, start + length)]
     assert first_codes == [start + i * shift for i in range(-(-max(0, length - context) // shift))]
 
 
@@ -94,7 +101,7 @@ def test_a_shift_above_the_span_leaves_gaps_and_repeats_nothing(start, length, c
 
 @given(starts, lengths, contexts)
 def test_a_span_of_one_gives_every_window_one_target(start, length, context):
-    found = list(windows(start, start + length, context, 1, 1))
+    found = list(WindowLayout(context, 1, 1).windows(start, start + length))
     assert [last - first for first, last in found] == [context + 1] * max(0, length - context)
 
 
@@ -109,35 +116,36 @@ def random_codes(lengths: Mapping[str, int], seed: int = 0) -> Codes:
 
 # Whole recordings, one divided by time, and one that is too short for a target at a context of 16
 LENGTHS = {"a": 1000, "b": 737, "c": 5, "divided": 500, "d": 300, "e": 211}
-PIECES: Parts = {
-    "train": [Range("a", 0, 1000), Range("b", 0, 737), Range("c", 0, 5), Range("divided", 0, 300)],
-    "validation": [Range("d", 0, 300), Range("divided", 300, 400)],
-    "test": [Range("divided", 400, 500), Range("e", 0, 211)],
+PIECES: Pieces = {
+    "train": [CodeRange("a", 0, 1000), CodeRange("b", 0, 737), CodeRange("c", 0, 5), CodeRange("divided", 0, 300)],
+    "validation": [CodeRange("d", 0, 300), CodeRange("divided", 300, 400)],
+    "test": [CodeRange("divided", 400, 500), CodeRange("e", 0, 211)],
 }
-LAYOUT = {"context": 16, "span": 40, "shift": 40}
+LAYOUT = WindowLayout(context=16, span=40, shift=40)
 
 
-def written(folder: Path, codes: Codes, **settings: Any) -> dict[str, Any]:
+def written(
+    folder: Path, codes: Codes, layout: WindowLayout = LAYOUT, pieces: Pieces | None = None, **settings: Any
+) -> Manifest:
     folder.mkdir(parents=True, exist_ok=True)
-    return shards.write(folder, codes, PIECES, **{**LAYOUT, **settings})
+    return shards.write(folder, codes, pieces or PIECES, layout, CODEC, CODEC_METRICS, **settings)
 
 
-def read_windows(folder: Path, part: str, batch: int = 4, **settings: Any) -> list[bytes]:
-    """The codes of every window, without what fills it up."""
-    context = shards.read_manifest(folder)["context"]
+def read_windows(manifest: Manifest, split: str, batch: int = 4, **settings: Any) -> list[bytes]:
+    """The codes of every window, without the padding."""
     return [
-        window[: context + count].tobytes()
-        for codes, counts in shards.read(folder, part, batch, **settings).as_numpy_iterator()
+        window[: manifest.layout.context + count].tobytes()
+        for codes, counts in shards.read(manifest, split, batch, **settings).as_numpy_iterator()
         for window, count in zip(codes, counts, strict=True)
         if count
     ]
 
 
-def expected_windows(codes: Codes, pieces: Sequence[Range], context: int, span: int, shift: int) -> list[bytes]:
+def expected_windows(codes: Codes, pieces: Sequence[CodeRange], layout: WindowLayout = LAYOUT) -> list[bytes]:
     return [
         codes[piece.recording][first:last].tobytes()
         for piece in pieces
-        for first, last in windows(piece.start, piece.stop, context, span, shift)
+        for first, last in layout.windows(piece.start, piece.stop)
     ]
 
 
@@ -147,11 +155,9 @@ def codes() -> Codes:
 
 
 @pytest.fixture(scope="module")
-def folder(codes: Codes, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards of about 400 bytes: several in each part."""
-    path = tmp_path_factory.mktemp("shards")
-    written(path, codes, megabytes=0.0004)
-    return path
+def manifest(codes: Codes, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """Shards of about 400 bytes: several in each split."""
+    return written(tmp_path_factory.mktemp("shards"), codes, megabytes=0.0004)
 
 
 @few_examples
@@ -167,48 +173,48 @@ def test_reading_gives_back_every_code_of_the_recordings_as_a_target_in_order(
     tmp_path, context, span, batch, kilobytes, seed, values
 ):
     codes = random_codes(LENGTHS, values)
-    layout = {"context": context, "span": span, "shift": span}
-    written(tmp_path, codes, **layout, megabytes=kilobytes / 1000, seed=seed)
-    for part in PARTS:
-        pieces = shuffled(PIECES[part], seed)
-        found = read_windows(tmp_path, part, batch)
-        assert found == expected_windows(codes, pieces, **layout)
+    layout = WindowLayout(context, span, span)
+    manifest = written(tmp_path, codes, layout, megabytes=kilobytes / 1000, seed=seed)
+    for split in SPLITS:
+        pieces = shuffled(PIECES[split], seed)
+        found = read_windows(manifest, split, batch)
+        assert found == expected_windows(codes, pieces, layout)
         targets = b"".join(window[context:] for window in found)
         assert targets == b"".join(codes[p.recording][p.start + context : p.stop].tobytes() for p in pieces)
 
 
 @pytest.mark.parametrize("shift", [7, 40, 55])
 def test_any_shift_comes_back_as_it_was_laid_out(tmp_path, codes, shift):
-    written(tmp_path, codes, shift=shift)
-    expected = expected_windows(codes, shuffled(PIECES["train"], 0), **LAYOUT | {"shift": shift})
-    assert read_windows(tmp_path, "train") == expected
+    layout = replace(LAYOUT, shift=shift)
+    manifest = written(tmp_path, codes, layout)
+    assert read_windows(manifest, "train") == expected_windows(codes, shuffled(PIECES["train"], 0), layout)
 
 
-def test_batches_are_filled_up_behind_the_targets_and_say_how_many_there_are(folder):
+def test_batches_are_filled_up_behind_the_targets_and_say_how_many_there_are(manifest):
     windows = 0
-    for codes, targets in shards.read(folder, "train", 8).as_numpy_iterator():
+    for codes, targets in shards.read(manifest, "train", 8).as_numpy_iterator():
         assert (codes.dtype, targets.dtype) == (np.uint8, np.int32)
         assert codes.shape == (8, 16 + 40)
         behind = np.arange(16 + 40) >= np.where(targets, 16 + targets, 0)[:, None]
         assert ((codes == 0) == behind).all()  # the codes of these recordings hold no zero
         windows += np.count_nonzero(targets)
-    assert windows == shards.read_manifest(folder)["parts"]["train"]["windows"]
+    assert windows == manifest.splits["train"].windows
     assert np.count_nonzero(targets) == windows % 8  # what fills the last batch up has no target
 
 
 @pytest.mark.parametrize("buffer_megabytes", [64.0, 0.001])
-def test_shuffling_loses_and_repeats_no_window(folder, buffer_megabytes):
-    shuffled_windows = read_windows(folder, "train", seed=1, buffer_megabytes=buffer_megabytes)
-    assert shuffled_windows != read_windows(folder, "train")
-    assert sorted(shuffled_windows) == sorted(read_windows(folder, "train"))
+def test_shuffling_loses_and_repeats_no_window(manifest, buffer_megabytes):
+    shuffled_windows = read_windows(manifest, "train", seed=1, buffer_megabytes=buffer_megabytes)
+    assert shuffled_windows != read_windows(manifest, "train")
+    assert sorted(shuffled_windows) == sorted(read_windows(manifest, "train"))
 
 
 @pytest.mark.parametrize("megabytes", [0.0004, 32])
 def test_each_epoch_has_an_order_of_its_own_and_each_run_with_the_same_seed_the_same_orders(tmp_path, codes, megabytes):
-    written(tmp_path, codes, megabytes=megabytes)  # many shards; a single one
+    manifest = written(tmp_path, codes, megabytes=megabytes)  # many shards; a single one
 
     def two_epochs(seed: int) -> list[list[bytes]]:
-        return [read_windows(tmp_path, "train", seed=seed, epoch=epoch) for epoch in range(2)]
+        return [read_windows(manifest, "train", seed=seed, epoch=epoch) for epoch in range(2)]
 
     first, second = two_epochs(5)
     assert first != second
@@ -218,9 +224,9 @@ def test_each_epoch_has_an_order_of_its_own_and_each_run_with_the_same_seed_the_
 
 @pytest.mark.parametrize("buffer_megabytes", [64.0, 0.001])
 @pytest.mark.parametrize("settings", [{}, {"seed": 2, "epoch": 3, "crop": 10}])
-def test_reading_goes_on_at_any_batch_as_if_it_had_never_stopped(folder, buffer_megabytes, settings):
+def test_reading_goes_on_at_any_batch_as_if_it_had_never_stopped(manifest, buffer_megabytes, settings):
     def batches(skip: int) -> list[tuple[bytes, bytes]]:
-        data = shards.read(folder, "train", 5, **settings, skip=skip, buffer_megabytes=buffer_megabytes)
+        data = shards.read(manifest, "train", 5, **settings, skip=skip, buffer_megabytes=buffer_megabytes)
         return [(codes.tobytes(), targets.tobytes()) for codes, targets in data.as_numpy_iterator()]
 
     whole = batches(0)
@@ -228,11 +234,11 @@ def test_reading_goes_on_at_any_batch_as_if_it_had_never_stopped(folder, buffer_
         assert batches(skip) == whole[skip:]
 
 
-def test_a_crop_is_a_piece_of_its_window_from_a_new_place_in_each_epoch(folder):
-    whole = read_windows(folder, "train")
+def test_a_crop_is_a_piece_of_its_window_from_a_new_place_in_each_epoch(manifest):
+    whole = read_windows(manifest, "train")
     places: list[set[int]] = [set() for _ in whole]
     for epoch in range(8):
-        cropped = read_windows(folder, "train", seed=0, epoch=epoch, crop=10)
+        cropped = read_windows(manifest, "train", seed=0, epoch=epoch, crop=10)
         assert len(cropped) == len(whole)
         for piece in cropped:
             number = next(i for i, window in enumerate(whole) if piece in window)
@@ -242,10 +248,10 @@ def test_a_crop_is_a_piece_of_its_window_from_a_new_place_in_each_epoch(folder):
     assert {0, 30} <= set().union(*places)  # from the first target to the last
 
 
-def test_without_shuffling_each_epoch_has_the_order_of_the_disk(folder, codes):
-    on_disk = expected_windows(codes, shuffled(PIECES["train"], 0), **LAYOUT)
-    assert len(shards.read_manifest(folder)["parts"]["train"]["shards"]) > 4
-    data = shards.read(folder, "train", 1)
+def test_without_shuffling_each_epoch_has_the_order_of_the_disk(manifest, codes):
+    on_disk = expected_windows(codes, shuffled(PIECES["train"], 0))
+    assert len(manifest.splits["train"].shards) > 4
+    data = shards.read(manifest, "train", 1)
     for _ in range(2):
         assert [row[0, : 16 + count[0]].tobytes() for row, count in data.as_numpy_iterator()] == on_disk
 
@@ -253,53 +259,99 @@ def test_without_shuffling_each_epoch_has_the_order_of_the_disk(folder, codes):
 # --- The manifest ------------------------------------------------------------------------------------------------
 
 
-def test_the_manifest_describes_the_files_beside_it(folder, codes):
-    manifest = shards.read_manifest(folder)
-    assert {key: manifest[key] for key in LAYOUT} == LAYOUT
-    described = [shard for part in manifest["parts"].values() for shard in part["shards"]]
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*(s["file"] for s in described), "manifest.json"])
+def test_the_manifest_describes_the_files_beside_it(manifest, codes):
+    assert manifest.layout == LAYOUT
+    described = [shard for split in manifest.splits.values() for shard in split.shards]
+    names = sorted(path.name for path in manifest.folder.iterdir())
+    assert names == sorted([*(shard.file for shard in described), "manifest.json"])
     for shard in described:
-        content = (folder / shard["file"]).read_bytes()
-        assert (shard["bytes"], shard["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
-    for part, entry in manifest["parts"].items():
-        expected = expected_windows(codes, PIECES[part], **LAYOUT)
-        assert entry["windows"] == sum(shard["windows"] for shard in entry["shards"]) == len(expected)
+        content = (manifest.folder / shard.file).read_bytes()
+        assert (shard.bytes, shard.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    for name, split in manifest.splits.items():
+        expected = expected_windows(codes, PIECES[name])
+        assert split.windows == sum(shard.windows for shard in split.shards) == len(expected)
         targets = sum(len(window) - 16 for window in expected)
-        assert entry["targets"] == sum(shard["targets"] for shard in entry["shards"]) == targets
-        assert entry["bytes"] == sum(shard["bytes"] for shard in entry["shards"])
-        assert [Range(**piece) for piece in entry["ranges"]] == PIECES[part]
-        there = np.concatenate([codes[piece.recording][piece.start : piece.stop] for piece in PIECES[part]])
-        assert entry["code_counts"] == [int((there == code).sum()) for code in range(256)]
+        assert split.targets == sum(shard.targets for shard in split.shards) == targets
+        assert split.bytes == sum(shard.bytes for shard in split.shards)
+        assert split.ranges == PIECES[name]
+        there = np.concatenate([codes[piece.recording][piece.start : piece.stop] for piece in PIECES[name]])
+        assert split.code_counts == [int((there == code).sum()) for code in range(256)]
 
 
-def test_what_is_written_is_what_is_returned_and_more_entries_are_kept(tmp_path, codes):
-    manifest = written(tmp_path, codes, extra={"codec": {"sample_rate": 8000}})
+def test_what_is_written_is_what_is_returned(tmp_path, codes):
+    manifest = written(tmp_path, codes, too_short=["f"])
     assert manifest == shards.read_manifest(tmp_path)
-    assert manifest["codec"] == {"sample_rate": 8000}
+    assert (manifest.codec, manifest.encode_metrics, manifest.too_short) == (CODEC, CODEC_METRICS, ["f"])
+
+
+def test_the_file_of_the_manifest_keeps_its_names_and_their_order(manifest):
+    content = json.loads((manifest.folder / "manifest.json").read_text())
+    keys = ["context", "span", "shift", "digest", "codec", "encode_metrics", "too_short", "parts"]
+    assert list(content) == keys
+    assert list(content["codec"]) == ["sample_rate", "highpass_hz", "preemphasis", "codes"]
+    assert list(content["parts"]) == list(SPLITS)
+    assert list(content["parts"]["test"]) == ["windows", "targets", "bytes", "shards", "ranges", "code_counts"]
+    assert list(content["parts"]["test"]["shards"][0]) == ["file", "windows", "targets", "bytes", "sha256"]
+    assert content["parts"]["test"]["ranges"][0] == {"recording": "divided", "start": 400, "stop": 500}
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (lambda content: content.pop("codec"), "has no entry codec"),
+        (lambda content: content.pop("span"), "has no entry span"),
+        (lambda content: content["codec"].pop("sample_rate"), "has no entry codec.sample_rate"),
+        (lambda content: content["parts"]["train"]["shards"][0].pop("file"), "has no entry parts.train.shards.0.file"),
+        (lambda content: content.update(context="long"), "context is 'long', but must be a valid integer"),
+        (lambda content: content.update(parts=[]), r"parts is \[\], but must be a valid dictionary"),
+    ],
+)
+def test_a_damaged_manifest_is_named_with_what_it_lacks(manifest, tmp_path, break_it, said):
+    content = json.loads((manifest.folder / "manifest.json").read_text())
+    break_it(content)
+    write_json(tmp_path / "manifest.json", content)
+    with pytest.raises(AudioRNNError, match=rf"^\S+/manifest.json: {said}"):
+        shards.read_manifest(tmp_path)
+
+
+def test_a_file_that_is_no_manifest_is_named(tmp_path):
+    write_json(tmp_path / "manifest.json", [1, 2])
+    with pytest.raises(AudioRNNError, match=r"^\S+/manifest.json: is \[1, 2\], but must be a dictionary"):
+        shards.read_manifest(tmp_path)
+
+
+def test_the_validation_digest_knows_the_recordings_not_the_windows(manifest):
+    other = replace(manifest, digest="0", layout=replace(LAYOUT, context=7))
+    assert other.validation_digest == manifest.validation_digest
+    counted = replace(manifest.splits["validation"], code_counts=[2, 1])
+    assert replace(manifest, splits={"validation": counted}).validation_digest != manifest.validation_digest
+    codec = replace(CODEC, preemphasis=0.5)
+    assert replace(manifest, codec=codec).validation_digest != manifest.validation_digest
 
 
 @few_examples
-@given(part=st.sampled_from(PARTS), data=st.data())
-def test_the_digest_changes_with_any_code(tmp_path_factory, folder, codes, part, data):
-    piece = data.draw(st.sampled_from([p for p in PIECES[part] if p.stop - p.start > LAYOUT["context"]]))
+@given(split=st.sampled_from(SPLITS), data=st.data())
+def test_the_digest_changes_with_any_code(tmp_path_factory, manifest, codes, split, data):
+    piece = data.draw(st.sampled_from([p for p in PIECES[split] if p.stop - p.start > LAYOUT.context]))
     place = data.draw(st.integers(piece.start, piece.stop - 1))
     changed = {**codes, piece.recording: codes[piece.recording].copy()}
     changed[piece.recording][place] ^= data.draw(st.integers(1, 255))
-    manifest = written(tmp_path_factory.mktemp("changed"), changed, megabytes=0.0004)
-    assert manifest["digest"] != shards.read_manifest(folder)["digest"]
+    other = written(tmp_path_factory.mktemp("changed"), changed, megabytes=0.0004)
+    assert other.digest != manifest.digest
 
 
-def test_writing_twice_gives_the_same_bytes(folder, codes, tmp_path):
+def test_writing_twice_gives_the_same_bytes(manifest, codes, tmp_path):
     written(tmp_path, codes, megabytes=0.0004)
-    first, second = ({path.name: path.read_bytes() for path in place.iterdir()} for place in (folder, tmp_path))
+    first, second = (
+        {path.name: path.read_bytes() for path in place.iterdir()} for place in (manifest.folder, tmp_path)
+    )
     assert first == second
 
 
 def test_another_seed_writes_the_same_windows_in_another_order(tmp_path, codes):
     orders = []
     for seed in range(5):
-        written(tmp_path / str(seed), codes, seed=seed)
-        orders.append(read_windows(tmp_path / str(seed), "train"))
+        orders.append(read_windows(written(tmp_path / str(seed), codes, seed=seed), "train"))
     assert len({tuple(order) for order in orders}) > 1
     assert len({tuple(sorted(order)) for order in orders}) == 1
 
@@ -315,11 +367,11 @@ def test_the_order_drawn_from_a_seed_is_the_same_on_every_machine():
 def test_shards_are_closed_at_the_size_that_was_asked_for(tmp_path, codes, megabytes):
     manifest = written(tmp_path, codes, megabytes=megabytes)
     record = 16 + 40 + 16  # context, span, and what TFRecord adds
-    for part in manifest["parts"].values():
-        *full, last = [shard["bytes"] for shard in part["shards"]]
+    for split in manifest.splits.values():
+        *full, last = [shard.bytes for shard in split.shards]
         assert all(megabytes * 1e6 <= size < megabytes * 1e6 + record for size in full)
         assert 0 < last < megabytes * 1e6 + record
-    assert [shard["file"] for shard in manifest["parts"]["train"]["shards"][:2]] == [
+    assert [shard.file for shard in manifest.splits["train"].shards[:2]] == [
         "train-00000.tfrecord",
         "train-00001.tfrecord",
     ]
@@ -329,25 +381,25 @@ def test_shards_are_closed_at_the_size_that_was_asked_for(tmp_path, codes, megab
 def test_a_target_of_a_long_recording_costs_at_most_1_3_bytes_with_the_default_span(tmp_path, context):
     length = 1_200_000
     codes = random_codes({"long": length})
-    parts = {"train": [Range("long", 0, length)], "validation": [], "test": []}
-    layout = Shard(context=context)
-    sizes = {"context": context, "span": layout.targets, "shift": layout.step}
-    entry = shards.write(tmp_path, codes, parts, **sizes)["parts"]["train"]
-    assert entry["targets"] == length - context
-    assert entry["bytes"] == sum(path.stat().st_size for path in tmp_path.glob("*.tfrecord"))
-    assert entry["bytes"] / entry["targets"] <= 1.3
-    assert entry["code_counts"] == np.bincount(codes["long"], minlength=256).tolist()
+    pieces: Pieces = {"train": [CodeRange("long", 0, length)], "validation": [], "test": []}
+    params = Shard(context=context)
+    layout = WindowLayout(context, params.targets, params.step)
+    split = written(tmp_path, codes, layout, pieces).splits["train"]
+    assert split.targets == length - context
+    assert split.bytes == sum(path.stat().st_size for path in tmp_path.glob("*.tfrecord"))
+    assert split.bytes / split.targets <= 1.3
+    assert split.code_counts == np.bincount(codes["long"], minlength=256).tolist()
 
 
-def test_a_part_without_ranges_has_no_shard(tmp_path, codes):
-    parts = {"train": [Range("a", 0, 1000)], "validation": [], "test": [Range("c", 0, 5)]}  # c is too short
-    manifest = shards.write(tmp_path, codes, parts, **LAYOUT)
-    for part in ("validation", "test"):
-        entry = manifest["parts"][part]
-        assert (entry["windows"], entry["targets"], entry["bytes"], entry["shards"]) == (0, 0, 0, [])
+def test_a_split_without_ranges_has_no_shard(tmp_path, codes):
+    pieces = {"train": [CodeRange("a", 0, 1000)], "validation": [], "test": [CodeRange("c", 0, 5)]}  # c is too short
+    manifest = written(tmp_path, codes, pieces=pieces)
+    for name in ("validation", "test"):
+        split = manifest.splits[name]
+        assert (split.windows, split.targets, split.bytes, split.shards) == (0, 0, 0, [])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "train-00000.tfrecord"]
 
 
 def test_a_folder_without_shards_is_named(tmp_path):
     with pytest.raises(AudioRNNError, match=r"^\S+/manifest.json: no such file$"):
-        shards.read(tmp_path, "train", 4)
+        shards.read_manifest(tmp_path)

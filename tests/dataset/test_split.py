@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from audiornn.dataset.split import PARTS, Range, split
+from audiornn.dataset.split import SPLITS, CodeRange, divide
 from audiornn.errors import AudioRNNError
 
 names = st.text("abcdefgh-0123456789é ", min_size=1, max_size=6)
@@ -22,11 +22,11 @@ def similar(count: int) -> dict[str, int]:
     return {f"take-{i}": 90_000 + 7919 * i % 20_000 for i in range(count)}
 
 
-def part_of(parts: Mapping[str, list[Range]]) -> dict[str, str]:
+def part_of(parts: Mapping[str, list[CodeRange]]) -> dict[str, str]:
     return {piece.recording: part for part, pieces in parts.items() for piece in pieces}
 
 
-def shares_of(parts: Mapping[str, list[Range]]) -> dict[str, float]:
+def shares_of(parts: Mapping[str, list[CodeRange]]) -> dict[str, float]:
     codes = {part: sum(piece.stop - piece.start for piece in pieces) for part, pieces in parts.items()}
     return {part: n / sum(codes.values()) for part, n in codes.items()}
 
@@ -38,17 +38,17 @@ def shares_of(parts: Mapping[str, list[Range]]) -> dict[str, float]:
 def test_every_recording_that_can_hold_a_target_is_in_one_part_as_a_whole(lengths, both, context, seed):
     long = {name: n for name, n in lengths.items() if n > context}
     assume(len(long) >= 3)
-    parts, short = split(lengths, *both, context, seed)
-    pieces = [piece for part in PARTS for piece in parts[part]]
-    assert list(parts) == list(PARTS)
+    parts, short = divide(lengths, *both, context, seed)
+    pieces = [piece for part in SPLITS for piece in parts[part]]
+    assert list(parts) == list(SPLITS)
     assert all(parts.values())
-    assert sorted(pieces, key=lambda p: p.recording) == [Range(name, 0, long[name]) for name in sorted(long)]
+    assert sorted(pieces, key=lambda p: p.recording) == [CodeRange(name, 0, long[name]) for name in sorted(long)]
     assert short == sorted(set(lengths) - set(long))
 
 
 @given(shares, seeds)
 def test_parts_of_many_recordings_have_the_shares_that_were_asked_for(both, seed):
-    parts, _ = split(similar(200), *both, 256, seed)
+    parts, _ = divide(similar(200), *both, 256, seed)
     found = shares_of(parts)
     assert [found["validation"], found["test"]] == pytest.approx(both, abs=0.02)
 
@@ -58,24 +58,26 @@ def test_the_order_in_which_recordings_are_found_does_not_matter(lengths, both, 
     assume(sum(n > context for n in lengths.values()) >= 3)
     order = list(lengths)
     random.shuffle(order)
-    assert split({name: lengths[name] for name in order}, *both, context, seed) == split(lengths, *both, context, seed)
+    assert divide({name: lengths[name] for name in order}, *both, context, seed) == divide(
+        lengths, *both, context, seed
+    )
 
 
 def test_the_division_is_the_same_on_every_machine():
-    parts, _ = split(similar(12), 0.2, 0.2, 256, 0)
+    parts, _ = divide(similar(12), 0.2, 0.2, 256, 0)
     assert [piece.recording for piece in parts["validation"]] == ["take-9", "take-6", "take-2"]
     assert [piece.recording for piece in parts["test"]] == ["take-4", "take-7"]
 
 
 def test_each_seed_has_its_own_division():
-    divisions = {tuple(sorted(part_of(split(similar(20), 0.1, 0.1, 256, seed)[0]).items())) for seed in range(50)}
+    divisions = {tuple(sorted(part_of(divide(similar(20), 0.1, 0.1, 256, seed)[0]).items())) for seed in range(50)}
     assert len(divisions) == 50
 
 
 def test_over_the_seeds_each_of_many_recordings_gets_to_every_part():
-    divisions = (part_of(split(similar(10), 0.2, 0.2, 256, seed)[0]) for seed in range(100))
+    divisions = (part_of(divide(similar(10), 0.2, 0.2, 256, seed)[0]) for seed in range(100))
     been = {place for division in divisions for place in division.items()}
-    assert len(been) == 10 * len(PARTS)
+    assert len(been) == 10 * len(SPLITS)
 
 
 # --- One long recording among short ones -------------------------------------------------------------------------
@@ -90,7 +92,7 @@ def test_over_the_seeds_each_of_many_recordings_gets_to_every_part():
 def test_a_recording_that_outweighs_the_others_is_learnt_from(others, times, both, seed):
     lengths = {f"short-{i}": n for i, n in enumerate(others)} | {"giant": times * max(others)}
     assume(lengths["giant"] > min(both) * sum(lengths.values()))
-    parts, _ = split(lengths, *both, 256, seed)
+    parts, _ = divide(lengths, *both, 256, seed)
     assert part_of(parts)["giant"] == "train"
     assert all(parts.values())
 
@@ -99,8 +101,8 @@ def test_a_recording_that_outweighs_the_others_is_learnt_from(others, times, bot
 def test_short_recordings_beside_a_giant_make_up_validation_and_test(seed):
     """Whenever the giant is drawn, the others do not first fill up the training part."""
     lengths = {"giant": 100_000} | {f"short-{i}": 500 for i in range(20)}
-    parts, _ = split(lengths, 0.1, 0.1, 256, seed)
-    assert [len(parts[part]) for part in PARTS] == [1, 10, 10]
+    parts, _ = divide(lengths, 0.1, 0.1, 256, seed)
+    assert [len(parts[part]) for part in SPLITS] == [1, 10, 10]
 
 
 # --- One or two recordings: by time ------------------------------------------------------------------------------
@@ -109,39 +111,39 @@ def test_short_recordings_beside_a_giant_make_up_validation_and_test(seed):
 @given(st.dictionaries(names, st.integers(50, 5000), min_size=1, max_size=2), shares, st.integers(1, 60), seeds)
 def test_one_or_two_recordings_are_divided_by_time_and_their_end_tests(lengths, both, context, seed):
     try:
-        parts, short = split(lengths, *both, context, seed)
+        parts, short = divide(lengths, *both, context, seed)
     except AudioRNNError:
         assume(False)
-    goal = dict(zip(PARTS, (1 - sum(both), *both), strict=True))
+    goal = dict(zip(SPLITS, (1 - sum(both), *both), strict=True))
     assert all(parts.values())
     assert short == sorted(name for name, n in lengths.items() if n <= context)
     for name, n in lengths.items():
-        pieces = {part: piece for part in PARTS for piece in parts[part] if piece.recording == name}
+        pieces = {part: piece for part in SPLITS for piece in parts[part] if piece.recording == name}
         ends = [0, *(stop for piece in pieces.values() for stop in (piece.start, piece.stop)), n]
         assert ends == sorted(ends)  # in the order of time, without overlap
         assert all(piece.stop - piece.start > context for piece in pieces.values())
-        for part in PARTS if name not in short else ():
+        for part in SPLITS if name not in short else ():
             if part in pieces:
                 assert abs(pieces[part].stop - pieces[part].start - goal[part] * n) < 1.001  # both ends are rounded
             else:
                 assert goal[part] * n < context + 1.001  # what is left out holds no target
-        if len(pieces) == len(PARTS):
+        if len(pieces) == len(SPLITS):
             assert [end for i, end in enumerate(ends) if i % 2 == 0] == [end for i, end in enumerate(ends) if i % 2]
 
 
 def test_a_single_recording_trains_with_its_start_and_tests_with_its_end():
-    parts, short = split({"only": 1000}, 0.1, 0.2, 50)
+    parts, short = divide({"only": 1000}, 0.1, 0.2, 50)
     assert parts == {
-        "train": [Range("only", 0, 700)],
-        "validation": [Range("only", 700, 800)],
-        "test": [Range("only", 800, 1000)],
+        "train": [CodeRange("only", 0, 700)],
+        "validation": [CodeRange("only", 700, 800)],
+        "test": [CodeRange("only", 800, 1000)],
     }
     assert short == []
 
 
 def test_recordings_without_a_target_do_not_count_towards_the_three_that_are_divided_whole():
-    parts, short = split({"a": 1000, "b": 2000, "short": 50, "empty": 0}, 0.2, 0.2, 50)
-    assert parts["train"] == [Range("a", 0, 600), Range("b", 0, 1200)]
+    parts, short = divide({"a": 1000, "b": 2000, "short": 50, "empty": 0}, 0.2, 0.2, 50)
+    assert parts["train"] == [CodeRange("a", 0, 600), CodeRange("b", 0, 1200)]
     assert short == ["empty", "short"]
 
 
@@ -152,7 +154,7 @@ def test_recordings_without_a_target_do_not_count_towards_the_three_that_are_div
 def test_a_context_longer_than_every_recording_is_answered_with_both_lengths(lengths, both, seed):
     longest = max(lengths.values())
     with pytest.raises(AudioRNNError) as error:
-        split(lengths, *both, longest + 1, seed)
+        divide(lengths, *both, longest + 1, seed)
     (line,) = str(error.value).splitlines()
     assert line.startswith(f"shard.context is {longest + 1} codes, but the longest recording has {longest}: ")
 
@@ -161,9 +163,9 @@ def test_a_context_longer_than_every_recording_is_answered_with_both_lengths(len
 @given(st.dictionaries(names, st.integers(1, 300), min_size=1, max_size=2), shares, st.integers(1, 100))
 def test_a_part_by_time_that_is_too_short_is_answered_with_its_length_and_the_context(lengths, both, context):
     assume(max(lengths.values()) > context)
-    goal = dict(zip(PARTS, (1 - sum(both), *both), strict=True))
+    goal = dict(zip(SPLITS, (1 - sum(both), *both), strict=True))
     try:
-        split(lengths, *both, context)
+        divide(lengths, *both, context)
     except AudioRNNError as error:
         form = (
             r"shard.context is (\d+) codes, but the (\w+) part of the longest recording, (\d+) codes "

@@ -127,7 +127,7 @@ def test_the_codec_is_not_to_blame(said):
 
 def random_codes(seconds: float = 3) -> Wave:
     codes = np.random.default_rng(0).integers(0, 256, round((seconds + 1) * RATE)).astype(np.uint8)
-    return levels.peak_safe(codec.decode(codes), RATE, skip=RATE)[0]
+    return levels.make_playable(codec.decode(codes), RATE, skip=RATE)[0]
 
 
 DEFECTS = {

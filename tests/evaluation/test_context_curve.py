@@ -94,7 +94,7 @@ def test_the_curve_does_not_depend_on_the_batch_size(monkeypatch):
 
 
 def test_the_curve_ends_where_recordings_are_too_short_and_says_so(tmp_path):
-    curve = context_curve.context_curve(Echo(5), [periodic(5, 60), periodic(5, 30)], trained=100, targets=30)
+    curve = context_curve.context_curve(Echo(5), [periodic(5, 60), periodic(5, 30)], training_context=100, targets=30)
     assert curve[-1].context == 30  # 60 - 30 codes have so many before them, and none of the other recording
     assert "too short for twice the training context, 200" in context_curve.describe_curve(curve, 100)
     context_curve.write_curve(tmp_path / "curve.csv", curve)
@@ -109,7 +109,7 @@ def test_the_longest_context_has_enough_targets(lengths, trained, targets):
     def eligible(context):
         return sum(max(0, length - context) for length in lengths)
 
-    longest = context_curve.reach(lengths, trained, targets)
+    longest = context_curve.longest_context(lengths, trained, targets)
     wanted = min(targets, max(1, eligible(1) // 2))
     assert 1 <= longest <= 2 * trained
     assert eligible(longest) >= wanted

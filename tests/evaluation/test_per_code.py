@@ -4,35 +4,35 @@ import numpy as np
 import pytest
 
 from audiornn.codec import CODES
-from audiornn.dataset import windows
+from audiornn.dataset.windows import WindowLayout
 from audiornn.evaluation import per_code
 from audiornn.evaluation import scores as scores_module
 from audiornn.evaluation.per_code import Reliability
 from tests.helpers.tiny_model import Little
 
 
-def test_a_survey_has_the_scores_of_the_evaluation_and_the_loss_of_every_code(make_part):
+def test_a_survey_has_the_scores_of_the_evaluation_and_the_loss_of_every_code(make_split):
     random = np.random.default_rng(0)
     recordings = {name: random.integers(100, 156, n).astype(np.uint8) for name, n in (("a", 500), ("b", 90), ("c", 20))}
-    part, folder = make_part(recordings, context=24, span=64)
+    split, manifest = make_split(recordings, context=24, span=64)
     model = Little(units=6, hop=4)
-    survey = per_code.survey(model, part.ranges, context=24, span=64, shift=64, batch=3)
-    scores = scores_module.evaluate(model, folder, batch=4)["test"]
-    assert survey.scores == pytest.approx(scores, rel=1e-5)
-    assert [len(bits) for bits in survey.bits] == [500, 90, 20]
-    for bits in survey.bits:
+    losses = per_code.evaluate_codes(model, split.recordings, WindowLayout(24, 64, 64), batch=3)
+    scores = scores_module.evaluate(model, manifest, batch=4)["test"]
+    assert losses.scores == pytest.approx(scores, rel=1e-5)
+    assert [len(bits) for bits in losses.bits] == [500, 90, 20]
+    for bits in losses.bits:
         assert np.isnan(bits[:24]).all()
         assert np.isfinite(bits[24:]).all()
-    assert np.nanmean(np.concatenate(survey.bits)) == pytest.approx(scores["bits_per_sample"], rel=1e-5)
+    assert np.nanmean(np.concatenate(losses.bits)) == pytest.approx(scores["bits_per_sample"], rel=1e-5)
     expected = sum(
-        len(range(0, min(64, last - first - 24), per_code.EVERY))
+        len(range(0, min(64, last - first - 24), per_code.CALIBRATION_STRIDE))
         for codes in recordings.values()
-        for first, last in windows.windows(0, len(codes), 24, 64, 64)
+        for first, last in WindowLayout(24, 64, 64).windows(0, len(codes))
     )
-    assert survey.likeliest.counts.sum() == expected
-    assert survey.every.counts.sum() == CODES * expected
-    assert survey.every.observed.sum() == expected, "of all codes, one came"
-    assert survey.every.predicted.sum() == pytest.approx(expected, rel=1e-4)
+    assert losses.top_code.counts.sum() == expected
+    assert losses.all_codes.counts.sum() == CODES * expected
+    assert losses.all_codes.observed.sum() == expected, "of all codes, one came"
+    assert losses.all_codes.predicted.sum() == pytest.approx(expected, rel=1e-4)
 
 
 def test_calibrated_probabilities_have_no_calibration_error():

@@ -33,7 +33,7 @@ def workspace(tmp_path):
 
 
 def test_the_experiments_of_the_project_are_as_params_yaml_must_be():
-    found = definition.known(PROJECT / "experiments")
+    found = definition.list_experiments(PROJECT / "experiments")
     assert {"context", "models", "music", "original"} <= found.keys()
     plans = {name: plan.plan(name, workspace=PROJECT) for name in found}
     assert [setting.params.shard.context for setting in plans["context"]] == [128, 512, 1000, 4000]
@@ -155,7 +155,7 @@ class Fake:
             with pipeline_run(self.root, {}, {tags.PARENT_TAG: parent} if parent else {}, "n") as log:
                 self.cache[setting.name] = log.run_id
         scores = {"bits_per_sample": 4 + 1 / context, "accuracy": 0.2}
-        return dvc.Outcome(
+        return dvc.SettingResult(
             self.cache[setting.name],
             {
                 "evaluate": {"validation": scores, "test": scores},

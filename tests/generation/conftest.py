@@ -5,7 +5,7 @@ import pytest
 
 from audiornn.backend import keras
 from audiornn.models import storage
-from tests.conftest import SETTINGS
+from tests.conftest import CODEC
 
 
 @pytest.fixture(scope="session")
@@ -15,5 +15,5 @@ def model():
     made = storage.build("audiornn", dense=16, units=16, layers=2)
     for variable in made.trainable_variables:
         variable.assign(variable + 0.3 * np.random.default_rng(0).standard_normal(variable.shape))
-    made.settings = SETTINGS
+    made.codec = CODEC
     return made

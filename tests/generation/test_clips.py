@@ -8,37 +8,32 @@ import audiornn
 from audiornn import codec
 from audiornn.corpus.synthetic import speech
 from audiornn.dataset import shards
-from audiornn.dataset.recordings import Part
-from audiornn.dataset.split import Range
-from audiornn.files import write_json
+from audiornn.dataset.recordings import SplitRecordings
+from audiornn.dataset.split import SPLITS, CodeRange
+from audiornn.dataset.windows import WindowLayout
 from audiornn.generation import clips
 from audiornn.params import Generate
-from tests.conftest import SETTINGS
+from tests.conftest import CODEC, CODEC_METRICS, write_encoded
 
 
 @pytest.fixture
-def test_part(tmp_path):
-    """A tiny encoded corpus whose third recording is the test part."""
-    encoded = tmp_path / "encode"
-    encoded.mkdir()
-    recordings, codes = [], {}
+def test_split(tmp_path):
+    """A tiny encoded corpus whose third recording is the test split."""
+    codes = {}
     for i, path in enumerate(speech.speech(tmp_path / "wav", 0.3)[:3]):
         wave, rate = sf.read(path)
         codes[f"r{i}"] = codec.encode(np.interp(np.arange(0, len(wave), rate / 8000), np.arange(len(wave)), wave))
-        np.save(encoded / f"r{i}.npy", codes[f"r{i}"])
-        recordings.append({"name": f"r{i}", "file": f"r{i}.npy"})
-    write_json(encoded / "manifest.json", {"recordings": recordings})
     folder = tmp_path / "shard"
     folder.mkdir()
-    ranges = {part: [Range(f"r{i}", 0, len(codes[f"r{i}"]))] for i, part in enumerate(("train", "validation", "test"))}
-    shards.write(folder, codes, ranges, context=64, span=512, shift=512)
-    return Part(encoded, folder, SETTINGS["codec"]), codes["r2"]
+    ranges = {split: [CodeRange(f"r{i}", 0, len(codes[f"r{i}"]))] for i, split in enumerate(SPLITS)}
+    manifest = shards.write(folder, codes, ranges, WindowLayout(64, 512, 512), CODEC, CODEC_METRICS)
+    return SplitRecordings(write_encoded(tmp_path / "encode", codes), manifest), codes["r2"]
 
 
-def test_clips_are_as_many_as_long_and_as_loud_as_they_say(model, test_part, tmp_path):
-    source, _ = test_part
+def test_clips_are_as_many_as_long_and_as_loud_as_they_say(model, test_split, tmp_path):
+    source, _ = test_split
     params = Generate(seconds=0.25, count=2, temperature=[0.5, 1.0])
-    made, speed = clips.make(model, params, source.prompts(4, 800, seed=0))
+    made, speed = clips.generate_clips(model, params, source.prompts(4, 800, seed=0))
     assert [clip.temperature for clip in made] == [0.5, 0.5, 1.0, 1.0]
     assert len({clip.name for clip in made}) == 4
     assert speed > 0
@@ -69,16 +64,16 @@ def test_a_clip_describes_the_change_of_its_level():
 
 def test_codes_that_decode_far_above_full_scale_are_made_safe_to_play():
     loud = np.full(8000, 255, np.uint8)  # de-emphasis would take this to 20 times full scale
-    wave, gain = clips.decode(loud, np.zeros(0, np.uint8), SETTINGS["codec"])
+    wave, gain = clips.decode(loud, np.zeros(0, np.uint8), CODEC)
     assert np.abs(wave).max() == pytest.approx(0.98)
     assert gain < 0.2
     assert abs(np.mean(wave[4000:])) < 0.01  # and its offset fades
 
 
-def test_a_clip_continues_its_prompt_without_a_step(test_part):
-    _, codes = test_part
+def test_a_clip_continues_its_prompt_without_a_step(test_split):
+    _, codes = test_split
     whole = codec.decode(codes[:6000], 0.95)
-    wave, gain = clips.decode(codes[3000:6000], codes[:3000], SETTINGS["codec"])
+    wave, gain = clips.decode(codes[3000:6000], codes[:3000], CODEC)
     assert gain == 1
     # The high-pass shifts phases but adds no step: the difference to the recording is slow and small.
     assert np.abs(np.diff(wave - whole[3000:])).max() < 0.02

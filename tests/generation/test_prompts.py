@@ -7,14 +7,14 @@ import soundfile as sf
 from audiornn import codec
 from audiornn.errors import AudioRNNError
 from audiornn.generation.prompts import file_prompt
-from tests.conftest import SETTINGS
+from tests.conftest import CODEC
 
 
 def test_a_file_of_any_rate_and_channels_is_a_prompt(tmp_path):
     time = np.arange(44_100) / 44_100
     wave = 0.3 * np.sin(2 * np.pi * 300 * time)
     sf.write(tmp_path / "a.flac", np.stack([wave, wave], 1), 44_100)
-    codes = file_prompt(tmp_path / "a.flac", 0.5, SETTINGS["codec"])
+    codes = file_prompt(tmp_path / "a.flac", 0.5, CODEC)
     assert codes.shape == (4000,)
     decoded = codec.decode(codes)[1000:]
     spectrum = np.abs(np.fft.rfft(decoded * np.hanning(len(decoded))))
@@ -24,7 +24,7 @@ def test_a_file_of_any_rate_and_channels_is_a_prompt(tmp_path):
 def test_a_prompt_can_begin_anywhere_in_the_file(tmp_path):
     time = np.arange(16_000) / 8000
     sf.write(tmp_path / "p.wav", 0.3 * np.sin(2 * np.pi * np.where(time < 1, 300, 700) * time), 8000)
-    decoded = codec.decode(file_prompt(tmp_path / "p.wav", 0.5, SETTINGS["codec"], 1.2))[1000:]
+    decoded = codec.decode(file_prompt(tmp_path / "p.wav", 0.5, CODEC, 1.2))[1000:]
     spectrum = np.abs(np.fft.rfft(decoded * np.hanning(len(decoded))))
     assert np.argmax(spectrum) * 8000 / len(decoded) == pytest.approx(700, abs=3)
 
@@ -46,6 +46,6 @@ def test_an_unusable_prompt_is_an_error_that_names_the_file(tmp_path, wave, argu
     if wave is not None:
         sf.write(path, wave, 8000)
     with pytest.raises(AudioRNNError, match=said) as caught:
-        file_prompt(path, arguments[0], SETTINGS["codec"], *arguments[1:])
+        file_prompt(path, arguments[0], CODEC, *arguments[1:])
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -9,7 +9,7 @@ from audiornn.generation import sound_quality
 from audiornn.generation.sound_quality import Measured
 from audiornn.models import storage
 from audiornn.params import Generate
-from tests.conftest import SETTINGS
+from tests.conftest import CODEC
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +47,12 @@ def test_silence_has_no_distance_but_findings(reference):
     assert Measured.of([silent], 5.0).describe().startswith("silent, real audio stays within 5.0 dB; 100% of clips")
 
 
-def test_the_measuring_set_is_the_same_whatever_clips_a_person_asks_for(make_part, sine_codes, monkeypatch):
+def test_the_measuring_set_is_the_same_whatever_clips_a_person_asks_for(make_split, sine_codes, monkeypatch):
     monkeypatch.setattr(sound_quality, "SECONDS", 1.5)
     monkeypatch.setattr(sound_quality, "PROMPT_SECONDS", 3.0)  # longer than the recording
-    part, _ = make_part({"sine": sine_codes}, 64, 256)
+    part, _ = make_split({"sine": sine_codes}, 64, 256)
     model = storage.build("audiornn", dense=4, units=4, layers=1)
-    model.settings = SETTINGS
+    model.codec = CODEC
     asked = [
         Generate(),
         Generate(seconds=1, count=3, temperature=(0.5, 2.0), seed=7, level="normalise", prompt=None),

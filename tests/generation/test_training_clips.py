@@ -1,21 +1,21 @@
 """One hears a model learn, soon and at little cost, and it learns what it would have learned unheard."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile as sf
 from matplotlib.image import imread
 
-from audiornn.dataset.shards import read_manifest
 from audiornn.generation import training_clips
-from audiornn.generation.training_clips import Listener
+from audiornn.generation.training_clips import TrainingClips
 from audiornn.models import storage
 from audiornn.params import ModelParams, Train
 from audiornn.training import trainer
 from audiornn.training.checkpoints import Store, identity
 from audiornn.training.progress import Epoch, Progress
-from tests.conftest import SETTINGS
+from tests.conftest import CODEC
 
 TINY = ModelParams(name="audiornn", dense=12, units=12, layers=1)
 
@@ -27,7 +27,7 @@ def progress(epoch, spent=0.5, scored=True):
 
 
 @pytest.fixture
-def folder(make_shards, sine_codes):
+def manifest(make_shards, sine_codes):
     quiet = np.full(3000, 128, np.uint8)
     return make_shards({"quiet": quiet, "sine": sine_codes[:6000]}, 64, 256)
 
@@ -43,8 +43,8 @@ class Clock:
 
 
 @pytest.fixture
-def studio(folder, monkeypatch):
-    """A listener whose clips take `cost` seconds, the first one `compilation` more; its clock; when it made them."""
+def studio(manifest, monkeypatch):
+    """A clips whose clips take `cost` seconds, the first one `compilation` more; its clock; when it made them."""
 
     def make(every, cost=1.0, compilation=0.0):
         clock, made = Clock(), []
@@ -55,30 +55,30 @@ def studio(folder, monkeypatch):
             clock.now += cost + spared
             return spared
 
-        monkeypatch.setattr(Listener, "_make", pretend)
-        return Listener(folder, Train(listen_every=every), lambda place: None, clock), clock, made
+        monkeypatch.setattr(TrainingClips, "_make", pretend)
+        return TrainingClips(manifest, Train(listen_every=every), lambda place: None, clock), clock, made
 
     return make
 
 
-def run(listener, clock, seconds, epochs, compiled_after=0.0, until=1.0, batches=1000):
+def run(clips, clock, seconds, epochs, compiled_after=0.0, until=1.0, batches=1000):
     """A training of so many seconds and epochs, clips left out, that ends when a share of its budget is spent."""
     clock.now += compiled_after
     for batch in range(1, round(until * batches) + 1):
         clock.now += seconds / batches
-        listener(progress(epochs * batch / batches, batch / batches, scored=False), lambda: nullcontext(None))
+        clips.after_batch(progress(epochs * batch / batches, batch / batches, scored=False), lambda: nullcontext(None))
 
 
 def test_a_first_clip_comes_at_once_and_others_after_every_so_many_epochs(studio):
-    listener, clock, made = studio(every=2)
-    run(listener, clock, 1e6, 9)
+    clips, clock, made = studio(every=2)
+    run(clips, clock, 1e6, 9)
     assert [epoch for _, epoch in made] == pytest.approx([0.018, 2, 4, 6, 8], abs=0.01)
 
 
 @pytest.mark.parametrize("every", [0.1, 0.2, 0.3, 0.7])
 def test_no_clip_comes_twice_however_epochs_are_rounded(studio, every):
-    listener, clock, made = studio(every)
-    run(listener, clock, 1e6, 3)
+    clips, clock, made = studio(every)
+    run(clips, clock, 1e6, 3)
     assert [epoch for _, epoch in made[1:]] == pytest.approx(np.arange(1, 3 / every + 1e-6) * every, abs=0.004)
 
 
@@ -87,8 +87,8 @@ def test_no_clip_comes_twice_however_epochs_are_rounded(studio, every):
 def test_the_first_clip_comes_within_a_minute_of_compiling_where_the_whole_training_pays_for_it(
     studio, seconds, epochs
 ):
-    listener, clock, made = studio(every=1, compilation=8.0)
-    run(listener, clock, seconds, epochs, compiled_after=40.0, batches=10_000)
+    clips, clock, made = studio(every=1, compilation=8.0)
+    run(clips, clock, seconds, epochs, compiled_after=40.0, batches=10_000)
     assert made[0][0] < 40 + 60
     assert made[0][1] < 0.2 * epochs
 
@@ -97,11 +97,11 @@ def test_the_first_clip_comes_within_a_minute_of_compiling_where_the_whole_train
 @pytest.mark.parametrize(("cost", "compilation"), [(0.5, 0.0), (2.0, 10.0), (1.0, 14.0), (15.0, 0.0)])
 @pytest.mark.parametrize("every", [0.05, 1])
 def test_clips_never_take_more_than_a_twentieth_of_the_time(studio, seconds, cost, compilation, every):
-    listener, clock, made = studio(every, cost, compilation)
-    run(listener, clock, seconds, 10)
-    assert listener.seconds == pytest.approx(cost * len(made) + (compilation if made else 0))
-    assert (listener.count, listener.share) == (len(made), listener.seconds / clock.now)
-    assert listener.share <= training_clips.SHARE
+    clips, clock, made = studio(every, cost, compilation)
+    run(clips, clock, seconds, 10)
+    assert clips.seconds == pytest.approx(cost * len(made) + (compilation if made else 0))
+    assert (clips.count, clips.share) == (len(made), clips.seconds / clock.now)
+    assert clips.share <= training_clips.SHARE
     payable = max(0, (training_clips.SHARE * seconds - compilation) // cost)
     if seconds * training_clips.SHARE >= training_clips.FIRST:
         assert len(made) >= 0.8 * min(10 / every, payable) - 1, "what may be used is used"
@@ -110,8 +110,8 @@ def test_clips_never_take_more_than_a_twentieth_of_the_time(studio, seconds, cos
 
 
 def test_at_every_time_the_clips_but_the_first_are_paid_already(studio):
-    listener, clock, made = studio(every=0.01, cost=2.0, compilation=10.0)
-    run(listener, clock, 3600, 10)
+    clips, clock, made = studio(every=0.01, cost=2.0, compilation=10.0)
+    run(clips, clock, 3600, 10)
     later = [when for when, _ in made[1:]]
     allowed = training_clips.SHARE * 3600 - 12
     for number, when in enumerate(later, 1):
@@ -121,47 +121,47 @@ def test_at_every_time_the_clips_but_the_first_are_paid_already(studio):
 
 def test_a_training_too_short_for_any_clip_says_so_once(studio, capsys):
     """However long compiling takes: that it is over soon is known after some seconds."""
-    listener, clock, made = studio(every=1)
-    run(listener, clock, 100, 10, compiled_after=150.0)
+    clips, clock, made = studio(every=1)
+    run(clips, clock, 100, 10, compiled_after=150.0)
     assert made == []
     assert capsys.readouterr().out == (
         "no clips to listen to: the first takes about 15 s, more than 5% of the 250 s that the training is expected to "
         "take\n"
     )
-    listener, clock, made = studio(every=1)
-    run(listener, clock, 5, 10)  # over before anything could be expected
+    clips, clock, made = studio(every=1)
+    run(clips, clock, 5, 10)  # over before anything could be expected
     assert made == []
     assert "the 5 s that" in capsys.readouterr().out
 
 
 def test_a_training_that_goes_on_lets_one_hear_it_soon_and_pays_from_what_is_left(studio):
-    listener, clock, made = studio(every=1)
+    clips, clock, made = studio(every=1)
     clock.now = 30.0
     for batch in range(501, 1001):
         clock.now += 1.0
-        listener(progress(batch / 100, batch / 1000), lambda: nullcontext(None))
+        clips.after_batch(progress(batch / 100, batch / 1000), lambda: nullcontext(None))
     assert made[0][0] < 60
     assert [epoch for _, epoch in made[1:]] == [6, 7, 8, 9, 10]
-    assert listener.share <= training_clips.SHARE
+    assert clips.share <= training_clips.SHARE
 
 
 def test_without_listening_there_are_no_clips(studio, capsys):
-    listener, clock, made = studio(every=None)
-    run(listener, clock, 1e6, 10)
-    assert (made, listener.share, capsys.readouterr().out) == ([], 0, "")
+    clips, clock, made = studio(every=None)
+    run(clips, clock, 1e6, 10)
+    assert (made, clips.share, capsys.readouterr().out) == ([], 0, "")
 
 
-def test_a_clip_comes_with_its_spectrogram_from_the_same_prompt_and_seed(folder, tmp_path):
+def test_a_clip_comes_with_its_spectrogram_from_the_same_prompt_and_seed(manifest, tmp_path):
     model = storage.build(TINY.name, **TINY.sizes)
-    model.settings = SETTINGS
+    model.codec = CODEC
     found = {}
     clock = Clock()
-    listener = Listener(
-        folder, Train(), lambda place: found.update({f.name: f.read_bytes() for f in place.iterdir()}), clock
+    clips = TrainingClips(
+        manifest, Train(), lambda place: found.update({f.name: f.read_bytes() for f in place.iterdir()}), clock
     )
     for number in (0.5, 1, 2):
         clock.now += 1e6
-        listener(progress(number, number / 4), lambda: nullcontext(model))
+        clips.after_batch(progress(number, number / 4), lambda: nullcontext(model))
     assert sorted(found) == ["step-0000100.png", "step-0000100.wav", "step-0000200.png", "step-0000200.wav"]
     assert found["step-0000100.wav"] == found["step-0000200.wav"], "the same weights say the same"
     (tmp_path / "a.wav").write_bytes(found["step-0000100.wav"])
@@ -172,37 +172,38 @@ def test_a_clip_comes_with_its_spectrogram_from_the_same_prompt_and_seed(folder,
     assert np.ptp(imread(tmp_path / "a.png")) > 0.5
 
 
-def test_the_prompt_is_where_there_is_sound(folder, sine_codes):
-    found = training_clips.prompt(folder, 8000)
+def test_the_prompt_is_where_there_is_sound(manifest, sine_codes):
+    found = training_clips.prompt(manifest)
     assert len(found) == 64 + 256  # no more in a window
     assert np.ptp(found) > 50
     assert found.tobytes() in sine_codes[:6000].tobytes()
-    assert len(training_clips.prompt(folder, 400)) == 200
+    slow = replace(CODEC, sample_rate=400)
+    assert len(training_clips.prompt(replace(manifest, codec=slow))) == 200
 
 
 class CrashError(Exception):
     """In place of a process that is gone."""
 
 
-def test_the_weights_are_those_of_a_training_that_nobody_listened_to(folder, tmp_path, monkeypatch):
+def test_the_weights_are_those_of_a_training_that_nobody_listened_to(manifest, tmp_path, monkeypatch):
     """Though it was interrupted right after a clip, and gone on with."""
     monkeypatch.setattr(training_clips, "SECONDS", 0.05)
     params = Train(model=TINY, epochs=3, batch=8, learning_rate=0.01, warmup_steps=2, ema=0.9, checkpoint_steps=1)
-    unheard, _ = trainer.train(folder, tmp_path / "unheard", params, SETTINGS, progress=False)
+    unheard, _ = trainer.train(manifest, tmp_path / "unheard", params, progress=False)
 
     def train(place, crash_after=None, store=None):
         clock, heard = Clock(), []
-        listener = Listener(folder, params, lambda files: heard.extend(sorted(f.name for f in files.iterdir())), clock)
+        clips = TrainingClips(
+            manifest, params, lambda files: heard.extend(sorted(f.name for f in files.iterdir())), clock
+        )
 
         def on_batch(progress, model):
             clock.now += 1e6
-            listener(progress, model)
-            if listener.count == crash_after:
+            clips.after_batch(progress, model)
+            if clips.count == crash_after:
                 raise CrashError
 
-        model, _ = trainer.train(
-            folder, tmp_path / place, params, SETTINGS, on_batch=on_batch, store=store, progress=False
-        )
+        model, _ = trainer.train(manifest, tmp_path / place, params, on_batch=on_batch, store=store, progress=False)
         return model, heard
 
     store = Store(tmp_path / "store")
@@ -216,7 +217,6 @@ def test_the_weights_are_those_of_a_training_that_nobody_listened_to(folder, tmp
     assert weights[0] == weights[1]
 
 
-def test_how_often_one_listens_does_not_make_it_another_training(folder):
-    manifest = read_manifest(folder)
+def test_how_often_one_listens_does_not_make_it_another_training(manifest):
     keys = {identity(Train(listen_every=every).model_dump(), manifest) for every in (None, 1.0, 2.5)}
     assert len(keys) == 1

@@ -17,12 +17,13 @@ def report(result: Any) -> dict[str, Any]:
 def main(plan: Path) -> None:
     settings = json.loads(plan.read_text())
     from audiornn.backend import tf
+    from audiornn.dataset.shards import read_manifest
     from audiornn.models import registry
     from audiornn.params import Train
     from audiornn.training import distribution, trainer
     from audiornn.training.checkpoints import Store
 
-    registry.REGISTRY["little"] = "tests.little:Little"
+    registry.REGISTRY["little"] = "tests.helpers.tiny_model:Little"
     if settings["devices"] > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * settings["devices"])
@@ -31,7 +32,7 @@ def main(plan: Path) -> None:
     place = Path(settings["place"])
     seen = []
     model, result = trainer.train(
-        settings["folder"],
+        read_manifest(settings["folder"]),
         place / "model",
         Train(**settings["params"]),
         log=place / "history.csv",

@@ -7,7 +7,6 @@ from audiornn import codec
 from audiornn.generation import engines, sampling
 from audiornn.params import ModelParams, Train
 from audiornn.training import trainer
-from tests.conftest import SETTINGS
 
 
 def check_engines_on_a_trained_model(trained, codes):
@@ -32,7 +31,7 @@ def test_a_model_trained_on_a_sine_continues_it(make_shards, tmp_path, sine_code
         warmup_steps=5,
         patience=30,
     )
-    trained, result = trainer.train(folder, tmp_path / "m", params, SETTINGS, progress=False)
+    trained, result = trainer.train(folder, tmp_path / "m", params, progress=False)
     check_engines_on_a_trained_model(trained, np.stack([np.roll(sine_codes[:4000], -7 * i)[:3801] for i in range(7)]))
     codes = sampling.generate(trained, 16_000, [0.0], prompt=sine_codes[None, :800])[0]
     wave = codec.decode(codes, 0.95)[200:]

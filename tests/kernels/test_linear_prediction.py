@@ -17,7 +17,7 @@ def speechlike(n, seed=0):
     wave, noise = np.zeros(n), random.standard_normal(n) * np.repeat(random.uniform(0, 0.03, -(-n // 500)), 500)[:n]
     for t in range(2, n):
         wave[t] = 1.6 * wave[t - 1] - 0.8 * wave[t - 2] + noise[t]
-    return codec.compress(np.clip(wave, -1, 1))
+    return codec.mu_law_encode(np.clip(wave, -1, 1))
 
 
 SIGNALS = {
@@ -27,7 +27,7 @@ SIGNALS = {
     "full scale down": np.zeros(3000, np.uint8),
     "noise": np.random.default_rng(0).integers(0, 256, 3000).astype(np.uint8),
     "silence, then a click": np.r_[np.full(2000, 128), 255, 0, np.full(998, 128)].astype(np.uint8),
-    "sine": codec.compress(0.7 * np.sin(np.arange(3000) * 0.35)),
+    "sine": codec.mu_law_encode(0.7 * np.sin(np.arange(3000) * 0.35)),
     "speech": speechlike(3000),
 }
 

@@ -1,12 +1,17 @@
 """Every model keeps the contract: one network, in parallel for training and by steps for generation."""
 
+import json
+
 import numpy as np
 import pytest
 
 import audiornn
 from audiornn.backend import keras, tf
+from audiornn.codec import CodecSettings
 from audiornn.errors import AudioRNNError
+from audiornn.files import read_json, write_json
 from audiornn.models import registry, storage
+from audiornn.models.base import TrainingWindow
 from audiornn.models.layers import batch_norm
 from audiornn.models.layers.gru import GRU
 from tests.helpers import model_contract
@@ -22,7 +27,9 @@ SMALL = {
 def small_model(name):
     """A small model whose weights and moving statistics are all away from their start values."""
     keras.utils.set_random_seed(0)
-    return model_contract.shaken(storage.build(name, **SMALL[name]))
+    model = model_contract.shaken(storage.build(name, **SMALL[name]))
+    model.codec, model.window = CodecSettings(16000, 0.0, 0.9), TrainingWindow(3, 4)
+    return model
 
 
 @pytest.fixture(scope="module", params=registry.REGISTRY)
@@ -74,13 +81,33 @@ def test_gradients_in_parallel_are_those_of_the_steps(shaken):
 @pytest.mark.parametrize("name", registry.REGISTRY)
 def test_a_saved_model_loads_as_it_was(name, tmp_path):
     model = small_model(name)
-    model.settings = {"codec": {"sample_rate": 16000, "preemphasis": 0.9}}
     storage.save(model, tmp_path / "model", {"run.json": {"run_id": "x"}})
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["config.json", "model.weights.h5", "run.json"]
     loaded = audiornn.load(tmp_path / "model")
-    assert (loaded.name, loaded.sizes, loaded.settings) == (name, model.sizes, model.settings)
+    assert (loaded.name, loaded.sizes) == (name, model.sizes)
+    assert (loaded.codec, loaded.window) == (model.codec, model.window)
     codes = model_contract.codes_of(2, 30)
     np.testing.assert_array_equal(loaded(codes).numpy(), model(codes).numpy())
+
+
+def without(path, *place):
+    """Take an entry out of a JSON file."""
+    content = entry = read_json(path)
+    for key in place[:-1]:
+        entry = entry[key]
+    del entry[place[-1]]
+    write_json(path, content)
+
+
+def test_the_configuration_keeps_its_names_and_their_order(tmp_path):
+    model = small_model("audiornn")
+    storage.save(model, tmp_path / "model")
+    content = {
+        "model": {"name": "audiornn", **model.sizes},
+        "codec": {"sample_rate": 16000, "highpass_hz": 0.0, "preemphasis": 0.9, "codes": 256},
+        "window": {"context": 3, "span": 4},
+    }
+    assert (tmp_path / "model/config.json").read_text() == json.dumps(content, indent=2) + "\n"
 
 
 @pytest.mark.parametrize(
@@ -101,6 +128,8 @@ def test_a_saved_model_loads_as_it_was(name, tmp_path):
             lambda folder: (folder / "config.json").write_text('{"model": {"name": "audiornn", "units": 21}}'),
             "model.weights.h5: does not fit",
         ),
+        (lambda folder: without(folder / "config.json", "codec"), "config.json: has no entry codec"),
+        (lambda folder: without(folder / "config.json", "window", "span"), "config.json: has no entry window.span"),
     ],
 )
 def test_a_damaged_model_is_named_in_one_line(tmp_path, break_it, said):

@@ -11,12 +11,10 @@ from audiornn.errors import AudioRNNError
 from audiornn.files import read_json, write_json
 from audiornn.provenance import command
 from audiornn.tracking import registry, runs, store
-from audiornn.tracking.tags import VALIDATION, provenance_tags, validation_digest
+from audiornn.tracking.tags import VALIDATION_DIGEST_TAG, provenance_tags
 
 pytestmark = pytest.mark.usefixtures("empty_store")
-PART = {"windows": 2, "targets": 9, "bytes": 50, "shards": [], "ranges": [], "code_counts": [1, 2]}
-MANIFEST = {"digest": "ab" * 32, "context": 3, "span": 4, "codec": {"sample_rate": 8000}}
-MANIFEST |= {"parts": {"train": PART, "validation": PART, "test": PART}}
+DIGEST, PROFILE = "ab" * 32, {"context": 3, "span": 4, "train": {"windows": 2, "targets": 9, "bytes": 50}}
 
 
 def test_the_default_store_lies_in_the_workspace(tmp_path):
@@ -65,8 +63,8 @@ def test_the_data_set_is_the_input_of_the_run(tmp_path, monkeypatch):
     outs = [{"path": "data/shard", "md5": "12.dir"}]
     (tmp_path / "dvc.lock").write_text(json.dumps({"stages": {"shard": {"outs": outs}, "train": {"outs": []}}}))
     with runs.pipeline_run(tmp_path, {}, {}, name="n") as log:
-        log.dataset(MANIFEST)
-        log.dataset(MANIFEST)  # as a run that is gone on with does
+        log.dataset(DIGEST, PROFILE)
+        log.dataset(DIGEST, PROFILE)  # as a run that is gone on with does
     run = mlflow.MlflowClient(store.store(tmp_path)).get_run(log.run_id)
     (given,) = run.inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("shards", "ab" * 16)
@@ -79,13 +77,6 @@ def test_the_data_set_is_the_input_of_the_run(tmp_path, monkeypatch):
     assert provenance_tags()["dvc.lock.digest"] == digest
     (tmp_path / "dvc.lock").write_text(json.dumps({"stages": {"shard": {"outs": [*outs, outs[0]]}}}))
     assert provenance_tags()["dvc.lock.digest"] != digest
-
-
-def test_the_validation_digest_knows_the_recordings_not_the_windows():
-    other = MANIFEST | {"context": 7, "digest": "cd" * 32}
-    assert validation_digest(MANIFEST) == validation_digest(other)
-    counted = MANIFEST | {"parts": MANIFEST["parts"] | {"validation": PART | {"code_counts": [2, 1]}}}
-    assert validation_digest(MANIFEST) != validation_digest(counted)
 
 
 @pytest.mark.parametrize(
@@ -138,9 +129,9 @@ def run_with_model(tmp_path):
     write_json(tmp_path / "models/config.json", {})
 
     def make(bits, validated_on="a", ratio=None, flawed=None):
-        with runs.pipeline_run(tmp_path, {"a": 1}, {VALIDATION: validated_on}, name="n") as log:
+        with runs.pipeline_run(tmp_path, {"a": 1}, {VALIDATION_DIGEST_TAG: validated_on}, name="n") as log:
             log.model(tmp_path / "models")
-            log.metrics({store.COMPARED: bits, store.RATIO: ratio, store.FLAWED: flawed})
+            log.metrics({store.CHAMPION_METRIC: bits, store.RATIO: ratio, store.FLAWED: flawed})
         return log.run_id
 
     return make
@@ -149,15 +140,15 @@ def run_with_model(tmp_path):
 def test_the_best_on_the_same_validation_part_is_champion_and_a_person_may_choose_another(tmp_path, run_with_model):
     first, worse, better, other = (run_with_model(*run) for run in ((4.0,), (4.5,), (3.5,), (1.0, "b")))
     assert registry.champion(tmp_path) is None
-    assert registry.challenge(tmp_path, first) == "champion: version 1, the first"
-    assert registry.challenge(tmp_path, first) == "champion: still version 1, this model"
-    assert registry.challenge(tmp_path, worse) == (
+    assert registry.promote_if_better(tmp_path, first) == "champion: version 1, the first"
+    assert registry.promote_if_better(tmp_path, first) == "champion: still version 1, this model"
+    assert registry.promote_if_better(tmp_path, worse) == (
         "champion: still version 1, by bits, as no sound was measured: this model has 4.500 bits per sample, sound not "
         "measured; version 1 has 4.000 bits per sample, sound not measured"
     )
-    assert "champion: version 2, this model, by bits, " in registry.challenge(tmp_path, better)
+    assert "champion: version 2, this model, by bits, " in registry.promote_if_better(tmp_path, better)
     assert registry.champion(tmp_path).run_id == better
-    said = registry.challenge(tmp_path, other)
+    said = registry.promote_if_better(tmp_path, other)
     assert "still version 2, which was validated on other recordings" in said
     assert said.endswith(f"audiornn promote {other}")
     assert registry.promote(tmp_path, other) == "3"
@@ -172,27 +163,27 @@ def test_a_model_that_predicts_better_but_sounds_worse_does_not_become_champion(
     before = run_with_model(4.0)  # when sound was not measured
     noisy, good, noisier = (run_with_model(*run) for run in ((3.0, "a", 1.4, 1.0), (4.2, "a", 0.8, 0.125), (2.0, "a")))
     registry.promote(tmp_path, before)
-    assert "still version 1, by sound" in registry.challenge(tmp_path, noisy)
-    assert registry.challenge(tmp_path, good) == (
+    assert "still version 1, by sound" in registry.promote_if_better(tmp_path, noisy)
+    assert registry.promote_if_better(tmp_path, good) == (
         "champion: version 2, this model, by sound, as that of one model alone was measured, and is acceptable: this "
         "model has 4.200 bits per sample, distance 0.80 of the limit, 12% of clips with findings; version 1 has 4.000 "
         "bits per sample, sound not measured"
     )
-    assert "still version 2, by sound" in registry.challenge(tmp_path, noisy)
-    assert "still version 2, by sound" in registry.challenge(tmp_path, noisier), "unknown sound does not do"
+    assert "still version 2, by sound" in registry.promote_if_better(tmp_path, noisy)
+    assert "still version 2, by sound" in registry.promote_if_better(tmp_path, noisier), "unknown sound does not do"
     tags = registry.champion(tmp_path).tags
-    assert (tags[store.COMPARED], tags[store.RATIO], tags[store.FLAWED]) == ("4.2", "0.8", "0.125")
+    assert (tags[store.CHAMPION_METRIC], tags[store.RATIO], tags[store.FLAWED]) == ("4.2", "0.8", "0.125")
     client = mlflow.MlflowClient(store.store(tmp_path))
     client.log_metric(good, store.RATIO, 0.9)  # measured again, with other limits of the draws
-    assert "still version 2, this model" in registry.challenge(tmp_path, good)
+    assert "still version 2, this model" in registry.promote_if_better(tmp_path, good)
     assert registry.champion(tmp_path).tags[store.RATIO] == "0.9"
     assert registry.promote(tmp_path, noisier) == "3", "by hand anything can be chosen"
 
 
 def test_the_bits_of_a_model_from_elsewhere_are_told(tmp_path, run_with_model):
     run_id = run_with_model(None, "a", 0.5, 0.0)
-    assert registry.challenge(tmp_path, run_id, bits=4.0) == "champion: version 1, the first"
-    assert registry.champion(tmp_path).tags[store.COMPARED] == "4.0"
+    assert registry.promote_if_better(tmp_path, run_id, bits=4.0) == "champion: version 1, the first"
+    assert registry.champion(tmp_path).tags[store.CHAMPION_METRIC] == "4.0"
 
 
 def test_the_list_of_runs_has_columns_for_bits_and_sound(tmp_path):
@@ -200,7 +191,7 @@ def test_the_list_of_runs_has_columns_for_bits_and_sound(tmp_path):
     experiment = page.split("/")[3]
     tags = mlflow.MlflowClient(store.store(tmp_path)).get_experiment(experiment).tags
     columns = json.loads(tags["mlflow.sharedViewState.audiornn"])["selectedColumns"]
-    for metric in (store.COMPARED, store.RATIO, store.FLAWED):
+    for metric in (store.CHAMPION_METRIC, store.RATIO, store.FLAWED):
         assert f"metrics.`{metric}`" in columns
 
 
@@ -208,7 +199,7 @@ def test_a_champion_has_a_model_and_was_evaluated(tmp_path, run_with_model):
     with runs.pipeline_run(tmp_path, {}, {}, name="n") as log:
         pass
     for run_id, said in (
-        ("0" * 32, "no model to be had"),
+        ("0" * 32, "no model found"),
         (log.run_id, "the run has logged none"),
         (run_with_model(None), "only a model that was evaluated can be champion"),
     ):
@@ -216,7 +207,7 @@ def test_a_champion_has_a_model_and_was_evaluated(tmp_path, run_with_model):
             registry.promote(tmp_path, run_id)
         assert run_id in str(error.value)
     for source in ("models:/audiornn@champion", "models:/nobody/1", log.run_id):
-        with pytest.raises(AudioRNNError, match="no model to be had") as error:
+        with pytest.raises(AudioRNNError, match="no model found") as error:
             registry.model_folder(tmp_path, source)
         assert source in str(error.value)
         assert "\n" not in str(error.value)

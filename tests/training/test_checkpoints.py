@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audiornn.dataset import shards
+from audiornn.dataset.windows import WindowLayout
 from audiornn.models import registry
 from audiornn.params import ModelParams, Train
 from audiornn.training import checkpoints, trainer
@@ -167,14 +167,14 @@ def test_a_checkpoint_holds_no_code(tmp_path):
 
 
 def test_checkpoints_of_another_training_are_not_used_and_named(make_shards, tmp_path, sine_codes, capsys):
-    manifest = shards.read_manifest(make_shards({"a": sine_codes[:200]}, 16, 100))
+    manifest = make_shards({"a": sine_codes[:200]}, 16, 100)
     params = Train().model_dump()
     key = checkpoints.identity(params, manifest)
     assert key == checkpoints.identity(params | {"checkpoint_minutes": 7.0}, manifest)
     others = [
         checkpoints.identity(params | {"learning_rate": 0.1}, manifest),
-        checkpoints.identity(params, manifest | {"digest": "0"}),
-        checkpoints.identity(params, manifest | {"context": 17}),
+        checkpoints.identity(params, dataclasses.replace(manifest, digest="0")),
+        checkpoints.identity(params, dataclasses.replace(manifest, layout=WindowLayout(17, 100, 100))),
     ]
     assert len({key, *others}) == 4
     tmp_path = tmp_path / "checkpoints"

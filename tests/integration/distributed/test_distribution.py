@@ -45,7 +45,9 @@ def start(tmp_path, name, folder, params=PARAMS, devices=1, config=None):
     """A process that trains, in a place of its own."""
     plan = tmp_path / f"{name}.json"
     place = tmp_path / f"place of {name}"
-    plan.write_text(json.dumps({"folder": str(folder), "place": str(place), "params": params, "devices": devices}))
+    plan.write_text(
+        json.dumps({"folder": str(folder.folder), "place": str(place), "params": params, "devices": devices})
+    )
     environment = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
     if config:
         environment["TF_CONFIG"] = json.dumps(config)
@@ -110,6 +112,7 @@ def test_two_workers_and_two_devices_are_as_one_with_the_same_batch(make_shards,
     ("config", "writes"),
     [
         (None, True),
+        ({}, True),
         ({"cluster": {"worker": ["a", "b"]}, "task": {"type": "worker", "index": 0}}, True),
         ({"cluster": {"worker": ["a", "b"]}, "task": {"type": "worker", "index": 1}}, False),
         ({"cluster": {"chief": ["a"], "worker": ["b"]}, "task": {"type": "chief", "index": 0}}, True),
@@ -118,7 +121,7 @@ def test_two_workers_and_two_devices_are_as_one_with_the_same_batch(make_shards,
 )
 def test_one_of_a_cluster_writes(monkeypatch, config, writes):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    if config:
+    if config is not None:
         monkeypatch.setenv("TF_CONFIG", json.dumps(config))
     assert distribution.is_chief() is writes
 
@@ -127,6 +130,18 @@ def test_a_cluster_that_is_not_described_is_asked_for(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(AudioRNNError, match="train.strategy is 'multiworker', but TF_CONFIG"):
         distribution.strategy("multiworker")
-    monkeypatch.setenv("TF_CONFIG", "{worker: ")
-    with pytest.raises(AudioRNNError, match="TF_CONFIG holds '{worker: ', but must be JSON"):
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("{worker: ", "TF_CONFIG holds '{worker: ', but must be JSON"),
+        ('{"cluster": 5}', "but must be JSON with cluster and task"),
+        ('{"cluster": {"worker": ["a", "b"]}, "task": "first"}', "but must have a task with type and index"),
+        ('{"cluster": {"worker": ["a", "b"]}, "task": {"type": "worker"}}', "but must have a task with type and index"),
+    ],
+)
+def test_a_cluster_that_is_described_wrong_is_named(monkeypatch, config, said):
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(AudioRNNError, match=said):
         distribution.strategy("auto")

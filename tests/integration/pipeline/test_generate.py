@@ -62,7 +62,7 @@ def test_a_run_can_be_made_champion_by_hand(finished):
     assert workspace.store()[0].get_model_version_by_alias("audiornn", "champion").run_id == run_id
     done = workspace.run(sys.executable, "-m", "audiornn.cli", "promote", "0" * 32, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.startswith(f"error: run {'0' * 32}: no model to be had")
+    assert done.stderr.startswith(f"error: run {'0' * 32}: no model found")
 
 
 def test_a_stream_is_raw_pcm_that_goes_on_until_nobody_listens(finished):
@@ -98,7 +98,7 @@ def test_a_stream_with_an_end_is_a_wav_of_that_length(finished, tmp_path):
         (("--prompt", "PROMPT", "--prompt-seconds", "5"), "has 1.00 s, but a prompt of 5 s"),
         (("--temperature", "hot"), "command line: temperature is ['hot'], but must be a number from 0 to 10"),
         (("--model", "nowhere"), "nowhere/config.json: no such file"),
-        (("--run", "0" * 32), "no model to be had"),
+        (("--run", "0" * 32), "no model found"),
         (("--engine", "cuda"), "command line: engine is 'cuda', but must be"),
         (("--stream", "--count", "2"), "--stream writes one clip"),
     ],

@@ -11,6 +11,8 @@ import pytest
 import soundfile as sf
 from dvc.api import DVCFileSystem
 
+from audiornn.codec import CodecSettings
+from audiornn.models.base import TrainingWindow
 from tests.helpers.pipeline_clone import Workspace, clone
 
 pytestmark = pytest.mark.pipeline
@@ -202,8 +204,8 @@ def test_a_trained_model_loads_and_predicts(finished):
 
     workspace, _ = finished
     model = audiornn.load(workspace.root / "models")
-    assert model.settings["codec"] == {"sample_rate": 8000, "highpass_hz": 20.0, "preemphasis": 0.95, "codes": 256}
-    assert model.settings["window"] == {"context": 64, "span": 256}
+    assert model.codec == CodecSettings(sample_rate=8000, highpass_hz=20.0, preemphasis=0.95, codes=256)
+    assert model.window == TrainingWindow(context=64, span=256)
     assert model(np.full([1, 10], 128, np.uint8)).shape == (1, 10, 256)
 
 

@@ -11,8 +11,9 @@ import soundfile as sf
 
 import audiornn
 from audiornn.models import storage
+from audiornn.models.base import TrainingWindow
 from audiornn.tracking import logged_model, registry, runs, store
-from tests.conftest import SETTINGS
+from tests.conftest import CODEC
 
 
 @pytest.fixture
@@ -20,12 +21,12 @@ def logged(empty_store, tmp_path, monkeypatch):
     """A small model in a run of the store in the current folder; the id of the run."""
     monkeypatch.chdir(tmp_path)
     model = storage.build("audiornn", dense=4, units=4, layers=1)
-    model.settings = {**SETTINGS, "window": {"context": 8, "span": 8}}
+    model.codec, model.window = CODEC, TrainingWindow(8, 8)
     storage.save(model, "models")
     with runs.pipeline_run(tmp_path, {}, {}, name="n") as log:
         log.model("models")
-        log.metrics({store.COMPARED: 5.0})
-    registry.challenge(tmp_path, log.run_id)
+        log.metrics({store.CHAMPION_METRIC: 5.0})
+    registry.promote_if_better(tmp_path, log.run_id)
     return log.run_id
 
 

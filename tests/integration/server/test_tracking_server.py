@@ -18,9 +18,10 @@ import audiornn
 from audiornn import cli
 from audiornn.backend import keras
 from audiornn.models import storage
+from audiornn.models.base import TrainingWindow
 from audiornn.tracking import store
 from audiornn.tracking.runs import pipeline_run
-from tests.conftest import SETTINGS
+from tests.conftest import CODEC
 from tests.helpers.servers import free_port, serving
 
 PAGE = Path(__file__).parents[3] / "docs/tracking-server.md"
@@ -98,7 +99,7 @@ def test_two_people_see_each_others_runs_and_generate_with_each_others_models(se
         folder = person(name)
         keras.utils.set_random_seed(units)
         model = storage.build("audiornn", dense=6, units=units, layers=1)
-        model.settings = {**SETTINGS, "window": {"context": 16, "span": 64}}
+        model.codec, model.window = CODEC, TrainingWindow(16, 64)
         storage.save(model, folder / "models")
         sf.write(folder / "clip.wav", np.sin(np.arange(800) / 5), 8000)
         with pipeline_run(folder, {"train": {"model": {"units": units}}}, {}, name=f"{name}'s") as log:
