@@ -20,31 +20,31 @@ from tests.helpers.servers import free_port, serving
 
 SETTINGS = {"codec": {"sample_rate": 8000, "highpass_hz": 20.0, "preemphasis": 0.95, "codes": 256}}
 
-# Tests that `make test-fast` leaves out, as beginnings of their names: the most expensive by `pytest --durations=0`, where a
-# cheaper one covers the same subject.
+# Tests that `make test-fast` leaves out, as beginnings of their names: the most expensive by
+# `pytest --durations=0`, as long as a cheaper one covers the same subject.
 SLOW = (
     "tests/audio/test_resampling.py::test_memory_does_not_grow_with_the_length_of_a_recording",
     "tests/benchmarks/",
     "tests/dataset/test_shards.py::test_reading_gives_back_every_code_of_the_recordings_as_a_target_in_order",
-    "tests/dataset/test_shards.py::test_reading_goes_on_at_any_batch_as_if_it_had_never_stopped",
-    "tests/diagnostics/test_diagnosis.py::test_a_reference_of_hours_is_held_in_the_memory_of_minutes",
-    "tests/diagnostics/test_diagnosis.py::test_speech_and_music_are_not_blamed",
+    "tests/dataset/test_shards.py::test_reading_resumes_at_any_batch",
+    "tests/diagnostics/test_diagnosis.py::test_real_speech_and_music_have_no_findings",
     "tests/diagnostics/test_diagnosis.py::test_speech_is_near_speech_and_noise_hum_and_music_are_far",
+    "tests/diagnostics/test_diagnosis.py::test_the_memory_of_a_reference_does_not_grow_with_its_length",
     "tests/diagnostics/test_diagnosis.py::test_the_period_of_a_loop_is_right_within_a_percent",
     "tests/diagnostics/test_diagnosis.py::test_the_reference_is_a_folder_or_a_file_of_any_rate[True]",
-    "tests/experiments/test_sweep.py::test_a_run_that_is_there_already_is_adopted_or_where_it_has_a_parent_copied",
-    "tests/experiments/test_sweep.py::test_an_interrupted_sweep_goes_on_under_the_same_parent",
+    "tests/experiments/test_sweep.py::test_an_existing_run_becomes_a_child_or_is_copied_if_it_has_a_parent",
+    "tests/experiments/test_sweep.py::test_an_interrupted_sweep_resumes_under_the_same_parent",
     "tests/generation/test_draws.py::test_draws_have_the_frequencies_of_the_softmax[tensorflow",
     "tests/generation/test_draws.py::test_temperature_and_top_p_do_not_apply_where_the_model_is_certain[tensorflow]",
     "tests/generation/test_engines.py::test_the_tensorflow_engine_has_the_logits_of_the_model[1-7]",
     "tests/generation/test_engines.py::test_the_tensorflow_engine_has_the_logits_of_the_model[300-1]",
     "tests/generation/test_fused.py",
-    "tests/generation/test_sampling.py::test_a_tensorflow_stream_is_the_same_bytes_whatever_runs_beside_it",
+    "tests/generation/test_sampling.py::test_a_tensorflow_stream_is_the_same_bytes_alone_and_beside_others",
     "tests/generation/test_sampling.py::test_generation_at_temperature_0_takes_the_likeliest_codes_of_the_model[fused-bf16]",
     "tests/generation/test_sampling.py::test_the_same_seed_gives_the_same_codes_for_any_length[fused-bf16]",
     "tests/generation/test_sampling.py::test_the_same_seed_gives_the_same_codes_for_any_length[tensorflow]",
-    "tests/generation/test_sound_quality.py::test_the_measuring_set_is_the_same_whatever_clips_a_person_asks_for",
-    "tests/generation/test_training_clips.py::test_the_weights_are_those_of_a_training_that_nobody_listened_to",
+    "tests/generation/test_sound_quality.py::test_sound_is_measured_on_the_same_clips_for_any_requested_clips",
+    "tests/generation/test_training_clips.py::test_clips_do_not_change_the_weights",
     "tests/integration/",
     "tests/models/test_adding_a_model.py",
     "tests/models/test_models.py::test_a_prompt_in_one_pass_leaves_the_state_of_stepping_through_it[lpcmix]",

@@ -19,7 +19,7 @@ MANIFEST = {"digest": "ab" * 32, "context": 3, "span": 4, "codec": {"sample_rate
 MANIFEST |= {"parts": {"train": PART, "validation": PART, "test": PART}}
 
 
-def test_the_default_store_lies_in_the_workspace(tmp_path):
+def test_the_default_store_is_in_the_workspace(tmp_path):
     assert store.store(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
 
 
@@ -81,7 +81,7 @@ def test_the_data_set_is_the_input_of_the_run(tmp_path, monkeypatch):
     assert provenance_tags()["dvc.lock.digest"] != digest
 
 
-def test_the_validation_digest_knows_the_recordings_not_the_windows():
+def test_the_validation_digest_depends_on_recordings_not_on_windows():
     other = MANIFEST | {"context": 7, "digest": "cd" * 32}
     assert validation_digest(MANIFEST) == validation_digest(other)
     counted = MANIFEST | {"parts": MANIFEST["parts"] | {"validation": PART | {"code_counts": [2, 1]}}}
@@ -97,7 +97,7 @@ def test_the_validation_digest_knows_the_recordings_not_the_windows():
         ([["vim", "notes", "about", "dvc"], []], "python -m stages.train"),
     ],
 )
-def test_the_command_is_what_a_person_would_type(monkeypatch, ancestors, said):
+def test_the_command_of_a_run_can_be_typed_again(monkeypatch, ancestors, said):
     class Process:
         def __init__(self, words=None):
             self.cmdline = lambda: words
@@ -189,7 +189,7 @@ def test_a_model_that_predicts_better_but_sounds_worse_does_not_become_champion(
     assert registry.promote(tmp_path, noisier) == "3", "by hand anything can be chosen"
 
 
-def test_the_bits_of_a_model_from_elsewhere_are_told(tmp_path, run_with_model):
+def test_the_bits_of_a_model_from_another_run_are_reported(tmp_path, run_with_model):
     run_id = run_with_model(None, "a", 0.5, 0.0)
     assert registry.challenge(tmp_path, run_id, bits=4.0) == "champion: version 1, the first"
     assert registry.champion(tmp_path).tags[store.COMPARED] == "4.0"
@@ -223,7 +223,7 @@ def test_a_champion_has_a_model_and_was_evaluated(tmp_path, run_with_model):
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError("why"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
-def test_a_run_that_fails_is_marked_so(tmp_path, error, status):
+def test_a_failed_run_is_marked_as_failed(tmp_path, error, status):
     with pytest.raises(type(error)), runs.pipeline_run(tmp_path, {}, {}, name="n") as log:
         raise error
     run = mlflow.MlflowClient(store.store(tmp_path)).get_run(log.run_id)
@@ -231,7 +231,7 @@ def test_a_run_that_fails_is_marked_so(tmp_path, error, status):
     assert run.data.tags.get("error", "why") == "why"
 
 
-def test_a_run_that_was_interrupted_is_gone_on_with_and_repeats_nothing(tmp_path):
+def test_an_interrupted_run_is_resumed_and_repeats_nothing(tmp_path):
     file = tmp_path / "checkpoints" / "run.json"
     with pytest.raises(KeyboardInterrupt), runs.pipeline_run(tmp_path, {"a": 1}, {}, "n", file) as log:
         log.metrics({"once": 5.0})
@@ -254,7 +254,7 @@ def test_a_run_that_was_interrupted_is_gone_on_with_and_repeats_nothing(tmp_path
         assert new.run_id != log.run_id
 
 
-def test_later_stages_write_on_into_the_run_of_the_training(tmp_path):
+def test_later_stages_write_into_the_run_of_the_training(tmp_path):
     with runs.pipeline_run(tmp_path, {}, {}, name="n") as log:
         pass
     write_json(tmp_path / "models" / runs.RUN_FILE, {"run_id": log.run_id})
