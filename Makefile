@@ -20,7 +20,7 @@ demo: setup ## set up, run the pipeline on the embedded default, say where to li
 test: setup ## set up and run all tests, on all cores
 	$(BIN)/python -m pytest -n logical --maxprocesses 4
 
-test-fast: setup ## run the tests that are worth it after every change, in a minute or two
+test-fast: setup ## run all but the slow tests, after every change
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 -m 'not slow'
 
 check: setup ## lint, check format, types and the direction of imports

@@ -184,13 +184,13 @@ def test_reading_gives_back_every_code_of_the_recordings_as_a_target_in_order(
 
 
 @pytest.mark.parametrize("shift", [7, 40, 55])
-def test_any_shift_comes_back_as_it_was_laid_out(tmp_path, codes, shift):
+def test_windows_of_any_shift_are_read_as_written(tmp_path, codes, shift):
     layout = replace(LAYOUT, shift=shift)
     manifest = written(tmp_path, codes, layout)
     assert read_windows(manifest, "train") == expected_windows(codes, shuffled(PIECES["train"], 0), layout)
 
 
-def test_batches_are_filled_up_behind_the_targets_and_say_how_many_there_are(manifest):
+def test_batches_are_padded_after_the_targets_and_have_their_number(manifest):
     windows = 0
     for codes, targets in shards.read(manifest, "train", 8).as_numpy_iterator():
         assert (codes.dtype, targets.dtype) == (np.uint8, np.int32)
@@ -224,7 +224,7 @@ def test_each_epoch_has_an_order_of_its_own_and_each_run_with_the_same_seed_the_
 
 @pytest.mark.parametrize("buffer_megabytes", [64.0, 0.001])
 @pytest.mark.parametrize("settings", [{}, {"seed": 2, "epoch": 3, "crop": 10}])
-def test_reading_goes_on_at_any_batch_as_if_it_had_never_stopped(manifest, buffer_megabytes, settings):
+def test_reading_resumes_at_any_batch(manifest, buffer_megabytes, settings):
     def batches(skip: int) -> list[tuple[bytes, bytes]]:
         data = shards.read(manifest, "train", 5, **settings, skip=skip, buffer_megabytes=buffer_megabytes)
         return [(codes.tobytes(), targets.tobytes()) for codes, targets in data.as_numpy_iterator()]

@@ -74,7 +74,7 @@ def test_each_seed_has_its_own_division():
     assert len(divisions) == 50
 
 
-def test_over_the_seeds_each_of_many_recordings_gets_to_every_part():
+def test_over_many_seeds_each_recording_is_in_every_split():
     divisions = (part_of(divide(similar(10), 0.2, 0.2, 256, seed)[0]) for seed in range(100))
     been = {place for division in divisions for place in division.items()}
     assert len(been) == 10 * len(SPLITS)
@@ -89,7 +89,7 @@ def test_over_the_seeds_each_of_many_recordings_gets_to_every_part():
     st.tuples(st.floats(0.01, 1 / 3), st.floats(0.01, 1 / 3)),
     seeds,
 )
-def test_a_recording_that_outweighs_the_others_is_learnt_from(others, times, both, seed):
+def test_a_recording_that_outweighs_the_others_is_in_the_training_split(others, times, both, seed):
     lengths = {f"short-{i}": n for i, n in enumerate(others)} | {"giant": times * max(others)}
     assume(lengths["giant"] > min(both) * sum(lengths.values()))
     parts, _ = divide(lengths, *both, 256, seed)

@@ -82,7 +82,7 @@ def reference(real: dict[str, list[Wave]]) -> Reference:
 
 @pytest.mark.parametrize("seconds", [1, 2, 4])
 @pytest.mark.parametrize("kind", ["speech", "music"])
-def test_speech_and_music_are_not_blamed(kind, seconds, real):
+def test_real_speech_and_music_have_no_findings(kind, seconds, real):
     size = seconds * RATE
     pieces = [wave[i : i + size] for wave in real[kind] for i in range(RATE // 4, len(wave) - size, 3 * RATE // 2)]
     assert len(pieces) >= 5
@@ -90,7 +90,7 @@ def test_speech_and_music_are_not_blamed(kind, seconds, real):
 
 
 @pytest.mark.parametrize("kind", ["speech", "music"])
-def test_they_are_not_blamed_at_other_sample_rates(kind, folders):
+def test_real_speech_and_music_have_no_findings_at_other_sample_rates(kind, folders):
     for path in sorted(folders[kind].glob("*.wav"))[:2]:
         wave, rate = sf.read(path)
         assert rate == 22050
@@ -117,7 +117,7 @@ def test_hissing_consonants_are_not_noise(said):
     assert kinds(said + hiss) == []
 
 
-def test_the_codec_is_not_to_blame(said):
+def test_the_codec_causes_no_finding(said):
     for preemphasis in (0.0, 0.95):
         assert kinds(codec.decode(codec.encode(said, preemphasis), preemphasis)) == []
 
@@ -179,7 +179,7 @@ DEFECTS = {
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, makers in DEFECTS.items() for name in makers])
-def test_a_defect_is_called_by_its_name(kind, name, said):
+def test_each_defect_has_its_finding(kind, name, said):
     diagnosis = diagnose(DEFECTS[kind][name](said), RATE)
     assert [finding.kind for finding in diagnosis.findings] == [kind]
     json.dumps(diagnosis.as_dict(), allow_nan=False)
@@ -193,7 +193,7 @@ def test_noise_tone_and_loop_are_told_apart_at_any_sample_rate(rate):
     assert kinds(again(swept, 2, rate), rate) == ["looping"]
 
 
-def test_what_follows_a_good_beginning_is_said_to_follow(said):
+def test_a_defect_after_a_good_beginning_is_said_to_follow_it(said):
     (finding,) = diagnose(np.concatenate([said[: 2 * RATE], noise(2)]), RATE).findings
     assert finding.advice.startswith("From its middle on it is noise")
 
@@ -210,7 +210,7 @@ def test_the_period_of_a_loop_is_right_within_a_percent(period, seed, hiss):
     assert found.loop_similarity > 0.9
 
 
-def test_rounds_that_are_not_copies_are_a_loop_too(said):
+def test_inexact_repetitions_are_a_loop_too(said):
     rng = np.random.default_rng(0)
     rounds = [signal.resample(said[4000:7200], round(3200 * rng.uniform(0.99, 1.01))) for _ in range(10)]
     found = diagnose(np.concatenate([rng.uniform(0.6, 1) * wave for wave in rounds]), RATE)
@@ -285,7 +285,7 @@ def test_the_advice_names_the_side_on_which_a_clip_departs(reference, said):
         assert side in finding.advice
 
 
-def test_what_is_usual_in_the_recordings_is_no_defect():
+def test_findings_common_in_the_reference_are_ignored():
     rain = Reference.of([noise(12, seed=1)], RATE)
     assert kinds(noise(), RATE, rain) == []
     assert kinds(sine(440), RATE, rain) == ["tone", "far-from-reference"]
@@ -293,7 +293,7 @@ def test_what_is_usual_in_the_recordings_is_no_defect():
     assert kinds(sine(330), RATE, organ) == []
 
 
-def test_a_reference_of_hours_is_held_in_the_memory_of_minutes(said):
+def test_the_memory_of_a_reference_does_not_grow_with_its_length(said):
     minute = np.tile(said, 15)
     tracemalloc.start()
     reference = Reference.of((minute for _ in range(6)), RATE)
@@ -372,7 +372,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int
     return code, *capsys.readouterr()
 
 
-def test_the_command_tells_numbers_and_advice_a_clip(tmp_path, capsys, said):
+def test_the_command_prints_numbers_and_advice_per_clip(tmp_path, capsys, said):
     sf.write(tmp_path / "good.wav", said, RATE)
     sf.write(tmp_path / "hum.flac", np.stack([sine(100, 3, 44100)] * 2, axis=1), 44100)
     code, out, err = run(capsys, tmp_path / "good.wav", tmp_path / "hum.flac")
@@ -383,7 +383,7 @@ def test_the_command_tells_numbers_and_advice_a_clip(tmp_path, capsys, said):
     assert re.search(r"tone: It is a steady tone around 100 Hz: raise the temperature", hum)
 
 
-def test_json_has_a_list_with_an_entry_a_clip(tmp_path, capsys, said):
+def test_json_has_one_entry_per_clip(tmp_path, capsys, said):
     sf.write(tmp_path / "loop.wav", again(said[4000:6400], 3), RATE)
     code, out, _ = run(capsys, tmp_path / "loop.wav", tmp_path / "loop.wav", "--json")
     assert code == 0

@@ -32,7 +32,7 @@ def workspace(tmp_path):
     return write
 
 
-def test_the_experiments_of_the_project_are_as_params_yaml_must_be():
+def test_the_experiments_of_the_project_are_valid():
     found = definition.list_experiments(PROJECT / "experiments")
     assert {"context", "models", "music", "original"} <= found.keys()
     plans = {name: plan.plan(name, workspace=PROJECT) for name in found}
@@ -44,7 +44,7 @@ def test_the_experiments_of_the_project_are_as_params_yaml_must_be():
     assert (original.params.train.objective, original.params.shard.targets) == ("window", 1)
 
 
-def test_a_sweep_is_every_combination_with_what_is_set_below_it(workspace):
+def test_a_sweep_has_every_combination_of_its_values(workspace):
     root = workspace(
         "grid",
         set={"train.epochs": 3, "train.model": {"name": "linear"}},
@@ -103,7 +103,7 @@ def test_a_section_as_value_replaces_the_section(workspace):
         ({"settings": {"a": {"train.epochs": 1}}}, ["train.epochs=2"], "wrong varies train.epochs itself"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_runs(workspace, content, given, said):
+def test_errors_are_reported_before_anything_runs(workspace, content, given, said):
     root = workspace("wrong", **content)
     with pytest.raises(AudioRNNError) as error:
         sweep_module.run("wrong", given, root, runner=lambda *_: pytest.fail("it ran"))
@@ -185,7 +185,7 @@ def parent_and_children(root):
     return parent, children
 
 
-def test_a_sweep_is_a_parent_with_a_child_a_setting_and_the_summary(sweep, capsys):
+def test_a_sweep_is_a_parent_run_with_one_child_per_setting_and_a_summary(sweep, capsys):
     sweep_module.run("context", [], sweep, Fake(sweep))
     parent, children = parent_and_children(sweep)
     assert (parent.info.status, len(children)) == ("FINISHED", 3)
@@ -229,7 +229,7 @@ def test_a_setting_that_fails_does_not_lose_the_others(sweep):
     assert "| 8 |  |  |  |  |  |  |  |  |  |  |  |  | failed |" in load_text(f"{parent.info.artifact_uri}/summary.md")
 
 
-def test_an_interrupted_sweep_goes_on_under_the_same_parent(sweep):
+def test_an_interrupted_sweep_resumes_under_the_same_parent(sweep):
     fake = Fake(sweep, interrupts="shard.context=16")
     with pytest.raises(KeyboardInterrupt):
         sweep_module.run("context", [], sweep, fake)
@@ -244,7 +244,7 @@ def test_an_interrupted_sweep_goes_on_under_the_same_parent(sweep):
     assert shown["shard.context"].tolist() == [4, 8, 16], "rows are replaced, not repeated"
 
 
-def test_a_run_that_is_there_already_is_adopted_or_where_it_has_a_parent_copied(sweep, workspace):
+def test_an_existing_run_becomes_a_child_or_is_copied_if_it_has_a_parent(sweep, workspace):
     fake = Fake(sweep)
     sweep_module.run("context", [], sweep, fake)
     workspace("alone", set={"shard.context": 32})

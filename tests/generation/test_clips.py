@@ -17,7 +17,7 @@ from tests.conftest import CODEC, CODEC_METRICS, write_encoded
 
 
 @pytest.fixture
-def test_split(tmp_path):
+def corpus(tmp_path):
     """A tiny encoded corpus whose third recording is the test split."""
     codes = {}
     for i, path in enumerate(speech.speech(tmp_path / "wav", 0.3)[:3]):
@@ -30,8 +30,8 @@ def test_split(tmp_path):
     return SplitRecordings(write_encoded(tmp_path / "encode", codes), manifest), codes["r2"]
 
 
-def test_clips_are_as_many_as_long_and_as_loud_as_they_say(model, test_split, tmp_path):
-    source, _ = test_split
+def test_clips_have_the_number_length_and_level_asked_for(model, corpus, tmp_path):
+    source, _ = corpus
     params = Generate(seconds=0.25, count=2, temperature=[0.5, 1.0])
     made, speed = clips.generate_clips(model, params, source.prompts(4, 800, seed=0))
     assert [clip.temperature for clip in made] == [0.5, 0.5, 1.0, 1.0]
@@ -70,8 +70,8 @@ def test_codes_that_decode_far_above_full_scale_are_made_safe_to_play():
     assert abs(np.mean(wave[4000:])) < 0.01  # and its offset fades
 
 
-def test_a_clip_continues_its_prompt_without_a_step(test_split):
-    _, codes = test_split
+def test_a_clip_continues_its_prompt_without_a_step(corpus):
+    _, codes = corpus
     whole = codec.decode(codes[:6000], 0.95)
     wave, gain = clips.decode(codes[3000:6000], codes[:3000], CODEC)
     assert gain == 1

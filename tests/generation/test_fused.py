@@ -38,11 +38,11 @@ def check(model, codes, expected, streams, before):
     np.testing.assert_allclose(logits, expected[:streams, before:], rtol=0, atol=1e-4)
 
 
-def test_auto_takes_it(model):
+def test_auto_selects_the_fused_engine(model):
     assert engines.engine(model).name == "fused"
 
 
-def test_it_is_the_trained_network_cold_and_after_a_prompt_alone_and_beside_others(model):
+def test_fused_logits_equal_the_model_for_any_prompt_and_batch(model):
     codes = model_contract.codes_of(7, 3300)
     expected = model(codes).numpy()
     assert np.ptp(expected) > 1
@@ -52,7 +52,7 @@ def test_it_is_the_trained_network_cold_and_after_a_prompt_alone_and_beside_othe
 
 
 @pytest.mark.parametrize(("name", "sizes"), [*((name, SMALL[name]) for name in registry.REGISTRY), *ODD])
-def test_it_takes_any_weights_and_sizes_and_prompts_that_end_within_a_frame(name, sizes):
+def test_fused_logits_equal_the_model_for_any_weights_and_sizes(name, sizes):
     keras.utils.set_random_seed(0)
     made = model_contract.shaken(storage.build(name, **sizes), size=0.1)  # more would make logits of hundreds
     codes = model_contract.codes_of(7, 3100)
@@ -61,7 +61,7 @@ def test_it_takes_any_weights_and_sizes_and_prompts_that_end_within_a_frame(name
         check(made, codes, expected, streams, before)
 
 
-def test_blocks_of_any_length_are_the_whole(model):
+def test_fused_logits_do_not_depend_on_the_length_of_blocks(model):
     codes = model_contract.codes_of(2, 200)
     whole, pieces = (engines.engine(model, "fused") for _ in range(2))
     for engine in (whole, pieces):
@@ -71,7 +71,7 @@ def test_blocks_of_any_length_are_the_whole(model):
     np.testing.assert_array_equal(np.concatenate(made, 1), expected)
 
 
-def test_a_stream_is_the_same_bytes_whatever_runs_beside_it(model):
+def test_a_stream_is_the_same_bytes_alone_and_beside_others(model):
     prompt = np.full([6, 1], SILENCE, np.uint8)
     for engine in ("fused", "fused-bf16"):
         together = sampling.generate(model, 1500, [1.0] * 6, prompt=prompt, seed=3, engine_name=engine)
@@ -80,7 +80,7 @@ def test_a_stream_is_the_same_bytes_whatever_runs_beside_it(model):
         assert len(np.unique(together[0])) > 10
 
 
-def test_engines_draw_the_same_codes(model, sine_codes):
+def test_fused_and_tensorflow_engines_draw_the_same_codes(model, sine_codes):
     drawn = [
         sampling.generate(model, 300, [1.0], prompt=sine_codes[None, :500], seed=1, engine_name=engine)
         for engine in ("tensorflow", "fused")
@@ -88,7 +88,7 @@ def test_engines_draw_the_same_codes(model, sine_codes):
     np.testing.assert_array_equal(*drawn)
 
 
-def test_rounded_weights_change_logits_a_little(model, sine_codes):
+def test_bfloat16_weights_change_logits_a_little(model, sine_codes):
     logits, read = [], []
     for name in ("fused", "fused-bf16"):
         engine = engines.engine(model, name)

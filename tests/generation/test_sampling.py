@@ -29,7 +29,7 @@ def test_the_same_seed_gives_the_same_codes_for_any_length(model, engine):
     assert (first[0] != first[1]).mean() > 0.3  # streams have numbers of their own
 
 
-def test_a_tensorflow_stream_is_the_same_bytes_whatever_runs_beside_it(model):
+def test_a_tensorflow_stream_is_the_same_bytes_alone_and_beside_others(model):
     random = np.random.default_rng(3)
     prompts = random.integers(0, 256, (9, 50)).astype(np.uint8)
     heat = [1.0, 0.8, (0.7, 1.1), 1.0, 1.0, 0.0, 1.2, 0.9, 1.0]

@@ -69,7 +69,7 @@ def run(clips, clock, seconds, epochs, compiled_after=0.0, until=1.0, batches=10
         clips.after_batch(progress(epochs * batch / batches, batch / batches, scored=False), lambda: nullcontext(None))
 
 
-def test_a_first_clip_comes_at_once_and_others_after_every_so_many_epochs(studio):
+def test_clips_come_at_once_and_then_every_n_epochs(studio):
     clips, clock, made = studio(every=2)
     run(clips, clock, 1e6, 9)
     assert [epoch for _, epoch in made] == pytest.approx([0.018, 2, 4, 6, 8], abs=0.01)
@@ -84,7 +84,7 @@ def test_no_clip_comes_twice_however_epochs_are_rounded(studio, every):
 
 @pytest.mark.parametrize("seconds", [320, 1000, 36_000])
 @pytest.mark.parametrize("epochs", [0.5, 10])
-def test_the_first_clip_comes_within_a_minute_of_compiling_where_the_whole_training_pays_for_it(
+def test_the_first_clip_comes_within_a_minute_if_the_training_is_long_enough(
     studio, seconds, epochs
 ):
     clips, clock, made = studio(every=1, compilation=8.0)
@@ -109,7 +109,7 @@ def test_clips_never_take_more_than_a_twentieth_of_the_time(studio, seconds, cos
         assert made == []
 
 
-def test_at_every_time_the_clips_but_the_first_are_paid_already(studio):
+def test_all_clips_but_the_first_are_paid_for_in_advance(studio):
     clips, clock, made = studio(every=0.01, cost=2.0, compilation=10.0)
     run(clips, clock, 3600, 10)
     later = [when for when, _ in made[1:]]
@@ -134,7 +134,7 @@ def test_a_training_too_short_for_any_clip_says_so_once(studio, capsys):
     assert "the 5 s that" in capsys.readouterr().out
 
 
-def test_a_training_that_goes_on_lets_one_hear_it_soon_and_pays_from_what_is_left(studio):
+def test_a_resumed_training_has_a_clip_soon_within_the_remaining_time(studio):
     clips, clock, made = studio(every=1)
     clock.now = 30.0
     for batch in range(501, 1001):
@@ -145,7 +145,7 @@ def test_a_training_that_goes_on_lets_one_hear_it_soon_and_pays_from_what_is_lef
     assert clips.share <= training_clips.SHARE
 
 
-def test_without_listening_there_are_no_clips(studio, capsys):
+def test_clips_can_be_turned_off(studio, capsys):
     clips, clock, made = studio(every=None)
     run(clips, clock, 1e6, 10)
     assert (made, clips.share, capsys.readouterr().out) == ([], 0, "")
@@ -185,7 +185,7 @@ class CrashError(Exception):
     """In place of a process that is gone."""
 
 
-def test_the_weights_are_those_of_a_training_that_nobody_listened_to(manifest, tmp_path, monkeypatch):
+def test_clips_do_not_change_the_weights(manifest, tmp_path, monkeypatch):
     """Though it was interrupted right after a clip, and gone on with."""
     monkeypatch.setattr(training_clips, "SECONDS", 0.05)
     params = Train(model=TINY, epochs=3, batch=8, learning_rate=0.01, warmup_steps=2, ema=0.9, checkpoint_steps=1)
@@ -217,6 +217,6 @@ def test_the_weights_are_those_of_a_training_that_nobody_listened_to(manifest, t
     assert weights[0] == weights[1]
 
 
-def test_how_often_one_listens_does_not_make_it_another_training(manifest):
+def test_the_clip_interval_does_not_change_the_fingerprint(manifest):
     keys = {identity(Train(listen_every=every).model_dump(), manifest) for every in (None, 1.0, 2.5)}
     assert len(keys) == 1

@@ -111,7 +111,7 @@ def test_text_is_escaped_wherever_it_comes_from(page):
     assert html.all("audio")[0]["aria-label"] == f"{NASTY} 3"
 
 
-def test_it_can_be_used_without_eyes_or_mouse_and_in_the_dark(page):
+def test_the_page_is_accessible_and_has_a_dark_mode(page):
     text = page_module.render(page)
     html = Parsed(text)
     assert html.all("html") == [{"lang": "en"}]
@@ -126,7 +126,7 @@ def test_it_can_be_used_without_eyes_or_mouse_and_in_the_dark(page):
     assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
-def test_it_says_what_was_found_and_what_is_not_shown(page):
+def test_the_page_lists_findings_and_omitted_clips(page):
     text = Parsed(page_module.render(page)).text
     assert "Nothing abnormal." in text
     assert "Found:" in text
@@ -189,7 +189,7 @@ def repository(tmp_path, monkeypatch):
     return tmp_path, git
 
 
-def test_a_run_of_a_commit_is_made_again_by_two_commands(repository, monkeypatch):
+def test_a_run_of_a_commit_is_reproduced_by_two_commands(repository, monkeypatch):
     root, git = repository
     first = git("rev-parse", "HEAD")
     params = {"shard": {"context": 8}, "train": {"epochs": 3}}

@@ -66,13 +66,13 @@ def test_where_no_sound_is_acceptable(challenger, champion, wins):
     assert replaces(challenger, champion)[0] is wins
 
 
-def test_around_the_limit_chance_does_not_decide():
+def test_differences_within_noise_do_not_decide_around_the_limit():
     inside, outside = Standing(4.0, 0.98, 0.25), Standing(3.9, 1.04, 0.375)
     assert replaces(outside, inside) == (True, "bits, as both sound alike")
     assert replaces(inside, outside) == (False, "bits, as both sound alike")
 
 
-def test_of_two_at_most_one_is_better_and_the_reason_is_the_same_both_ways():
+def test_at_most_one_of_two_models_is_better_in_either_order():
     for a, b in itertools.product(EVERY, EVERY):
         (one, reason), (other, same) = replaces(a, b), replaces(b, a)
         assert not (one and other)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("empty_store")
 DIGEST, PROFILE = "ab" * 32, {"context": 3, "span": 4, "train": {"windows": 2, "targets": 9, "bytes": 50}}
 
 
-def test_the_default_store_lies_in_the_workspace(tmp_path):
+def test_the_default_store_is_in_the_workspace(tmp_path):
     assert store.store(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
 
 
@@ -88,7 +88,7 @@ def test_the_data_set_is_the_input_of_the_run(tmp_path, monkeypatch):
         ([["vim", "notes", "about", "dvc"], []], "python -m stages.train"),
     ],
 )
-def test_the_command_is_what_a_person_would_type(monkeypatch, ancestors, said):
+def test_the_command_of_a_run_can_be_typed_again(monkeypatch, ancestors, said):
     class Process:
         def __init__(self, words=None):
             self.cmdline = lambda: words
@@ -180,7 +180,7 @@ def test_a_model_that_predicts_better_but_sounds_worse_does_not_become_champion(
     assert registry.promote(tmp_path, noisier) == "3", "by hand anything can be chosen"
 
 
-def test_the_bits_of_a_model_from_elsewhere_are_told(tmp_path, run_with_model):
+def test_the_bits_of_a_model_from_another_run_are_reported(tmp_path, run_with_model):
     run_id = run_with_model(None, "a", 0.5, 0.0)
     assert registry.promote_if_better(tmp_path, run_id, bits=4.0) == "champion: version 1, the first"
     assert registry.champion(tmp_path).tags[store.CHAMPION_METRIC] == "4.0"
@@ -214,7 +214,7 @@ def test_a_champion_has_a_model_and_was_evaluated(tmp_path, run_with_model):
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError("why"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
-def test_a_run_that_fails_is_marked_so(tmp_path, error, status):
+def test_a_failed_run_is_marked_as_failed(tmp_path, error, status):
     with pytest.raises(type(error)), runs.pipeline_run(tmp_path, {}, {}, name="n") as log:
         raise error
     run = mlflow.MlflowClient(store.store(tmp_path)).get_run(log.run_id)
@@ -222,7 +222,7 @@ def test_a_run_that_fails_is_marked_so(tmp_path, error, status):
     assert run.data.tags.get("error", "why") == "why"
 
 
-def test_a_run_that_was_interrupted_is_gone_on_with_and_repeats_nothing(tmp_path):
+def test_an_interrupted_run_is_resumed_and_repeats_nothing(tmp_path):
     file = tmp_path / "checkpoints" / "run.json"
     with pytest.raises(KeyboardInterrupt), runs.pipeline_run(tmp_path, {"a": 1}, {}, "n", file) as log:
         log.metrics({"once": 5.0})
@@ -245,7 +245,7 @@ def test_a_run_that_was_interrupted_is_gone_on_with_and_repeats_nothing(tmp_path
         assert new.run_id != log.run_id
 
 
-def test_later_stages_write_on_into_the_run_of_the_training(tmp_path):
+def test_later_stages_write_into_the_run_of_the_training(tmp_path):
     with runs.pipeline_run(tmp_path, {}, {}, name="n") as log:
         pass
     write_json(tmp_path / "models" / runs.RUN_FILE, {"run_id": log.run_id})

@@ -79,7 +79,7 @@ def finish(tmp_path, processes):
     return found
 
 
-def test_two_workers_and_two_devices_are_as_one_with_the_same_batch(make_shards, tmp_path, sine_codes):
+def test_two_workers_and_two_devices_train_like_one_with_the_same_batch(make_shards, tmp_path, sine_codes):
     folder = make_shards({"a": sine_codes[:3050]}, 16, 100)  # 31 windows: batches and windows that are not full
     ports = free_ports(2)
     cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
@@ -119,14 +119,14 @@ def test_two_workers_and_two_devices_are_as_one_with_the_same_batch(make_shards,
         ({"cluster": {"chief": ["a"], "worker": ["b"]}, "task": {"type": "worker", "index": 0}}, False),
     ],
 )
-def test_one_of_a_cluster_writes(monkeypatch, config, writes):
+def test_only_the_chief_of_a_cluster_writes(monkeypatch, config, writes):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if config is not None:
         monkeypatch.setenv("TF_CONFIG", json.dumps(config))
     assert distribution.is_chief() is writes
 
 
-def test_a_cluster_that_is_not_described_is_asked_for(monkeypatch):
+def test_multiworker_without_a_valid_tf_config_is_an_error(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(AudioRNNError, match="train.strategy is 'multiworker', but TF_CONFIG"):
         distribution.strategy("multiworker")

@@ -56,7 +56,7 @@ def test_each_queued_experiment_is_one_run_in_the_same_store(queued):
         assert {"test.bits_per_sample", "generate.samples_per_second"} <= run.data.metrics.keys()
 
 
-def test_dvc_shows_experiments_and_what_sets_them_apart(queued):
+def test_dvc_shows_experiments_and_their_differences(queued):
     workspace, names, _ = queued
     shown = workspace.run("dvc", "exp", "show", "--csv").stdout
     assert all(name in shown for name in names)

@@ -42,7 +42,7 @@ def test_clips_are_written_and_described(finished, tmp_path, prompt):
         assert clip["seconds"] == pytest.approx(0.3)
 
 
-def test_a_run_in_mlflow_is_as_good_as_a_folder(finished, tmp_path):
+def test_generate_accepts_an_mlflow_run(finished, tmp_path):
     workspace, _ = finished
     run_id = json.loads((workspace.root / "models/mlflow.json").read_text())["run_id"]
     champion = ("--model", "models:/audiornn@champion")
@@ -65,7 +65,7 @@ def test_a_run_can_be_made_champion_by_hand(finished):
     assert done.stderr.startswith(f"error: run {'0' * 32}: no model found")
 
 
-def test_a_stream_is_raw_pcm_that_goes_on_until_nobody_listens(finished):
+def test_a_raw_stream_ends_when_its_reader_closes_it(finished):
     workspace, _ = finished
     command = [sys.executable, "-m", "audiornn.cli", "generate", "--stream"]
     with subprocess.Popen(command, cwd=workspace.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as stream:

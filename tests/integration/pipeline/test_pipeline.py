@@ -151,7 +151,7 @@ def test_the_context_curve_is_metrics_by_context_and_a_plot(finished):
     assert "metrics/evaluate-context.csv" in plots
 
 
-def test_training_and_validation_loss_have_one_axis_and_listening_its_price(finished):
+def test_losses_share_the_update_axis_and_the_time_of_clips_is_logged(finished):
     workspace, _ = finished
     client, runs = workspace.store()
     run_id = runs[0].info.run_id
@@ -166,7 +166,7 @@ def test_training_and_validation_loss_have_one_axis_and_listening_its_price(fini
     assert runs[0].data.metrics["listen.clips"] == 0, "seconds of training buy no clip"
 
 
-def test_clips_while_it_learns_are_in_the_run(finished, tmp_path):
+def test_clips_during_training_are_in_the_run(finished, tmp_path):
     """As in a long training, in which clips of this length may take their time."""
     workspace, _ = finished
     copy = Workspace(tmp_path / "copy")

@@ -34,7 +34,7 @@ def kill_when_trained_for(workspace, steps):
             time.sleep(0.01)
 
 
-def test_killed_and_run_again_it_ends_with_the_weights_of_an_undisturbed_run(finished):
+def test_a_killed_pipeline_resumes_and_gives_the_weights_of_an_uninterrupted_one(finished):
     workspace, _ = finished
     before = len(workspace.store()[1])
     train = yaml.safe_load((workspace.root / "params.yaml").read_text())["train"]

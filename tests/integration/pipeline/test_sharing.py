@@ -19,7 +19,7 @@ def commands(heading, storage):
     return [line.replace("/mnt/shared/audiornn", str(storage)) for line in block.splitlines()]
 
 
-def test_what_was_pushed_is_pulled_elsewhere_and_nothing_runs_again(finished, tmp_path):
+def test_pulled_results_need_no_rerun(finished, tmp_path):
     source, _ = finished
     storage, origin = tmp_path / "storage", tmp_path / "origin.git"
     giver, taker = Workspace(tmp_path / "giver"), Workspace(tmp_path / "taker")

@@ -34,7 +34,7 @@ def heard(audio):
     return sf.read(io.BytesIO(base64.b64decode(audio)))
 
 
-def test_rows_ask_for_clips(logged, tmp_path):
+def test_each_row_of_a_request_gives_a_clip(logged, tmp_path):
     served = mlflow.pyfunc.load_model("models:/audiornn@champion")
     tone = np.sin(2 * np.pi * 440 * np.arange(22_050) / 22_050)
     sf.write("tone.flac", 0.4 * tone, 22_050)
