@@ -193,8 +193,8 @@ def test_checkpoints_of_another_training_are_not_used_and_named(make_shards, tmp
         assert store.load() == ([], {})
 
 
-def test_only_code_that_can_change_a_training_is_part_of_its_identity(monkeypatch, tmp_path):
-    manifest = {"digest": "0", "context": 1, "span": 1}
+def test_only_code_that_can_change_a_training_is_part_of_its_identity(monkeypatch, tmp_path, make_shards, sine_codes):
+    manifest = make_shards({"a": sine_codes[:50]}, 1, 1)
     package = tmp_path / "audiornn"
     shutil.copytree(Path(checkpoints.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(checkpoints, "__file__", str(package / "training/checkpoints.py"))
