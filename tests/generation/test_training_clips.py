@@ -84,9 +84,7 @@ def test_no_clip_comes_twice_however_epochs_are_rounded(studio, every):
 
 @pytest.mark.parametrize("seconds", [320, 1000, 36_000])
 @pytest.mark.parametrize("epochs", [0.5, 10])
-def test_the_first_clip_comes_within_a_minute_if_the_training_is_long_enough(
-    studio, seconds, epochs
-):
+def test_the_first_clip_comes_within_a_minute_if_the_training_is_long_enough(studio, seconds, epochs):
     clips, clock, made = studio(every=1, compilation=8.0)
     run(clips, clock, seconds, epochs, compiled_after=40.0, batches=10_000)
     assert made[0][0] < 40 + 60
