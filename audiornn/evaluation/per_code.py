@@ -17,7 +17,7 @@ from audiornn.backend import tf
 from audiornn.codec import CODES
 from audiornn.dataset import windows as windows_module
 from audiornn.evaluation import scores as scores_module
-from audiornn.evaluation.scores import default_batch, predict
+from audiornn.evaluation.scores import default_batch, logits_and_labels
 from audiornn.models.base import AudioModel
 
 BITS = 1 / math.log(2)
@@ -66,7 +66,7 @@ class Survey:
     Attributes
     ----------
     scores
-        As of `audiornn.evaluation.scores.score`.
+        As of `audiornn.evaluation.scores.evaluate_dataset`.
     bits
         Loss of each code of each recording, float32 [n] each; NaN where there was no target.
     likeliest, every
@@ -103,8 +103,8 @@ def survey(
 
     @tf.function
     def look(codes: Any, targets: Any) -> tuple:
-        logits, labels, mask = predict(model, codes, targets, context)
-        marks = scores_module.marks(logits, labels)
+        logits, labels, mask = logits_and_labels(model, codes, targets, context)
+        marks = scores_module.per_target_metrics(logits, labels)
         return (*marks, mask, tf.nn.softmax(logits[:, ::EVERY]), labels[:, ::EVERY])
 
     kept = [np.full(len(codes), np.nan, np.float32) for codes in recordings]
@@ -128,4 +128,4 @@ def survey(
         some = mask[:, ::EVERY]
         likeliest.add(p[some].max(-1), hits[:, ::EVERY][some])
         every.add(p[some].ravel(), (labels[some][:, None] == np.arange(CODES)).ravel())
-    return Survey(scores_module.scores(*sums.tolist()), kept, likeliest, every)
+    return Survey(scores_module.averages(*sums.tolist()), kept, likeliest, every)

@@ -1,4 +1,4 @@
-"""How well a model predicts: bits per sample, accuracy, top-5 accuracy."""
+"""Bits per sample, accuracy and top-5 accuracy of a model's predictions."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,11 +11,11 @@ from audiornn.backend import tf
 from audiornn.dataset import shards
 from audiornn.models.base import AudioModel
 
-WINDOW_CODES = 1 << 15  # codes a batch where no batch size is given
+WINDOW_CODES = 1 << 15  # codes per batch where no batch size is given
 
 
 def default_batch(window: int) -> int:
-    """Windows a batch for evaluation, so that a batch holds about 32,000 codes."""
+    """Windows per batch in evaluation: about 32,000 codes."""
     return max(1, WINDOW_CODES // window)
 
 
@@ -24,8 +24,8 @@ def target_mask(targets: Any, span: int) -> Any:
     return tf.range(span)[None] < targets[:, None]
 
 
-def predict(model: AudioModel, codes: Any, targets: Any, context: int, training: bool = False) -> tuple:
-    """Logits and what they should predict.
+def logits_and_labels(model: AudioModel, codes: Any, targets: Any, context: int, training: bool = False) -> tuple:
+    """Logits of windows, and the codes that they should predict.
 
     Parameters
     ----------
@@ -44,38 +44,47 @@ def predict(model: AudioModel, codes: Any, targets: Any, context: int, training:
     return logits, tf.cast(codes[:, context:], tf.int32), target_mask(targets, span)
 
 
-def marks(logits: Any, labels: Any) -> tuple:
-    """Nats, whether the code was the likeliest, and whether it was among five, float32 [batch, span] each.
+def per_target_metrics(logits: Any, labels: Any) -> tuple:
+    """Loss in nats, top-1 hit and top-5 hit (0 or 1) of each target, float32 [batch, span] each.
 
     Parameters
     ----------
     logits
         float32 [batch, span, 256].
     labels
-        The codes that came, int32 [batch, span].
+        The codes to predict, int32 [batch, span].
     """
     nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     likeliest = tf.cast(tf.math.top_k(logits, 5).indices == labels[..., None], tf.float32)
     return nats, likeliest[..., 0], tf.reduce_max(likeliest, -1)
 
 
-def sums(model: AudioModel, codes: Any, targets: Any, context: int) -> Any:
-    """Nats, hits, hits among five, and targets of a batch, float32 [4]; arguments as of `predict`."""
-    logits, labels, mask = predict(model, codes, targets, context)
+def batch_sums(model: AudioModel, codes: Any, targets: Any, context: int) -> Any:
+    """Sums over a batch of nats, top-1 hits, top-5 hits and targets, float32 [4]; see `logits_and_labels`."""
+    logits, labels, mask = logits_and_labels(model, codes, targets, context)
     weight = tf.cast(mask, tf.float32)
-    return tf.stack([*(tf.reduce_sum(mark * weight) for mark in marks(logits, labels)), tf.reduce_sum(weight)])
+    metrics = per_target_metrics(logits, labels)
+    return tf.stack([*(tf.reduce_sum(metric * weight) for metric in metrics), tf.reduce_sum(weight)])
 
 
-def score(data: "tf.data.Dataset", score_batch: Callable[[Any, Any], Any]) -> dict[str, float]:
-    """`bits_per_sample`, `accuracy`, `top5_accuracy` (shares in 0 to 1) and number of `targets` over a data set."""
+def evaluate_dataset(data: "tf.data.Dataset", score_batch: Callable[[Any, Any], Any]) -> dict[str, float]:
+    """`bits_per_sample`, `accuracy`, `top5_accuracy` (in 0 to 1) and number of `targets` of a data set.
+
+    Parameters
+    ----------
+    data
+        Batches of codes and targets; see `logits_and_labels`.
+    score_batch
+        Gives the sums of a batch, as `batch_sums` does.
+    """
     total = np.zeros(4)
     for codes, targets in data:
         total += score_batch(codes, targets).numpy()
-    return scores(*total.tolist())
+    return averages(*total.tolist())
 
 
-def scores(nats: float, hits: float, top5: float, targets: float) -> dict[str, float]:
-    """What sums over so many targets mean; see `score`."""
+def averages(nats: float, hits: float, top5: float, targets: float) -> dict[str, float]:
+    """Averages from sums over targets; see `evaluate_dataset`."""
     return {
         "bits_per_sample": nats / targets / math.log(2),
         "accuracy": hits / targets,
@@ -90,5 +99,5 @@ def evaluate(
     """Score a model on parts of a folder of shards; the state starts anew in each window."""
     manifest = shards.read_manifest(folder)
     batch = batch or default_batch(manifest["context"] + manifest["span"])
-    score_batch = tf.function(lambda codes, targets: sums(model, codes, targets, manifest["context"]))
-    return {part: score(shards.read(folder, part, batch), score_batch) for part in parts}
+    score_batch = tf.function(lambda codes, targets: batch_sums(model, codes, targets, manifest["context"]))
+    return {part: evaluate_dataset(shards.read(folder, part, batch), score_batch) for part in parts}

@@ -79,6 +79,8 @@ class Listener:
         if progress.epoch < self._due or not self._allowed(begin, progress.spent):
             return
         with model() as current, tempfile.TemporaryDirectory() as place:
+            if current is None:
+                return
             compilation = self._make(progress, current, Path(place))
             self.deliver(Path(place))
         took = self.clock() - begin

@@ -13,8 +13,9 @@ from audiornn.generation.training_clips import Listener
 from audiornn.models import storage
 from audiornn.params import ModelParams, Train
 from audiornn.training import trainer
-from audiornn.training.checkpoints import Store, identity
-from audiornn.training.progress import Epoch, Progress
+from audiornn.training.checkpoints import Store, training_fingerprint
+from audiornn.training.curves import ValidationRecord
+from audiornn.training.progress import Progress
 from tests.conftest import SETTINGS
 
 TINY = ModelParams(name="audiornn", dense=12, units=12, layers=1)
@@ -22,7 +23,7 @@ TINY = ModelParams(name="audiornn", dense=12, units=12, layers=1)
 
 def progress(epoch, spent=0.5, scored=True):
     step = round(100 * epoch)
-    found = Epoch(epoch, step, 5.0, 5.25, 0.1, 0.1, 0.01, 1000.0)
+    found = ValidationRecord(epoch, step, 5.0, 5.25, 0.1, 0.1, 0.01, 1000.0)
     return Progress(epoch, step, spent, found if scored else None)
 
 
@@ -66,7 +67,7 @@ def run(listener, clock, seconds, epochs, compiled_after=0.0, until=1.0, batches
     clock.now += compiled_after
     for batch in range(1, round(until * batches) + 1):
         clock.now += seconds / batches
-        listener(progress(epochs * batch / batches, batch / batches, scored=False), lambda: nullcontext(None))
+        listener(progress(epochs * batch / batches, batch / batches, scored=False), lambda: nullcontext("a model"))
 
 
 def test_a_first_clip_comes_at_once_and_others_after_every_so_many_epochs(studio):
@@ -139,10 +140,18 @@ def test_a_training_that_goes_on_lets_one_hear_it_soon_and_pays_from_what_is_lef
     clock.now = 30.0
     for batch in range(501, 1001):
         clock.now += 1.0
-        listener(progress(batch / 100, batch / 1000), lambda: nullcontext(None))
+        listener(progress(batch / 100, batch / 1000), lambda: nullcontext("a model"))
     assert made[0][0] < 60
     assert [epoch for _, epoch in made[1:]] == [6, 7, 8, 9, 10]
     assert listener.share <= training_clips.SHARE
+
+
+def test_a_model_whose_weights_are_not_finite_is_not_heard(studio):
+    listener, clock, made = studio(every=1)
+    for batch in range(1, 1001):
+        clock.now += 1.0
+        listener(progress(batch / 100, batch / 1000), lambda: nullcontext(None))
+    assert (made, listener.count) == ([], 0)
 
 
 def test_without_listening_there_are_no_clips(studio, capsys):
@@ -218,5 +227,5 @@ def test_the_weights_are_those_of_a_training_that_nobody_listened_to(folder, tmp
 
 def test_how_often_one_listens_does_not_make_it_another_training(folder):
     manifest = read_manifest(folder)
-    keys = {identity(Train(listen_every=every).model_dump(), manifest) for every in (None, 1.0, 2.5)}
+    keys = {training_fingerprint(Train(listen_every=every).model_dump(), manifest) for every in (None, 1.0, 2.5)}
     assert len(keys) == 1

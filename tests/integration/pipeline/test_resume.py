@@ -41,7 +41,7 @@ def test_killed_and_run_again_it_ends_with_the_weights_of_an_undisturbed_run(fin
     workspace.set(train={"epochs": 5, "checkpoint_steps": 1})
     assert kill_when_trained_for(workspace, 20) < 100
     done = workspace.run("dvc", "repro", "train")
-    assert "going on after step" in done.stderr + done.stdout
+    assert "resuming after step" in done.stderr + done.stdout
     results = ["models/model.weights.h5", "models/config.json", "metrics/history.csv"]
     ended = [(workspace.root / name).read_bytes() for name in results]
     assert not any((workspace.root / "checkpoints").iterdir())
