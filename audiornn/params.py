@@ -136,13 +136,6 @@ class Train(Section):
             raise ValueError(f"{given}, but one of them must be set{', the others null' if set_ones else ''}")
         return self
 
-    @property
-    def budget(self) -> str:
-        """The budget in words: `all 10 epochs`, `500 steps`, `30 minutes`."""
-        if self.minutes:
-            return f"{self.minutes:g} minutes"
-        return f"{self.steps} steps" if self.steps else f"all {self.epochs} epochs"
-
     @model_validator(mode="after")
     def _pieces_of_sequences(self) -> "Train":
         if self.objective == "window" and self.piece:

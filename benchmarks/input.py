@@ -26,8 +26,8 @@ from audiornn.dataset.windows import WindowLayout
 from audiornn.models import storage
 from audiornn.params import ModelParams, Shard, Train
 from audiornn.training import optimizers
-from audiornn.training.batch_plan import plan
-from audiornn.training.steps import Learner
+from audiornn.training.batch_plan import BatchPlan
+from audiornn.training.steps import DeviceSteps
 
 TURN = 10  # batches
 
@@ -59,20 +59,20 @@ def main() -> None:
         manifest = shards.write(folder, codes, ranges, layout, codec, metrics)
         windows = manifest.splits["train"].windows
         model = storage.build(arguments.model)
-        steps = plan(params, layout.context, layout.span, windows, model.hop)
-        learner = Learner(model, optimizers.make(params, model), steps, params)
+        plan = BatchPlan.for_windows(params, layout.context, layout.span, windows=windows, hop=model.hop)
+        devices = DeviceSteps(model, optimizers.build_optimizer(params, model), plan, params)
 
         def read(skip: int = 0) -> Any:
-            return iter(shards.read(manifest, "train", steps.batch, seed=0, skip=skip))
+            return iter(shards.read(manifest, "train", plan.batch, seed=0, skip=skip))
 
         def learn(codes: Any, targets: Any) -> None:
-            state = learner.begin(codes)
-            for start in steps.starts(steps.targets):
-                gradients, sums, state = learner.learn(codes, targets, np.int32(start), state)
-                learner.update(gradients, sums[2], 1e-4).numpy()
+            state = devices.burn_in(codes)
+            for start in plan.chunk_starts(plan.targets):
+                gradients, sums, state = devices.gradients(codes, targets, np.int32(start), state)
+                devices.apply_gradients(gradients, sums[2], 1e-4).numpy()
 
         first, _ = clocked(lambda: next(read()))
-        middle, _ = clocked(lambda: next(read(windows // steps.batch // 2)))
+        middle, _ = clocked(lambda: next(read(windows // plan.batch // 2)))
         alone, alone_cpu = clocked(lambda: [None for _ in read()])
         batches = read()
         kept = next(batches)
@@ -88,7 +88,7 @@ def main() -> None:
     n = len(codes["noise"])
     rows["reading alone"] = {"codes_per_second": n / alone, "codes_per_processor_second": n / alone_cpu}
     rows["first batch"] = {"seconds": first, "seconds_in_the_middle": middle}
-    print(f"{arguments.minutes:g} minutes, {windows} windows, {steps.batch} a batch; {arguments.model}")
+    print(f"{arguments.minutes:g} minutes, {windows} windows, {plan.batch} a batch; {arguments.model}")
     for name in turns:
         of = rows[name]
         print(f"a batch {name}: {of['seconds']:.4f} s, {of['processor_seconds']:.4f} s of the processor")

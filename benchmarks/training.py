@@ -27,8 +27,8 @@ from audiornn.kernels.jit import cores
 from audiornn.models import storage
 from audiornn.params import ModelParams, Train
 from audiornn.training import optimizers
-from audiornn.training.batch_plan import Layout, plan
-from audiornn.training.steps import Learner
+from audiornn.training.batch_plan import BatchPlan
+from audiornn.training.steps import DeviceSteps
 
 Row = dict[str, Any]
 
@@ -51,27 +51,27 @@ def span_of(context: int) -> int:
 def ours(sizes: dict[str, int], context: int, seconds: float) -> Iterator[Row]:
     """The library's own steps."""
     params = Train(model=ModelParams(name="audiornn", **sizes))
-    layout = plan(params, context, span_of(context), windows=10_000)
+    plan = BatchPlan.for_windows(params, context, span_of(context), windows=10_000)
     model = storage.build("audiornn", **sizes)
-    learner = Learner(model, optimizers.make(params, model), layout, params)
-    codes = tf.constant(random_codes(layout.batch, context + layout.targets))
-    targets = tf.fill([layout.batch], layout.targets)
+    devices = DeviceSteps(model, optimizers.build_optimizer(params, model), plan, params)
+    codes = tf.constant(random_codes(plan.batch, context + plan.targets))
+    targets = tf.fill([plan.batch], plan.targets)
 
     def batch() -> int:
-        state = learner.begin(codes)
-        for start in layout.starts(layout.targets):
-            gradients, sums, state = learner.learn(codes, targets, tf.constant(start), state)
-            norm = learner.update(gradients, sums[2], params.learning_rate)
+        state = devices.burn_in(codes)
+        for start in plan.chunk_starts(plan.targets):
+            gradients, sums, state = devices.gradients(codes, targets, tf.constant(start), state)
+            norm = devices.apply_gradients(gradients, sums[2], params.learning_rate)
         assert math.isfinite(norm)
-        return layout.batch * layout.targets
+        return plan.batch * plan.targets
 
     begin = time.perf_counter()
     batch()
     first = time.perf_counter() - begin
-    yield row("audiornn", layout, context, best(batch, seconds)) | {"first_batch_seconds": first}
+    yield row("audiornn", plan, context, best(batch, seconds)) | {"first_batch_seconds": first}
 
 
-def of_keras(sizes: dict[str, int], layout: Layout, context: int, seconds: float) -> Iterator[Row]:
+def of_keras(sizes: dict[str, int], plan: BatchPlan, context: int, seconds: float) -> Iterator[Row]:
     """The same network of Keras' own layers."""
     layers = keras.layers
     given = layers.Input([None], dtype="int32")
@@ -83,13 +83,13 @@ def of_keras(sizes: dict[str, int], layout: Layout, context: int, seconds: float
     model = keras.Model(given, layers.Dense(CODES)(x))
     optimizer = keras.optimizers.AdamW(0.004, global_clipnorm=1.0)
     optimizer.build(model.trainable_variables)
-    codes = tf.constant(random_codes(layout.batch, context + layout.targets), tf.int32)
+    codes = tf.constant(random_codes(plan.batch, context + plan.targets), tf.int32)
 
     @tf.function
     def step() -> Any:
         with tf.GradientTape() as tape:
-            logits = model(codes[:, :-1], training=True)[:, -layout.targets :]
-            labels = codes[:, -layout.targets :]
+            logits = model(codes[:, :-1], training=True)[:, -plan.targets :]
+            labels = codes[:, -plan.targets :]
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
@@ -97,13 +97,13 @@ def of_keras(sizes: dict[str, int], layout: Layout, context: int, seconds: float
 
     def batch() -> int:
         assert math.isfinite(step())
-        return layout.batch * layout.targets
+        return plan.batch * plan.targets
 
     batch()
-    yield row("Keras' layers", layout, context, best(batch, seconds))
+    yield row("Keras' layers", plan, context, best(batch, seconds))
 
 
-def of_pytorch(sizes: dict[str, int], layout: Layout, context: int, seconds: float) -> Iterator[Row]:
+def of_pytorch(sizes: dict[str, int], plan: BatchPlan, context: int, seconds: float) -> Iterator[Row]:
     """The same network in PyTorch."""
     try:
         import torch
@@ -127,36 +127,36 @@ def of_pytorch(sizes: dict[str, int], layout: Layout, context: int, seconds: flo
             for gru, norm in zip(self.grus, list(self.norms)[1:], strict=True):
                 x = gru(torch.cat([x, amplitude], -1))[0]
                 x = norm(x.flatten(0, 1)).view_as(x)
-            return self.head(x[:, -layout.targets :])
+            return self.head(x[:, -plan.targets :])
 
     network = Network()
     optimizer = torch.optim.AdamW(network.parameters(), 0.004)
-    codes = torch.from_numpy(random_codes(layout.batch, context + layout.targets).astype(np.int64))
+    codes = torch.from_numpy(random_codes(plan.batch, context + plan.targets).astype(np.int64))
 
     def batch() -> int:
         logits = network(codes[:, :-1])
-        loss = nn.functional.cross_entropy(logits.flatten(0, 1), codes[:, -layout.targets :].flatten())
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), codes[:, -plan.targets :].flatten())
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         assert math.isfinite(loss.item())
-        return layout.batch * layout.targets
+        return plan.batch * plan.targets
 
     batch()
-    yield row("PyTorch", layout, context, best(batch, seconds))
+    yield row("PyTorch", plan, context, best(batch, seconds))
 
 
 def random_codes(batch: int, length: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, CODES, (batch, length), dtype=np.uint8)
 
 
-def row(engine: str, layout: Layout, context: int, speeds: tuple[float, float]) -> Row:
+def row(engine: str, plan: BatchPlan, context: int, speeds: tuple[float, float]) -> Row:
     return {
         "engine": engine,
         "context": context,
-        "span": layout.targets,
-        "batch": layout.batch,
+        "span": plan.targets,
+        "batch": plan.batch,
         "targets_per_second": speeds[0],
         "targets_per_processor_second": speeds[1],
     }
@@ -196,7 +196,7 @@ def main() -> None:
     print(f"{cores()} cores, GEMM {peak / 1e9:.0f} GFLOP/s; {sizes}, {6 * once / 1e6:.2f} MFLOP a code in training")
     head = ("engine", "context", "batch x codes", "targets/s", "of GEMM peak", "a cost of", "per CPU s")
     print(("{:<16}" + " {:>14}" * (len(head) - 1)).format(*head))
-    first = plan(Train(), contexts[0], span_of(contexts[0]), windows=10_000)
+    first = BatchPlan.for_windows(Train(), contexts[0], span_of(contexts[0]), windows=10_000)
     sources = [ours(sizes, context, arguments.seconds) for context in contexts]
     sources += [peer(sizes, first, contexts[0], arguments.seconds) for peer in (of_keras, of_pytorch)]
     rows: list[Row] = []

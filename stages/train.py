@@ -11,7 +11,8 @@ from audiornn.models.base import AudioModel
 from audiornn.params import Params
 from audiornn.tracking import runs
 from audiornn.tracking.tags import VALIDATION_DIGEST_TAG
-from audiornn.training import checkpoints, distribution, progress, trainer
+from audiornn.training import checkpoints, distribution, trainer
+from audiornn.training.curves import StepMetrics, ValidationRecord
 from stages.common import WORKSPACE, run
 
 INPUT, OUTPUT, HISTORY, CHECKPOINTS = Path("data/shard"), Path("models"), Path("metrics/history.csv"), "checkpoints"
@@ -21,12 +22,12 @@ def main(p: Params) -> None:
     manifest = shards.read_manifest(INPUT)
     tags = {"data.digest": manifest.digest, VALIDATION_DIGEST_TAG: manifest.validation_digest}
     name = f"{p.train.model.name} {manifest.layout.context}"
-    key = checkpoints.identity(p.train.model_dump(), manifest)
+    fingerprint = checkpoints.training_fingerprint(p.train.model_dump(), manifest)
     if not distribution.is_chief():  # computes, reads the chief's checkpoints, and leaves nothing
-        trainer.train(manifest, OUTPUT, p.train, store=checkpoints.Store(WORKSPACE / CHECKPOINTS / key))
+        trainer.train(manifest, OUTPUT, p.train, store=checkpoints.Store(WORKSPACE / CHECKPOINTS / fingerprint))
         return
     with (
-        checkpoints.claim(WORKSPACE / CHECKPOINTS, key) as store,
+        checkpoints.locked_store(WORKSPACE / CHECKPOINTS, fingerprint) as store,
         runs.pipeline_run(
             WORKSPACE, p.model_dump(), tags, name, store.folder / runs.RUN_FILE if store else None
         ) as log,
@@ -37,11 +38,11 @@ def main(p: Params) -> None:
 
         listening = training_clips.TrainingClips(manifest, p.train, lambda folder: log.artifact(folder, "listening"))
 
-        def on_epoch(epoch: progress.Epoch, model: AudioModel) -> None:
-            log.metrics(asdict(epoch), step=epoch.step if p.train.evaluate_steps else math.ceil(epoch.epoch))
-            log.metrics({"loss/validation": epoch.validation_loss}, step=epoch.step)
+        def on_validation(record: ValidationRecord, model: AudioModel) -> None:
+            log.metrics(asdict(record), step=record.step if p.train.evaluate_steps else math.ceil(record.epoch))
+            log.metrics({"loss/validation": record.validation_loss}, step=record.step)
 
-        def on_steps(points: list[progress.Point]) -> None:
+        def on_steps(points: list[StepMetrics]) -> None:
             curves = {point.step: asdict(point) for point in points}
             log.curves({step: {"loss/training": curve.pop("loss")} for step, curve in curves.items()})
             log.curves(curves, prefix="step.")
@@ -51,7 +52,7 @@ def main(p: Params) -> None:
             OUTPUT,
             p.train,
             log=HISTORY,
-            on_epoch=on_epoch,
+            on_validation=on_validation,
             on_batch=listening.after_batch,
             on_steps=on_steps,
             store=store,
@@ -72,10 +73,10 @@ def main(p: Params) -> None:
         log.metrics(
             {"listen.share": listening.share, "listen.seconds": listening.seconds, "listen.clips": listening.count}
         )
-        log.tags({"stopped": result.stopped, "diverged": result.diverged})
+        log.tags({"stopped": result.stop_reason, "diverged": result.diverged})
         log.model(OUTPUT)
         log.artifact(HISTORY, "metrics")
-    print(f"stopped {result.stopped}" if not result.diverged else f"warning: {result.stopped}")
+    print(f"stopped {result.stop_reason}" if not result.diverged else f"warning: {result.stop_reason}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How well a model predicts: bits per sample, accuracy, top-5 accuracy."""
+"""Bits per sample, accuracy and top-5 accuracy of a model's predictions."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ WINDOW_CODES = 1 << 15  # codes per batch where no batch size is given
 
 
 def default_batch(window: int) -> int:
-    """Windows per batch for evaluation, so that a batch holds about 32,000 codes."""
+    """Windows per batch in evaluation: about 32,000 codes."""
     return max(1, WINDOW_CODES // window)
 
 
@@ -54,7 +54,7 @@ def per_target_metrics(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, 
     logits
         float32 [batch, span, 256].
     labels
-        The codes that came, int32 [batch, span].
+        The codes to predict, int32 [batch, span].
     """
     nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     likeliest = tf.cast(tf.math.top_k(logits, 5).indices == labels[..., None], tf.float32)
@@ -62,16 +62,23 @@ def per_target_metrics(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, 
 
 
 def batch_sums(model: AudioModel, codes: Tensor, targets: Tensor, context: int) -> Tensor:
-    """Nats, hits, hits among five, and targets of a batch, float32 [4]; arguments as of `logits_and_labels`."""
+    """Sums over a batch of nats, top-1 hits, top-5 hits and targets, float32 [4]; see `logits_and_labels`."""
     logits, labels, mask = logits_and_labels(model, codes, targets, context)
     weight = tf.cast(mask, tf.float32)
-    return tf.stack(
-        [*(tf.reduce_sum(metric * weight) for metric in per_target_metrics(logits, labels)), tf.reduce_sum(weight)]
-    )
+    metrics = per_target_metrics(logits, labels)
+    return tf.stack([*(tf.reduce_sum(metric * weight) for metric in metrics), tf.reduce_sum(weight)])
 
 
 def evaluate_dataset(data: "tf.data.Dataset", score_batch: Callable[[Tensor, Tensor], Tensor]) -> dict[str, float]:
-    """`bits_per_sample`, `accuracy`, `top5_accuracy` (shares in 0 to 1) and number of `targets` over a data set."""
+    """`bits_per_sample`, `accuracy`, `top5_accuracy` (in 0 to 1) and number of `targets` of a data set.
+
+    Parameters
+    ----------
+    data
+        Batches of codes and targets; see `logits_and_labels`.
+    score_batch
+        Gives the sums of a batch, as `batch_sums` does.
+    """
     total = np.zeros(4)
     for codes, targets in data:
         total += score_batch(codes, targets).numpy()

@@ -79,6 +79,8 @@ class TrainingClips:
         if progress.epoch < self._due or not self._allowed(begin, progress.spent):
             return
         with model() as current, tempfile.TemporaryDirectory() as folder:
+            if current is None:
+                return
             compilation = self._make(progress, current, Path(folder))
             self.deliver(Path(folder))
         took = self.clock() - begin

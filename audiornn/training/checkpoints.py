@@ -1,4 +1,4 @@
-"""What a training needs to go on where it was interrupted, in files that are whole or not there."""
+"""Checkpoints: everything needed to resume an interrupted training, written atomically."""
 
 import fcntl
 import hashlib
@@ -6,28 +6,33 @@ import json
 import shutil
 import signal
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from audiornn.dataset.shards import Manifest
 from audiornn.files import atomic_file
+from audiornn.params import Train
+from audiornn.training.state import TrainingState
 
-KEPT = 3  # the last checkpoint, and some before it, should it turn out damaged
-# What a training depends on, of the library: the same modules and packages that dvc.yaml lists for its stage.
+MAX_TO_KEEP = 3  # the last checkpoint, and two before it, should it turn out damaged
+# The code that a training depends on: the same modules and packages of the library that dvc.yaml lists for its stage.
 TRAINING_CODE = (
     *("backend.py", "codec.py", "dataset/shards.py", "dataset/split.py", "dataset/windows.py"),
     *("evaluation/scores.py", "kernels", "models", "training"),
 )
 
 
-def identity(params: Mapping[str, Any], manifest: Manifest) -> str:
-    """What determines a training, as 16 hexadecimal digits: parameters, shards, the code and its libraries.
+def training_fingerprint(params: Mapping[str, Any], manifest: Manifest) -> str:
+    """Digest of all that determines a training, 16 hexadecimal digits: parameters, shards, code and its libraries.
 
     Parameters
     ----------
@@ -54,27 +59,30 @@ def identity(params: Mapping[str, Any], manifest: Manifest) -> str:
 
 
 class Store:
-    """Checkpoints of one training, in a folder of their own."""
+    """Checkpoints of one training, in a folder of their own.
+
+    Unlike those of `tf.train.CheckpointManager` they hold no code, and a damaged one is passed over.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
-    def save(self, step: int, arrays: Sequence[NDArray[Any]], about: Mapping[str, Any]) -> None:
-        """Keep arrays, and what else there is to know as JSON; of earlier checkpoints the last two stay."""
+    def save(self, step: int, arrays: Sequence[NDArray[Any]], metadata: Mapping[str, Any]) -> None:
+        """Write a checkpoint of arrays and metadata, which must fit JSON; of earlier ones the last two stay."""
         content = {str(i): array for i, array in enumerate(arrays)}
-        text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+        text = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
         with atomic_file(self.folder / f"{step:09d}.npz") as partial:
-            np.savez(partial, allow_pickle=False, about=text, **content)
-        for file in self.files[KEPT:]:
+            np.savez(partial, allow_pickle=False, metadata=text, **content)
+        for file in self.files[MAX_TO_KEEP:]:
             file.unlink()
 
     def load(self) -> tuple[list[NDArray[Any]], dict[str, Any]] | None:
-        """The arrays and the rest of the newest checkpoint that is readable."""
+        """Arrays and metadata of the newest checkpoint that is readable."""
         for file in self.files:
             try:
                 with np.load(file, allow_pickle=False) as content:
                     arrays = [content[str(i)] for i in range(len(content.files) - 1)]
-                    return arrays, json.loads(content["about"].tobytes())
+                    return arrays, json.loads(content["metadata"].tobytes())
             except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
                 print(f"{file}: damaged, the checkpoint before it is used ({error})")
         return None
@@ -90,14 +98,68 @@ class Store:
             file.unlink()
 
 
+class Checkpointer:
+    """Checkpoints of a training under way: when they are due, and what is in them.
+
+    Nothing in here depends on other workers: each has a clock of its own, and one alone writes.
+
+    Parameters
+    ----------
+    store
+        Where checkpoints are; None, where there are none.
+    params
+        The `train` section, which says how often they are due.
+    fingerprint
+        What a checkpoint must agree in to be resumed from; must fit JSON.
+    writes
+        Whether this process writes checkpoints, or only reads them.
+    """
+
+    def __init__(self, store: Store | None, params: Train, fingerprint: Any, writes: bool) -> None:
+        self.store, self.params, self.fingerprint, self.writes = store, params, fingerprint, writes
+        self.saved_at, self.saved_steps = time.monotonic(), 0
+
+    def is_due(self, steps: int) -> bool:
+        """Whether enough time or updates have passed since the last checkpoint, after so many updates in all."""
+        minutes, interval = self.params.checkpoint_minutes, self.params.checkpoint_steps
+        return self.store is not None and (
+            bool(minutes and time.monotonic() - self.saved_at >= 60 * minutes)
+            or bool(interval and steps - self.saved_steps >= interval)
+        )
+
+    def save(self, state: TrainingState, arrays: Sequence[NDArray[Any]]) -> None:
+        """Write a checkpoint, if this process does."""
+        if self.store and self.writes:
+            self.store.save(state.steps, arrays, {"fingerprint": self.fingerprint, "state": asdict(state)})
+        self.saved_at, self.saved_steps = time.monotonic(), state.steps
+
+    def load(self) -> tuple[TrainingState, list[NDArray[Any]]] | None:
+        """State and arrays of the last checkpoint, if there is one of the same training."""
+        if not self.store or not (saved := self.store.load()):
+            return None
+        arrays, metadata = saved
+        if metadata["fingerprint"] != self.fingerprint:
+            tqdm.write(f"{self.store.folder}: of other settings, data or code: the training begins anew")
+            self.store.clear()
+            return None
+        state = TrainingState.from_dict(metadata["state"])
+        self.saved_steps = state.steps
+        return state, arrays
+
+    def clear(self) -> None:
+        """Remove all checkpoints."""
+        if self.store:
+            self.store.clear()
+
+
 @contextmanager
-def claim(root: str | Path, key: str) -> Iterator[Store | None]:
+def locked_store(root: str | Path, fingerprint: str) -> Iterator[Store | None]:
     """The store of a training below `root`, for as long as the block lasts; it is removed if the block ends well.
 
     None, where another process trains with the same settings at this moment. Other folders below `root` belong to
     trainings with other settings, data or code, and are left as they are.
     """
-    folder = Path(root) / key
+    folder = Path(root) / fingerprint
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock:
         try:
@@ -117,24 +179,24 @@ def claim(root: str | Path, key: str) -> Iterator[Store | None]:
 
 
 @contextmanager
-def interruptions() -> Iterator[Callable[[], bool]]:
-    """Within the block SIGINT and SIGTERM are only noted, so that work can be put in order; a second one interrupts.
+def deferred_signals() -> Iterator[Callable[[], bool]]:
+    """Within the block the first SIGINT or SIGTERM is only recorded, so that work can be saved; a second interrupts.
 
     Gives a function that says whether there was one.
     """
-    noted: list[int] = []
+    received: list[int] = []
 
-    def note(number: int, frame: Any) -> None:
-        if noted:
+    def record(number: int, frame: Any) -> None:
+        if received:
             raise KeyboardInterrupt
-        noted.append(number)
+        received.append(number)
 
     if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
         yield lambda: False
         return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(noted)
+        yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

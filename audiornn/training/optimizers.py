@@ -1,4 +1,4 @@
-"""Optimisers and the schedule of their learning rate."""
+"""Optimisers, and the schedule of their learning rate, which is a function of the budget, be it in minutes."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ from audiornn.models.base import AudioModel
 from audiornn.params import Train
 
 
-def learning_rate(params: Train, step: int, spent: float) -> float:
+def learning_rate(params: Train, step: int, budget_used: float) -> float:
     """The learning rate of an update.
 
     A linear warm-up over the first `warmup_steps`, times a cosine to zero at the end of the budget (Loshchilov & Hutter
@@ -19,16 +19,16 @@ def learning_rate(params: Train, step: int, spent: float) -> float:
     ----------
     step
         Updates before this one.
-    spent
-        Share of the budget that is used up, 0 to 1.
+    budget_used
+        Fraction of the budget that is used up, 0 to 1.
     """
-    warm = min(1.0, (step + 1) / max(1, params.warmup_steps))
-    fall = (1 + math.cos(math.pi * min(1.0, spent))) / 2 if params.schedule == "cosine" else 1.0
-    return params.learning_rate * warm * fall
+    warmup = min(1.0, (step + 1) / max(1, params.warmup_steps))
+    decay = (1 + math.cos(math.pi * min(1.0, budget_used))) / 2 if params.schedule == "cosine" else 1.0
+    return params.learning_rate * warmup * decay
 
 
 def mixed_precision(wanted: bool | str) -> bool:
-    """Let TensorFlow compute in float16 what float16 is good enough for; whether it does.
+    """Let TensorFlow compute in float16 where that is precise enough; returns whether it does.
 
     It chooses the operations in the graphs that it runs, so that models need not know (Micikevicius et al. 2018).
 
@@ -43,19 +43,19 @@ def mixed_precision(wanted: bool | str) -> bool:
         If it is wanted, but there is no GPU.
     """
     if wanted is True and not GPUS:
-        raise AudioRNNError("train.mixed_precision is true, but there is no GPU, and others are no faster in float16")
+        raise AudioRNNError("train.mixed_precision is true, but no GPU was found; CPUs gain nothing from float16")
     used = bool(wanted and GPUS)
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision": used})
     return used
 
 
-def make(params: Train, model: AudioModel, scaled: bool = False) -> Any:
+def build_optimizer(params: Train, model: AudioModel, scaled: bool = False) -> Any:
     """The Keras optimiser for a model's weights; learning rates are set from outside, gradients come clipped.
 
     AdamW (Loshchilov & Hutter 2019), Adam (Kingma & Ba 2015) or RMSprop. With AdamW weights decay, in matrices alone:
     not in biases and scales, and not in embeddings, whose rows are moved only by the codes that occur.
 
-    With `scaled` it scales losses, for gradients in float16, and passes over updates whose gradients overflow.
+    With `scaled` it scales losses, for gradients in float16, and skips updates whose gradients overflow.
     """
     rate = params.learning_rate
     if params.optimizer == "adamw":
@@ -63,7 +63,7 @@ def make(params: Train, model: AudioModel, scaled: bool = False) -> Any:
     else:
         optimizer = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[params.optimizer](rate)
     if optimizer.weight_decay:
-        optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if not decays(v)])
+        optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if not has_weight_decay(v)])
     optimizer.build(model.trainable_variables)
     # Gradients are clipped by the norm of their sum over all devices: they come summed, and Keras must not do it again.
     assert hasattr(optimizer, "_all_reduce_sum_gradients")
@@ -71,6 +71,6 @@ def make(params: Train, model: AudioModel, scaled: bool = False) -> Any:
     return keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer
 
 
-def decays(variable: Any) -> bool:
-    """Whether a weight is pulled towards zero: matrices are, vectors and embeddings are not."""
+def has_weight_decay(variable: Any) -> bool:
+    """Whether a weight decays towards zero: matrices do, vectors and embeddings do not."""
     return len(variable.shape) > 1 and "embedding" not in variable.path

@@ -1,33 +1,20 @@
-"""The state and the records of a training."""
+"""Progress of a training: for its callers after each batch, on a bar for its user, and the time that learning takes."""
 
-import csv
-import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from types import TracebackType
 
-from audiornn.files import atomic_file
+from tqdm import tqdm
+
 from audiornn.models.base import AudioModel
+from audiornn.training.curves import ValidationRecord
+from audiornn.training.divergence import BITS_PER_NAT
+from audiornn.training.state import TrainingState
 
-BITS = 1 / math.log(2)
-
-ModelOnDemand = Callable[[], AbstractContextManager[AudioModel]]
-BAR = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {desc}"
-
-
-@dataclass
-class Epoch:
-    """What a validation found. Losses in bits per sample, accuracies as shares, training's while it learned."""
-
-    epoch: float  # passes over the training part so far
-    step: int
-    train_loss: float
-    validation_loss: float
-    train_accuracy: float
-    validation_accuracy: float
-    learning_rate: float
-    targets_per_second: float
+# A context with the model as a validation would score it, or with None, where its weights are not finite.
+ModelOnDemand = Callable[[], AbstractContextManager[AudioModel | None]]
 
 
 @dataclass(frozen=True)
@@ -37,65 +24,64 @@ class Progress:
     Attributes
     ----------
     epoch, step
-        Passes over the training part, and updates, so far.
+        Passes over the training split, and updates, so far.
     spent
-        Share of the budget that is used up; 1 where the training ends.
+        Fraction of the budget that is used up; 1 where the training ends.
     scored
-        What was found, where a validation came right after the batch.
+        The record of the validation, where one came right after the batch.
     """
 
     epoch: float
     step: int
     spent: float
-    scored: Epoch | None = None
+    scored: ValidationRecord | None = None
 
 
-@dataclass
-class Point:
-    """Means over the last updates up to `step`: loss in bits per sample, norm of the gradients before clipping."""
+class ProgressBar:
+    """A bar on stderr that shows how much of the budget is used up, and how well the model learns."""
 
-    step: int
-    loss: float
-    learning_rate: float
-    gradient_norm: float
-    targets_per_second: float
+    def __init__(self, visible: bool) -> None:
+        bar_format = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {desc}"
+        self._bar = tqdm(total=1.0, bar_format=bar_format, disable=not visible, dynamic_ncols=True)
 
+    def __enter__(self) -> "ProgressBar":
+        return self
 
-@dataclass
-class Result:
-    """How a training goes, or went. `stopped` says why in a sentence; `diverged` whether the loss ran away."""
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.close()
 
-    history: list[Epoch] = field(default_factory=list)
-    best_epoch: float = 0
-    best_validation: float = math.inf
-    steps: int = 0  # updates
-    targets: int = 0
-    seconds: float = 0.0  # of learning, without validation
-    stopped: str = ""
-    diverged: bool = False
-    # Where it stands: whole passes, batches of the next pass, time as the clock tells it.
-    epochs: int = 0
-    batches: int = 0
-    elapsed: float = 0.0
-    # Sums of nats, hits and targets since the last validation, which was made after so many updates.
-    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
-    evaluated: int = 0
-    waited: int = 0  # validations since the best
-    # What the next point is made of: sums of nats, targets, norms, seconds.
-    point: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
-    running: float = math.nan  # mean loss of late, and the lowest that it has been, in nats
-    lowest: float = math.inf
+    def update(self, state: TrainingState, accuracy: float, budget_used: float) -> None:
+        """Show the running loss, and the accuracy of the last update."""
+        self._bar.set_description_str(
+            f"epoch {state.epochs + 1}, step {state.steps}: {state.monitor.running_loss * BITS_PER_NAT:.3f} bits, "
+            f"{accuracy:.1%} right, {state.targets_per_second:,.0f} targets/s",
+            refresh=False,
+        )
+        self._bar.update(min(1.0, budget_used) - self._bar.n)
 
-    @property
-    def targets_per_second(self) -> float:
-        """Targets learned from a second of training, validation not included."""
-        return self.targets / self.seconds if self.seconds else 0.0
+    def write(self, text: str) -> None:
+        """Print a line above the bar, to stdout."""
+        self._bar.write(text)
 
 
-def write_log(path: str | Path, history: list[Epoch]) -> None:
-    """The history as csv, a line a validation, written as a whole. How fast it went is left out: it never repeats."""
-    columns = [name for name in Epoch.__dataclass_fields__ if name != "targets_per_second"]
-    with atomic_file(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(asdict(epoch) for epoch in history)
+class Stopwatch:
+    """Measures the time of learning; the time of validations and callbacks, during which it is paused, is left out."""
+
+    def __init__(self) -> None:
+        self._seconds, self._since = 0.0, time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds of learning since the last lap; not to be called in a pause."""
+        now = time.perf_counter()
+        seconds = self._seconds + now - self._since
+        self._seconds, self._since = 0.0, now
+        return seconds
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time within the block does not count."""
+        self._seconds += time.perf_counter() - self._since
+        try:
+            yield
+        finally:
+            self._since = time.perf_counter()

@@ -1,4 +1,16 @@
-"""What runs on the devices: the gradients of a piece of a window, an update, a score. Each is compiled once."""
+"""Compiled training steps: gradients of one chunk of truncated BPTT, weight update, validation score.
+
+Clipping, accumulation and averages of the weights are written here, and the schedule of the learning rate in
+`audiornn.training.optimizers`, although Keras' optimisers have all four, because ours differ:
+
+- Gradients are accumulated as sums over targets and divided by the number of targets just before clipping, so that a
+  target counts the same in a full batch, in a chunk with few targets, and on any number of devices. Keras averages the
+  means of batches.
+- The averages (EMA) take in the statistics of batch normalisation, which belong to the averaged weights; Keras averages
+  trainable variables alone. They forget faster in the first updates.
+- The learning rate follows the budget, which may be in minutes; Keras' schedules know updates alone.
+- Gradients in float16 are scaled; their norm is that of the unscaled ones, and clipping does not see the scale.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -9,67 +21,72 @@ from audiornn.evaluation import scores
 from audiornn.models.base import AudioModel
 from audiornn.params import Train
 from audiornn.training import distribution
-from audiornn.training.batch_plan import Layout
+from audiornn.training.batch_plan import BatchPlan
 
 
-class Learner:
-    """A model, its optimiser and the averages of its weights, on all devices of a strategy.
+class DeviceSteps:
+    """A model, its optimiser and the averages of its weights (EMA), on all devices of a strategy.
 
     Parameters
     ----------
     model, optimizer
-        As `audiornn.models.storage.build` and `audiornn.training.optimizers.make` give them, within the strategy's
-        scope.
-    layout
-        How windows are learned.
+        As `audiornn.models.storage.build` and `audiornn.training.optimizers.build_optimizer` give them, within the
+        strategy's scope.
+    plan
+        How windows are unrolled.
     strategy
-        Spreads each batch over its devices; sums over devices make them as one.
+        Splits each batch over its devices; sums over devices make them as one.
     """
 
-    def __init__(self, model: AudioModel, optimizer: Any, layout: Layout, params: Train, strategy: Any = None) -> None:
-        self.model, self.optimizer, self.layout, self.params = model, optimizer, layout, params
+    def __init__(self, model: AudioModel, optimizer: Any, plan: BatchPlan, params: Train, strategy: Any = None) -> None:
+        self.model, self.optimizer, self.plan, self.params = model, optimizer, plan, params
         self.strategy = strategy or tf.distribute.get_strategy()
         with self.strategy.scope():
             self.averages = [tf.Variable(v.value) for v in model.variables] if params.ema else []
 
-    def share(self, *tensors: Any) -> tuple:
-        """Tensors with the batch as first axis, divided over the devices."""
+    def split_over_devices(self, *tensors: Any) -> tuple:
+        """Tensors with the batch as first axis, an equal part of it on each device."""
         replicas = self.strategy.num_replicas_in_sync
         if replicas == 1:
             return tensors
 
-        def part(tensor: Any, replica: int) -> Any:
+        def rows(tensor: Any, replica: int) -> Any:
             size = tensor.shape[0] // replicas
             return tensor[replica * size : (replica + 1) * size]
 
-        spread = self.strategy.experimental_distribute_values_from_function
-        return tuple(spread(lambda at, t=t: part(t, at.replica_id_in_sync_group)) for t in tensors)
+        distribute = self.strategy.experimental_distribute_values_from_function
+        return tuple(distribute(lambda at, t=t: rows(t, at.replica_id_in_sync_group)) for t in tensors)
 
-    def agree(self, *numbers: float) -> tuple[float, ...]:
-        """The means over all machines, so that they decide alike by what differs between them, such as the time."""
-        return tuple(self._mean(tf.constant(numbers, tf.float64)).numpy()) if distribution.cluster() else numbers
+    def mean_over_workers(self, *numbers: float) -> tuple[float, ...]:
+        """The means over all machines of numbers in which they differ, such as the time, so that they decide alike.
+
+        Every worker must call it at the same place, as each waits for all others.
+        """
+        if not distribution.cluster():
+            return numbers
+        return tuple(self._mean(tf.constant(numbers, tf.float64)).numpy().tolist())
 
     @tf.function
     def _mean(self, numbers: Any) -> Any:
         own = self.strategy.run(tf.identity, (numbers,))
         return self.strategy.reduce("mean", own, axis=None)
 
-    def begin(self, codes: Any) -> Any:
-        """The state after the burn-in of windows uint8 [batch, context + targets]."""
-        state, first = self._fresh(codes), 0
-        while first < self.layout.burn_in:
+    def burn_in(self, codes: Any) -> Any:
+        """The model's state after the burn-in of windows uint8 [batch, context + targets]."""
+        state, first = self._initial_state(codes), 0
+        while first < self.plan.burn_in:
             # The odd length comes first: the others have one in common.
-            length = (self.layout.burn_in - first) % self.layout.piece or self.layout.piece
-            state = self._advance(codes, state, tf.constant(first), length)
+            length = (self.plan.burn_in - first) % self.plan.chunk or self.plan.chunk
+            state = self._advance_state(codes, state, tf.constant(first), length)
             first += length
         return state
 
     @tf.function
-    def _fresh(self, codes: Any) -> Any:
+    def _initial_state(self, codes: Any) -> Any:
         return self.strategy.run(lambda codes: self.model.initial_state(codes.shape[0]), (codes,))
 
     @tf.function
-    def _advance(self, codes: Any, state: Any, first: Any, length: int) -> Any:
+    def _advance_state(self, codes: Any, state: Any, first: Any, length: int) -> Any:
         def on_replica(codes: Any, state: Any) -> Any:
             codes = tf.slice(codes, [0, first], [codes.shape[0], length])
             return _like(state, self.model.run(codes, state, last=1)[1])
@@ -77,8 +94,8 @@ class Learner:
         return self.strategy.run(on_replica, (codes, state))
 
     @tf.function
-    def learn(self, codes: Any, targets: Any, start: Any, state: Any) -> tuple:
-        """Gradients of the nats of a piece, summed over its targets.
+    def gradients(self, codes: Any, targets: Any, start: Any, state: Any) -> tuple:
+        """Gradients of the loss of a chunk, in nats, summed over its targets.
 
         Parameters
         ----------
@@ -87,22 +104,23 @@ class Learner:
         targets
             int32 [batch], how many targets each window has.
         start
-            First code of the piece, int32.
+            First code of the chunk, int32.
         state
-            The state before the piece.
+            The model's state before the chunk.
 
         Returns
         -------
         Gradients by weight on each device, not yet summed over devices; nats, hits and targets float32 [3]; the state
-        after the piece.
+        after the chunk.
         """
 
         def on_replica(codes: Any, targets: Any, state: Any) -> tuple:
-            inputs, labels, valid = self._piece(codes, targets, start)
+            inputs, labels, valid = self._slice_chunk(codes, targets, start)
+            num_last = self.plan.chunk_targets
             with tf.GradientTape() as tape:
-                each, hits, after = self.model.learn(inputs, labels, state, valid=valid, last=self.layout.last)
-                weight = tf.cast(valid[:, -self.layout.last :], tf.float32)
-                nats = tf.reduce_sum(each * weight)
+                losses, hits, after = self.model.learn(inputs, labels, state, valid=valid, last=num_last)
+                weight = tf.cast(valid[:, -num_last:], tf.float32)
+                nats = tf.reduce_sum(losses * weight)
                 scaled = self.optimizer.scale_loss(nats)  # where gradients are float16, so that they do not underflow
             gradients = tape.gradient(scaled, self.model.trainable_variables, unconnected_gradients="zero")
             sums = tf.stack([nats, tf.reduce_sum(hits * weight), tf.reduce_sum(weight)])
@@ -111,30 +129,30 @@ class Learner:
         gradients, sums, state = self.strategy.run(on_replica, (codes, targets, state))
         return gradients, self.strategy.reduce("sum", sums, axis=None), state
 
-    def _piece(self, codes: Any, targets: Any, start: Any) -> tuple:
-        """Codes to read [batch, piece], codes to predict [batch, last], which of those read have a code to predict."""
-        layout = self.layout
+    def _slice_chunk(self, codes: Any, targets: Any, start: Any) -> tuple:
+        """Inputs [batch, chunk], labels [batch, chunk_targets], bool [batch, chunk]: is a code's next one a target."""
+        plan = self.plan
         if self.params.objective == "window":  # one target a window, its last; earlier ones only lead up to it
             first = tf.maximum(targets - 1, 0)
-            codes = tf.gather(codes, first[:, None] + tf.range(layout.context + 1)[None], axis=1, batch_dims=1)
+            codes = tf.gather(codes, first[:, None] + tf.range(plan.context + 1)[None], axis=1, batch_dims=1)
             targets = tf.minimum(targets, 1)
-        codes = tf.pad(codes, [[0, 0], [0, layout.piece]])  # the last piece may reach beyond the window
-        codes = tf.slice(codes, [0, start], [codes.shape[0], layout.piece + 1])
-        valid = start + tf.range(layout.piece)[None] < tf.where(targets > 0, layout.context - 1 + targets, 0)[:, None]
-        return codes[:, :-1], tf.cast(codes[:, -layout.last :], tf.int32), valid
+        codes = tf.pad(codes, [[0, 0], [0, plan.chunk]])  # the last chunk may reach beyond the window
+        codes = tf.slice(codes, [0, start], [codes.shape[0], plan.chunk + 1])
+        valid = start + tf.range(plan.chunk)[None] < tf.where(targets > 0, plan.context - 1 + targets, 0)[:, None]
+        return codes[:, :-1], tf.cast(codes[:, -plan.chunk_targets :], tf.int32), valid
 
     @tf.function
-    def add(self, gradients: Any, more: Any) -> Any:
+    def add_gradients(self, gradients: Any, more: Any) -> Any:
         """The sum of two sets of gradients."""
         return self.strategy.run(lambda a, b: [x + y for x, y in zip(a, b, strict=True)], (gradients, more))
 
-    def update(self, gradients: Any, targets: Any, rate: float) -> Any:
-        """Move the weights by gradients that were summed over so many targets; the norm of their mean, unclipped."""
-        self.optimizer.learning_rate = rate
-        return self._update(gradients, targets)
+    def apply_gradients(self, gradients: Any, targets: Any, learning_rate: float) -> Any:
+        """Update the weights by gradients that were summed over so many targets; the norm of their mean, unclipped."""
+        self.optimizer.learning_rate = learning_rate
+        return self._apply_gradients(gradients, targets)
 
     @tf.function
-    def _update(self, gradients: Any, targets: Any) -> Any:
+    def _apply_gradients(self, gradients: Any, targets: Any) -> Any:
         def on_replica(gradients: Any) -> Any:
             gradients = [tf.identity(g) for g in gradients]  # a tensor from outside is on no device, as sums have to be
             gradients = tf.distribute.get_replica_context().all_reduce("sum", gradients)
@@ -157,38 +175,38 @@ class Learner:
         return self.strategy.experimental_local_results(norm)[0]
 
     @tf.function
-    def score(self, codes: Any, targets: Any) -> Any:
+    def score_batch(self, codes: Any, targets: Any) -> Any:
         """As `audiornn.evaluation.scores.batch_sums`, over all devices; whole windows, each with a fresh state."""
 
         def on_replica(codes: Any, targets: Any) -> Any:
-            return scores.batch_sums(self.model, codes, targets, self.layout.context)
+            return scores.batch_sums(self.model, codes, targets, self.plan.context)
 
         return self.strategy.reduce("sum", self.strategy.run(on_replica, (codes, targets)), axis=None)
 
-    def averaged(self) -> AbstractContextManager[AudioModel]:
+    def ema_weights(self) -> AbstractContextManager[AudioModel]:
         """The model with the averages of its weights, where there are any, for as long as a block lasts."""
-        return (
-            self.holding([variable.numpy() for variable in self.averages]) if self.averages else nullcontext(self.model)
-        )
+        if not self.averages:
+            return nullcontext(self.model)
+        return self.swapped_weights([variable.numpy() for variable in self.averages])
 
     @contextmanager
-    def holding(self, weights: Sequence[Any]) -> Iterator[AudioModel]:
+    def swapped_weights(self, weights: Sequence[Any]) -> Iterator[AudioModel]:
         """The model with other weights for as long as the block lasts."""
         own = [variable.numpy() for variable in self.model.variables]
-        self.put(weights)
+        self.set_weights(weights)
         try:
             yield self.model
         finally:
-            self.put(own)
+            self.set_weights(own)
 
-    def put(self, weights: Sequence[Any]) -> None:
-        """Give the model other weights, by the order of `model.variables`."""
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Assign weights to the model, in the order of `model.variables`."""
         for variable, weight in zip(self.model.variables, weights, strict=True):
             variable.assign(weight)
 
     @property
     def variables(self) -> list:
-        """All that training changes: weights, the optimiser's memory, averages."""
+        """All variables that training changes: weights, the optimiser's state, averages."""
         return [*self.model.variables, *self.optimizer.variables, *self.averages]
 
 

@@ -1,35 +1,33 @@
-"""Train a model on shards: one loop, which keeps the best weights and knows when to stop."""
+"""The training loop: epochs, batches, chunks of windows, updates, validations, checkpoints."""
 
-import math
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from audiornn.backend import deterministic, tf
 from audiornn.dataset import shards
 from audiornn.dataset.shards import Manifest
 from audiornn.errors import AudioRNNError
-from audiornn.evaluation import scores as scores_module
-from audiornn.evaluation.scores import default_batch
+from audiornn.evaluation.scores import default_batch, evaluate_dataset
 from audiornn.models import storage
 from audiornn.models.base import AudioModel, TrainingWindow
 from audiornn.params import Train
 from audiornn.training import distribution, optimizers
-from audiornn.training.batch_plan import plan
-from audiornn.training.checkpoints import Store, identity, interruptions
-from audiornn.training.progress import BAR, BITS, Epoch, ModelOnDemand, Point, Progress, Result, write_log
-from audiornn.training.steps import Learner
+from audiornn.training.batch_plan import BatchPlan
+from audiornn.training.budget import Budget
+from audiornn.training.checkpoints import Checkpointer, Store, deferred_signals, training_fingerprint
+from audiornn.training.curves import StepCurves, StepMetrics, ValidationRecord, write_history
+from audiornn.training.divergence import BITS_PER_NAT, divergence_message
+from audiornn.training.progress import ModelOnDemand, Progress, ProgressBar, Stopwatch
+from audiornn.training.state import TargetSums, TrainingState
+from audiornn.training.steps import DeviceSteps
 
-SMOOTHING = 0.9  # of the running loss that divergence is judged by
-SETTLE = 10  # updates whose numbers are fetched from the device at a time
-POINT = 20  # updates that make a point of the curves by step
-DELIVERY = 5.0  # seconds after which such points are handed on
+FETCH_EVERY = 10  # updates whose metrics are fetched from the device at a time
 
 
 def train(
@@ -38,17 +36,17 @@ def train(
     params: Train,
     *,
     log: str | Path | None = None,
-    on_epoch: Callable[[Epoch, AudioModel], None] = lambda epoch, model: None,
+    on_validation: Callable[[ValidationRecord, AudioModel], None] = lambda record, model: None,
     on_batch: Callable[[Progress, ModelOnDemand], None] = lambda progress, model: None,
-    on_steps: Callable[[list[Point]], None] = lambda points: None,
+    on_steps: Callable[[list[StepMetrics]], None] = lambda points: None,
     model_files: dict[str, Any] | None = None,
     store: Store | None = None,
     clock: Callable[[], float] = time.monotonic,
     progress: bool = True,
-) -> tuple[AudioModel, Result]:
-    """Train a model on the training part of a folder of shards.
+) -> tuple[AudioModel, TrainingState]:
+    """Train a model on the training split of a folder of shards.
 
-    After each epoch, or every `evaluate_steps` updates, the validation part is scored; whenever it is the best so far,
+    After each epoch, or every `evaluate_steps` updates, the validation split is scored; whenever it is the best so far,
     the model is written to `output`, so that whatever ends a run, the best weights are there. A run ends when its
     budget is used up, after `patience` validations without a better one, or when it diverges: when the loss is not
     finite, or its running mean has risen by `divergence_bits` over its lowest. At the end there is a validation, which
@@ -63,27 +61,28 @@ def train(
     params
         The `train` section.
     log
-        A csv file with a line a validation.
-    on_epoch
+        A csv file with a line per validation.
+    on_validation
         Called after each validation, with the model that was scored.
     on_batch
         Called after each batch, and after the validation where one follows, with a context that gives the model as a
-        validation would score it. It may read the weights; its time does not count as time of learning.
+        validation would score it, or None, where weights are not finite. It may read the weights; its time does not
+        count as time of learning.
     on_steps
-        Called every some seconds with points of the curves by step.
+        Called every few seconds with new points of the curves by step.
     model_files
         More JSON files to store with the model, by name.
     store
-        Where checkpoints are kept. What is found there is gone on with: the training ends as if it had never been
-        interrupted, to the bit, unless its budget is in minutes.
+        Where checkpoints are kept. If it holds one, training resumes from it and gives bit-identical results, unless
+        the budget is in minutes.
     clock
-        Seconds that a budget of minutes is counted in, such as `time.process_time`.
+        Seconds that a budget of minutes is counted in, such as `time.process_time`; read once per batch.
     progress
         Whether to show a progress bar on stderr.
 
     Returns
     -------
-    The model with its best weights, and how it went.
+    The model with its best weights, and the state in which training ended.
 
     Raises
     ------
@@ -93,336 +92,331 @@ def train(
     KeyboardInterrupt
         After a signal to interrupt or terminate the process; with a store, once all is saved.
     """
-    begin = clock()
+    start = clock()
     strategy = distribution.strategy(params.strategy)
-    writes = distribution.is_chief()
+    is_chief = distribution.is_chief()
     deterministic(params.seed)
     layout, split = manifest.layout, manifest.splits["train"]
     with strategy.scope():
         model = storage.build(params.model.name, **params.model.sizes)
         model.codec, model.window = manifest.codec, TrainingWindow(layout.context, layout.span)
-        start_at_frequencies(model, split.code_counts)
-        optimizer = optimizers.make(params, model, scaled=optimizers.mixed_precision(params.mixed_precision))
-    devices = strategy.num_replicas_in_sync
-    batches = plan(params, layout.context, layout.span, split.windows, model.hop, devices)
-    learner = Learner(model, optimizer, batches, params, strategy)
+        init_bias_from_frequencies(model, split.code_counts)
+        scaled = optimizers.mixed_precision(params.mixed_precision)
+        optimizer = optimizers.build_optimizer(params, model, scaled=scaled)
+    replicas = strategy.num_replicas_in_sync
+    plan = BatchPlan.for_windows(params, layout.context, layout.span, windows=split.windows, hop=model.hop, replicas=replicas)
+    devices = DeviceSteps(model, optimizer, plan, params, strategy)
+    budget = Budget(params, -(-split.windows // plan.batch), clock, start)
+    fingerprint = [training_fingerprint(params.model_dump(), manifest), asdict(plan)]
+    checkpointer = Checkpointer(store, params, fingerprint, writes=is_chief)
+    validation = shards.read(manifest, "validation", default_batch(layout.length))
 
-    def on_validation(epoch: Epoch, scored: AudioModel, best: bool) -> None:
+    def keep(record: ValidationRecord, scored: AudioModel, best: bool) -> None:
         if best:
             storage.save(scored, output, model_files)
         if log:
-            write_log(log, training.result.history)
-        on_epoch(epoch, scored)
+            write_history(log, trainer.state.history)
+        on_validation(record, scored)
 
-    with tqdm(total=1.0, bar_format=BAR, disable=not progress or not writes, dynamic_ncols=True) as bar:
-        training = Training(learner, manifest, clock, begin, store, bar)
-        if writes:
-            training.on_validation, training.on_batch, training.on_steps = on_validation, on_batch, on_steps
-        if training.restore() and training.best and writes:  # the output may have been removed since
-            with learner.holding(training.best):
+    with ProgressBar(visible=progress and is_chief) as bar:
+        trainer = Trainer(devices, manifest, validation, budget, checkpointer, bar)
+        if is_chief:
+            trainer.on_validation, trainer.on_batch, trainer.curves.report = keep, on_batch, on_steps
+        trainer.resume()
+        if trainer.best_weights and is_chief:  # the output may have been removed since
+            with devices.swapped_weights(trainer.best_weights):
                 storage.save(model, output, model_files)
             if log:
-                write_log(log, training.result.history)
-        with interruptions() if store or distribution.cluster() else nullcontext(lambda: False) as interrupted:
-            training.loop(interrupted)
-    return model, training.result
+                write_history(log, trainer.state.history)
+        with deferred_signals() if store or distribution.cluster() else nullcontext(lambda: False) as interrupted:
+            trainer.fit(interrupted)
+    return model, trainer.state
 
 
-class Training:
-    """A training under way: `loop` is all of it; the other methods learn, count and validate."""
+class PendingGradients(NamedTuple):
+    """Gradients that await an update, summed over chunks, and the fraction of the budget used before the first."""
+
+    gradients: Any
+    sums: Any  # nats, hits, targets
+    chunks: int
+    budget_used: float
+
+
+class PendingMetrics(NamedTuple):
+    """Metrics of an update that are still on the device."""
+
+    learning_rate: float
+    sums: Any  # nats, hits, targets
+    gradient_norm: Any
+
+
+class Trainer:
+    """A training run: `fit` is the loop, and the methods after it stand in the order in which it calls them.
+
+    Where several workers train together, each runs this same loop. They wait for each other wherever they compute
+    together: in the gradients and updates, in a validation, and once per batch in `_agree_with_workers`. Nothing else
+    may do so, as what leads there, such as a checkpoint that is due, may differ between them.
+
+    Parameters
+    ----------
+    devices
+        The model and its optimiser.
+    manifest
+        Of the shards.
+    validation
+        Batches of the validation split.
+    budget, checkpointer, bar
+        How long to train; checkpoints; where progress is shown.
+
+    Attributes
+    ----------
+    on_validation, on_batch
+        Hooks; `on_validation` is told whether the weights are the best so far. See `train`.
+    """
 
     def __init__(
         self,
-        learner: Learner,
+        devices: DeviceSteps,
         manifest: Manifest,
-        clock: Callable[[], float],
-        begin: float,
-        store: Store | None,
-        bar: Any,
+        validation: "tf.data.Dataset",
+        budget: Budget,
+        checkpointer: Checkpointer,
+        bar: ProgressBar,
     ) -> None:
-        self.learner, self.params, self.manifest = learner, learner.params, manifest
-        self.clock, self.begin = clock, begin
-        self.store, self.bar = store, bar
-        self.on_validation: Callable[[Epoch, AudioModel, bool], None] = lambda epoch, model, best: None
+        self.devices, self.params, self.plan = devices, devices.params, devices.plan
+        self.manifest, self.validation = manifest, validation
+        self.budget, self.checkpointer, self.bar = budget, checkpointer, bar
+        self.on_validation: Callable[[ValidationRecord, AudioModel, bool], None] = lambda record, model, best: None
         self.on_batch: Callable[[Progress, ModelOnDemand], None] = lambda progress, model: None
-        self.on_steps: Callable[[list[Point]], None] = lambda points: None
-        self.batches = -(-manifest.splits["train"].windows // learner.layout.batch)  # an epoch
-        self.validation = shards.read(manifest, "validation", default_batch(manifest.layout.length))
-        self.result, self.before, self.used = Result(), 0.0, 0.0
-        self.best: list[Any] = []  # weights
-        self.gathered: Any = None  # gradients and sums of pieces that await an update; how many; budget spent before
-        self.unsettled: list[tuple[float, Any, Any]] = []  # learning rate, sums and norm of updates
-        self.points: list[Point] = []
-        self.mark = self.delivered = time.perf_counter()
-        self.saved = time.monotonic()  # when, and after how many updates
-        self.saved_steps = 0
+        self.curves = StepCurves(report=lambda points: None)
+        self.state = TrainingState()
+        self.best_weights: list[Any] = []
+        self.learning_rate = 0.0  # of the last update
+        self.pending_gradients: PendingGradients | None = None
+        self.pending_metrics: list[PendingMetrics] = []
+        self.stopwatch = Stopwatch()
 
-    def loop(self, interrupted: Callable[[], bool]) -> None:
-        """Train until the budget is used up or there is another reason to stop; the model then has its best weights."""
-        result, params = self.result, self.params
-        while not result.stopped:
-            order: dict[str, Any] = {"seed": params.seed, "epoch": result.epochs, "skip": result.batches}
-            for codes, targets in shards.read(
-                self.manifest, "train", self.learner.layout.batch, **order, crop=params.crop
-            ):
-                self.learn(codes, targets)
-                result.batches += 1
-                if result.batches == self.batches:
-                    result.epochs, result.batches = result.epochs + 1, 0
-                if self.validation_is_due():
-                    self.validate()
-                self.tell()
-                if result.stopped:
-                    break
-                if not self.gathered:
-                    ends = self.learner.agree(interrupted())[0] > 0
-                    if self.store and (ends or self.checkpoint_is_due()):
-                        self.save(self.store)
-                    if ends:
-                        raise KeyboardInterrupt
-        self.deliver()
-        if not self.best:
-            if self.store:
-                self.store.clear()  # it would only end here again
-            raise AudioRNNError(result.stopped)
-        self.learner.put(self.best)
-
-    def learn(self, codes: Any, targets: Any) -> None:
-        """Learn a batch of windows, piece by piece; stop where the budget ends."""
-        result, learner = self.result, self.learner
-        windows = learner.share(codes, targets)
-        state = learner.begin(windows[0])
-        starts = learner.layout.starts(int(targets.numpy().max()))
-        for i, start in enumerate(starts):
-            spent = self.spent(i / len(starts))
-            gradients, sums, state = learner.learn(*windows, tf.constant(start), state)
-            self.gather(gradients, sums, spent)
-            ends_epoch = result.batches == self.batches - 1 and start == starts[-1]
-            if self.gathered[2] == self.params.accumulate or ends_epoch:
-                self.update()
-                if self.spent((i + 1) / len(starts)) >= 1:
-                    result.stopped = result.stopped or f"after {self.params.budget}"
-                if result.stopped:
-                    return
-
-    def gather(self, gradients: Any, sums: Any, spent: float) -> None:
-        """Add gradients to those that await an update."""
-        if self.gathered:
-            others, their_sums, pieces, spent = self.gathered
-            self.gathered = self.learner.add(others, gradients), their_sums + sums, pieces + 1, spent
-        else:
-            self.gathered = gradients, sums, 1, spent
-
-    def update(self) -> None:
-        """Move the weights by what was gathered, at the learning rate of the first of it."""
-        gradients, sums, _, spent = self.gathered
-        self.rate = optimizers.learning_rate(self.params, self.result.steps, spent)
-        norm = self.learner.update(gradients, sums[2], self.rate)
-        self.result.steps += 1
-        self.gathered = None
-        self.unsettled.append((self.rate, sums, norm))
-        if len(self.unsettled) == SETTLE:
-            self.settle()
-
-    def spent(self, of_batch: float = 0.0) -> float:
-        """The share of the budget that is used up after `of_batch` of the next batch."""
-        result, params = self.result, self.params
-        result.elapsed = self.before + self.clock() - self.begin
-        if params.minutes:
-            self.used = self.learner.agree(result.elapsed)[0] / (60 * params.minutes)
-        elif params.steps:
-            self.used = result.steps / params.steps
-        else:
-            assert params.epochs  # one budget is set
-            self.used = (result.epochs * self.batches + result.batches + of_batch) / (params.epochs * self.batches)
-        return self.used
-
-    @property
-    def passes(self) -> float:
-        """Passes over the training part so far, whole ones as whole numbers."""
-        passes = self.result.epochs + self.result.batches / self.batches
-        return int(passes) if passes == int(passes) else round(passes, 4)
-
-    def tell(self) -> None:
-        """Hand on where the training stands; the time that this takes is not the learner's."""
-        result, begin = self.result, time.perf_counter()
-        if result.diverged:
-            return
-        scored = result.history[-1] if result.history and result.evaluated == result.steps else None
-        spent = 1.0 if result.stopped else min(1.0, self.used)
-        self.on_batch(Progress(self.passes, result.steps, spent, scored), self.learner.averaged)
-        self.mark += time.perf_counter() - begin
-
-    def settle(self) -> None:
-        """Fetch the numbers of the last updates, count them, and see whether the loss has run away."""
-        result, params = self.result, self.params
-        seconds = time.perf_counter() - self.mark
-        self.mark += seconds
-        result.seconds += seconds
-        first = result.steps - len(self.unsettled) + 1
-        for step, (rate, sums, norm) in enumerate(self.unsettled, first):
-            nats, hits, targets = sums.numpy().tolist()
-            loss = nats / targets
-            result.targets += int(targets)
-            result.sums = [a + b for a, b in zip(result.sums, (nats, hits, targets), strict=True)]
-            of_point = (nats, targets, float(norm), seconds / len(self.unsettled))
-            result.point = [a + b for a, b in zip(result.point, of_point, strict=True)]
-            if step % POINT == 0:
-                nats, targets, norms, took = result.point
-                self.points.append(Point(step, nats / targets * BITS, rate, norms / POINT, targets / took))
-                result.point = [0.0] * 4
-            before = loss if math.isnan(result.running) else result.running
-            result.running = SMOOTHING * before + (1 - SMOOTHING) * loss
-            result.lowest = min(result.lowest, result.running)
-            if not math.isfinite(loss) or (result.running - result.lowest) * BITS > params.divergence_bits:
-                result.diverged, result.stopped = True, self.divergence(step, loss)
-                break
-        if self.unsettled:
-            self.show(hits / targets)
-        self.unsettled.clear()
-        if time.perf_counter() - self.delivered > DELIVERY:
-            self.deliver()
-
-    def deliver(self) -> None:
-        """Hand the points of the curves on."""
-        if self.points:
-            self.on_steps(self.points)
-        self.points, self.delivered = [], time.perf_counter()
-
-    def validation_is_due(self) -> bool:
-        """Whether the weights are to be scored now: always at the end."""
-        since = self.result.steps - self.result.evaluated
-        if self.result.stopped:
-            return since > 0
-        return since >= self.params.evaluate_steps if self.params.evaluate_steps else not self.result.batches
-
-    def validate(self) -> None:
-        """Score the weights, keep the best; stop where none have been better for too long."""
-        result, learner = self.result, self.learner
-        self.settle()
-        if result.diverged:
-            return
-        with learner.averaged() as model:
-            scores = scores_module.evaluate_dataset(
-                self.validation, lambda *batch: learner.score(*learner.share(*batch))
-            )
-            nats, hits, targets = result.sums
-            epoch = Epoch(
-                epoch=self.passes,
-                step=result.steps,
-                train_loss=nats / targets * BITS,
-                validation_loss=scores["bits_per_sample"],
-                train_accuracy=hits / targets,
-                validation_accuracy=scores["accuracy"],
-                learning_rate=self.rate,
-                targets_per_second=result.targets_per_second,
-            )
-            result.history.append(epoch)
-            result.sums, result.evaluated = [0.0] * 3, result.steps
-            best = epoch.validation_loss < result.best_validation  # never true of NaN
-            if best:
-                result.best_epoch, result.best_validation, result.waited = epoch.epoch, epoch.validation_loss, 0
-                self.best = [variable.numpy() for variable in model.variables]
-            else:
-                result.waited += 1
-            self.deliver()
-            self.on_validation(epoch, model, best)
-        self.bar.write(
-            f"epoch {epoch.epoch:3g}: {epoch.train_loss:.3f} bits, {epoch.train_accuracy:.1%} right in training; "
-            f"{epoch.validation_loss:.3f} bits, {epoch.validation_accuracy:.1%} right in validation"
-            + (" (best)" if best else "")
-        )
-        if self.params.patience and result.waited >= self.params.patience and not result.stopped:
-            times = (
-                f"{self.params.patience} validations"
-                if self.params.evaluate_steps
-                else f"{self.params.patience} epochs"
-            )
-            result.stopped = f"early: no better validation loss for {times}"
-        self.mark = time.perf_counter()
-
-    def checkpoint_is_due(self) -> bool:
-        """Whether enough time or updates have passed since the last checkpoint."""
-        minutes, steps = self.params.checkpoint_minutes, self.params.checkpoint_steps
-        return bool(minutes and time.monotonic() - self.saved >= 60 * minutes) or bool(
-            steps and self.result.steps - self.saved_steps >= steps
-        )
-
-    def save(self, store: Store) -> None:
-        """Keep all that the rest of the training depends on."""
-        self.settle()
-        self.deliver()  # what is handed on later is made again by who goes on from here
-        if distribution.is_chief():
-            arrays = [*(variable.numpy() for variable in self.learner.variables), *self.best]
-            store.save(self.result.steps, arrays, {"identity": self.identity(), "result": asdict(self.result)})
-        self.saved, self.saved_steps = time.monotonic(), self.result.steps
-
-    def identity(self) -> list[Any]:
-        """What a checkpoint must agree in."""
-        return [identity(self.params.model_dump(), self.manifest), asdict(self.learner.layout)]
-
-    def restore(self) -> bool:
-        """Go on from the store's last checkpoint, if there is one.
+    def resume(self) -> None:
+        """Continue from the last checkpoint, if there is one.
 
         Raises
         ------
         AudioRNNError
-            If the machines of a cluster do not find the same one.
+            If the workers do not find the same one.
         """
-        found = self._restore()
-        if self.learner.agree(self.result.steps)[0] != self.result.steps:
+        if found := self.checkpointer.load():
+            self.state, arrays = found
+            for variable, array in zip(self.devices.variables, arrays, strict=False):
+                variable.assign(array)
+            self.best_weights = arrays[len(self.devices.variables) :]
+            self.budget.elapsed_before_resume = self.state.elapsed
+            self.bar.write(f"resuming after step {self.state.steps}, where training was interrupted")
+        mean, self.budget.elapsed = self.devices.mean_over_workers(self.state.steps, self.budget.read_clock())
+        if mean != self.state.steps:
+            place = self.checkpointer.store.folder if self.checkpointer.store else "no checkpoints"
             raise AudioRNNError(
-                f"{self.store.folder if self.store else 'no checkpoints'}: step {self.result.steps}, but other "
-                "machines go on from another step: all must see the same checkpoints, or none"
+                f"{place}: step {self.state.steps}, but other workers resume from another step: all must see the same "
+                "checkpoints, or none"
             )
-        return found
 
-    def _restore(self) -> bool:
-        if not self.store or not (saved := self.store.load()):
-            return False
-        arrays, about = saved
-        if about["identity"] != self.identity():
-            self.bar.write(f"{self.store.folder}: of other settings, data or code: the training begins anew")
-            self.store.clear()
-            return False
-        for variable, array in zip(self.learner.variables, arrays, strict=False):
-            variable.assign(array)
-        self.best = arrays[len(self.learner.variables) :]
-        history = [Epoch(**epoch) for epoch in about["result"].pop("history")]
-        self.result = Result(history, **about["result"])
-        self.before, self.saved_steps = self.result.elapsed, self.result.steps
-        self.bar.write(f"going on after step {self.result.steps}, where the training was interrupted")
-        return True
+    def fit(self, interrupted: Callable[[], bool]) -> None:
+        """Train until the budget is used up or there is another reason to stop; the model then has its best weights."""
+        state = self.state
+        while not state.stop_reason:
+            for codes, targets in self._read_epoch():
+                self._train_batch(codes, targets)
+                self._count_batch()
+                checkpoint_due, interrupt = self._agree_with_workers(interrupted())
+                if not self.pending_gradients:
+                    self._stop_if_budget_is_used_up()
+                if self._is_validation_due():
+                    self._validate()
+                self._report_progress()
+                if (checkpoint_due or interrupt) and not (self.pending_gradients or state.stop_reason):
+                    self._save_checkpoint()
+                    if interrupt:
+                        raise KeyboardInterrupt
+                if state.stop_reason:
+                    break
+        self._finish()
 
-    def show(self, accuracy: float) -> None:
-        """Say on the progress bar how it goes."""
-        result = self.result
-        self.bar.set_description_str(
-            f"epoch {result.epochs + 1}, step {result.steps}: {result.running * BITS:.3f} bits, {accuracy:.1%} right, "
-            f"{result.targets_per_second:,.0f} targets/s",
-            refresh=False,
+    def _read_epoch(self) -> "tf.data.Dataset":
+        """The remaining batches of the epoch: codes uint8 [batch, context + targets], targets int32 [batch]."""
+        state, params = self.state, self.params
+        order: dict[str, Any] = {"seed": params.seed, "epoch": state.epochs, "skip": state.batches}
+        return shards.read(self.manifest, "train", self.plan.batch, **order, crop=params.crop)
+
+    def _train_batch(self, codes: Any, targets: Any) -> None:
+        """Train on a batch, chunk by chunk, with an update per `accumulate` chunks; stop where the budget ends."""
+        state, devices = self.state, self.devices
+        starts = self.plan.chunk_starts(int(targets.numpy().max()))
+        codes, targets = devices.split_over_devices(codes, targets)
+        carried = devices.burn_in(codes)
+        for i, start in enumerate(starts):
+            budget_used = self._budget_used(of_batch=i / len(starts))
+            gradients, sums, carried = devices.gradients(codes, targets, tf.constant(start), carried)
+            pending = self._accumulate(gradients, sums, budget_used)
+            ends_epoch = state.batches == self.budget.batches_per_epoch - 1 and start == starts[-1]
+            if pending.chunks == self.params.accumulate or ends_epoch:
+                self._update_weights(pending)
+                self._stop_if_budget_is_used_up(of_batch=(i + 1) / len(starts))
+                if state.stop_reason:
+                    return
+
+    def _accumulate(self, gradients: Any, sums: Any, budget_used: float) -> PendingGradients:
+        """Add the gradients of a chunk to those that await an update."""
+        chunks = 1
+        if before := self.pending_gradients:
+            gradients, sums = self.devices.add_gradients(before.gradients, gradients), before.sums + sums
+            chunks, budget_used = before.chunks + 1, before.budget_used
+        self.pending_gradients = PendingGradients(gradients, sums, chunks, budget_used)
+        return self.pending_gradients
+
+    def _update_weights(self, pending: PendingGradients) -> None:
+        """Update the weights, at the learning rate of the first chunk."""
+        self.learning_rate = optimizers.learning_rate(self.params, self.state.steps, pending.budget_used)
+        norm = self.devices.apply_gradients(pending.gradients, pending.sums[2], self.learning_rate)
+        self.state.steps += 1
+        self.pending_gradients = None
+        self.pending_metrics.append(PendingMetrics(self.learning_rate, pending.sums, norm))
+        if len(self.pending_metrics) == FETCH_EVERY:
+            self._fetch_metrics()
+
+    def _fetch_metrics(self) -> None:
+        """Fetch the metrics of the last updates from the device, count them, and stop if the loss has diverged."""
+        if not self.pending_metrics:
+            return
+        state, pending = self.state, self.pending_metrics
+        accuracy, seconds = 0.0, self.stopwatch.lap()
+        state.seconds += seconds
+        for step, update in enumerate(pending, state.steps - len(pending) + 1):
+            nats, hits, targets = update.sums.numpy().tolist()
+            accuracy = hits / targets
+            state.targets += int(targets)
+            state.since_validation.add(nats, hits, targets)
+            point = state.curve_sums.add(
+                step, nats, targets, update.learning_rate, float(update.gradient_norm), seconds / len(pending)
+            )
+            if point:
+                self.curves.add(point)
+            cause = state.monitor.observe(nats / targets, self.params.divergence_bits)
+            if cause:
+                state.diverged = True
+                state.stop_reason = divergence_message(cause, state.epochs + 1, step, state.best_epoch, self.params)
+                break
+        self.pending_metrics = []
+        self.bar.update(state, accuracy, self._budget_used())
+        self.curves.flush_if_due()
+
+    def _budget_used(self, of_batch: float = 0.0) -> float:
+        """The fraction of the budget that is used up after `of_batch` of the next batch."""
+        state = self.state
+        batches = state.epochs * self.budget.batches_per_epoch + state.batches + of_batch
+        return self.budget.fraction(state.steps, batches)
+
+    def _stop_if_budget_is_used_up(self, of_batch: float = 0.0) -> None:
+        """Stop, unless there was another reason before."""
+        if not self.state.stop_reason and self._budget_used(of_batch) >= 1:
+            self.state.stop_reason = f"after {self.budget}"
+
+    def _count_batch(self) -> None:
+        """Advance to the next batch, or to the next epoch."""
+        state = self.state
+        state.batches += 1
+        if state.batches == self.budget.batches_per_epoch:
+            state.epochs, state.batches = state.epochs + 1, 0
+
+    def _agree_with_workers(self, interrupted: bool) -> tuple[bool, bool]:
+        """Agree on the time, and whether a checkpoint is due and training interrupted: for all workers, if for any."""
+        due = self.checkpointer.is_due(self.state.steps)
+        any_due, any_interrupted, self.budget.elapsed = self.devices.mean_over_workers(
+            float(due), float(interrupted), self.budget.read_clock()
         )
-        self.bar.update(min(1.0, self.spent()) - self.bar.n)
+        return any_due > 0, any_interrupted > 0
 
-    def divergence(self, step: int, loss: float) -> str:
-        """What is said of a loss that has run away."""
-        result, params = self.result, self.params
-        running, lowest = result.running * BITS, result.lowest * BITS
-        what = (
-            f"the running loss rose to {running:.2f} bits, {running - lowest:.2f} above its lowest"
-            if math.isfinite(loss)
-            else f"the loss is {loss}"
-        )
-        kept = f"the weights of epoch {result.best_epoch:g} are kept" if self.best else "there is no model to keep"
-        return (
-            f"training diverged in epoch {result.epochs + 1}, step {step}: {what}; {kept}; "
-            f"a train.learning_rate below {params.learning_rate:g} or a train.clip_norm below {params.clip_norm:g} "
-            "may help"
-        )
+    def _is_validation_due(self) -> bool:
+        """Whether the weights are to be scored now: always at the end."""
+        state, interval = self.state, self.params.evaluate_steps
+        since = state.steps - state.validated_steps
+        if state.stop_reason:
+            return since > 0
+        return since >= interval if interval else not state.batches
+
+    def _validate(self) -> None:
+        """Score the weights and keep the best; stop where none have been better for too long."""
+        self._fetch_metrics()
+        state, devices = self.state, self.devices
+        if state.diverged:
+            return
+        with self.stopwatch.paused(), devices.ema_weights() as model:
+            scores = evaluate_dataset(
+                self.validation, lambda *batch: devices.score_batch(*devices.split_over_devices(*batch))
+            )
+            sums = state.since_validation
+            record = ValidationRecord(
+                epoch=self._epoch,
+                step=state.steps,
+                train_loss=sums.nats / sums.targets * BITS_PER_NAT,
+                validation_loss=scores["bits_per_sample"],
+                train_accuracy=sums.hits / sums.targets,
+                validation_accuracy=scores["accuracy"],
+                learning_rate=self.learning_rate,
+                targets_per_second=state.targets_per_second,
+            )
+            state.since_validation, state.validated_steps = TargetSums(), state.steps
+            best = state.add_validation(record)
+            if best:
+                self.best_weights = [variable.numpy() for variable in model.variables]
+            self.curves.flush()
+            self.on_validation(record, model, best)
+        self.bar.write(f"{record} (best)" if best else f"{record}")
+        patience = self.params.patience
+        if patience and state.validations_since_best >= patience and not state.stop_reason:
+            unit = "validations" if self.params.evaluate_steps else "epochs"
+            state.stop_reason = f"early: no better validation loss for {patience} {unit}"
+
+    @property
+    def _epoch(self) -> float:
+        """Passes over the training split so far, whole ones as whole numbers."""
+        passes = self.state.epochs + self.state.batches / self.budget.batches_per_epoch
+        return int(passes) if passes == int(passes) else round(passes, 4)
+
+    def _report_progress(self) -> None:
+        """Tell the caller where training stands, unless it diverged."""
+        state = self.state
+        if state.diverged:
+            return
+        scored = state.history[-1] if state.history and state.validated_steps == state.steps else None
+        used = 1.0 if state.stop_reason else min(1.0, self._budget_used())
+        with self.stopwatch.paused():
+            self.on_batch(Progress(self._epoch, state.steps, used, scored), self._finite_model)
+
+    @contextmanager
+    def _finite_model(self) -> Iterator[AudioModel | None]:
+        """The model as a validation would score it; None, where weights are not finite, as the loss will show soon."""
+        with self.devices.ema_weights() as model:
+            yield model if all(np.isfinite(weight).all() for weight in model.get_weights()) else None
+
+    def _save_checkpoint(self) -> None:
+        """Save all that the rest of the training depends on."""
+        self._fetch_metrics()
+        self.curves.flush()  # points after this checkpoint are reported again on resume
+        self.state.elapsed = self.budget.read_clock()
+        weights = [variable.numpy() for variable in self.devices.variables]
+        self.checkpointer.save(self.state, [*weights, *self.best_weights])
+
+    def _finish(self) -> None:
+        """Give the model its best weights."""
+        self.curves.flush()
+        self.state.elapsed = self.budget.read_clock()
+        if not self.best_weights:
+            self.checkpointer.clear()  # it would only end here again
+            raise AudioRNNError(self.state.stop_reason)
+        self.devices.set_weights(self.best_weights)
 
 
-def start_at_frequencies(model: AudioModel, counts: list[int]) -> None:
-    """Let a fresh model predict the frequencies of the codes: it need not learn them first."""
+def init_bias_from_frequencies(model: AudioModel, counts: Sequence[int]) -> None:
+    """Let a fresh model predict the frequencies of the codes, so that it need not learn them first."""
     if model.output_bias is not None:
         smoothed = np.asarray(counts, np.float64) + 1
         model.output_bias.assign(np.log(smoothed / smoothed.sum()))

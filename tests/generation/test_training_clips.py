@@ -13,8 +13,9 @@ from audiornn.generation.training_clips import TrainingClips
 from audiornn.models import storage
 from audiornn.params import ModelParams, Train
 from audiornn.training import trainer
-from audiornn.training.checkpoints import Store, identity
-from audiornn.training.progress import Epoch, Progress
+from audiornn.training.checkpoints import Store, training_fingerprint
+from audiornn.training.curves import ValidationRecord
+from audiornn.training.progress import Progress
 from tests.conftest import CODEC
 
 TINY = ModelParams(name="audiornn", dense=12, units=12, layers=1)
@@ -22,7 +23,7 @@ TINY = ModelParams(name="audiornn", dense=12, units=12, layers=1)
 
 def progress(epoch, spent=0.5, scored=True):
     step = round(100 * epoch)
-    found = Epoch(epoch, step, 5.0, 5.25, 0.1, 0.1, 0.01, 1000.0)
+    found = ValidationRecord(epoch, step, 5.0, 5.25, 0.1, 0.1, 0.01, 1000.0)
     return Progress(epoch, step, spent, found if scored else None)
 
 
@@ -66,7 +67,8 @@ def run(clips, clock, seconds, epochs, compiled_after=0.0, until=1.0, batches=10
     clock.now += compiled_after
     for batch in range(1, round(until * batches) + 1):
         clock.now += seconds / batches
-        clips.after_batch(progress(epochs * batch / batches, batch / batches, scored=False), lambda: nullcontext(None))
+        reached = progress(epochs * batch / batches, batch / batches, scored=False)
+        clips.after_batch(reached, lambda: nullcontext("a model"))
 
 
 def test_clips_come_at_once_and_then_every_n_epochs(studio):
@@ -137,7 +139,7 @@ def test_a_resumed_training_has_a_clip_soon_within_the_remaining_time(studio):
     clock.now = 30.0
     for batch in range(501, 1001):
         clock.now += 1.0
-        clips.after_batch(progress(batch / 100, batch / 1000), lambda: nullcontext(None))
+        clips.after_batch(progress(batch / 100, batch / 1000), lambda: nullcontext("a model"))
     assert made[0][0] < 60
     assert [epoch for _, epoch in made[1:]] == [6, 7, 8, 9, 10]
     assert clips.share <= training_clips.SHARE
@@ -147,6 +149,14 @@ def test_clips_can_be_turned_off(studio, capsys):
     clips, clock, made = studio(every=None)
     run(clips, clock, 1e6, 10)
     assert (made, clips.share, capsys.readouterr().out) == ([], 0, "")
+
+
+def test_a_model_whose_weights_are_not_finite_is_not_heard(studio):
+    clips, clock, made = studio(every=1)
+    for batch in range(1, 1001):
+        clock.now += 1.0
+        clips.after_batch(progress(batch / 100, batch / 1000), lambda: nullcontext(None))
+    assert (made, clips.count) == ([], 0)
 
 
 def test_a_clip_comes_with_its_spectrogram_from_the_same_prompt_and_seed(manifest, tmp_path):
@@ -216,5 +226,5 @@ def test_clips_do_not_change_the_weights(manifest, tmp_path, monkeypatch):
 
 
 def test_the_clip_interval_does_not_change_the_fingerprint(manifest):
-    keys = {identity(Train(listen_every=every).model_dump(), manifest) for every in (None, 1.0, 2.5)}
+    keys = {training_fingerprint(Train(listen_every=every).model_dump(), manifest) for every in (None, 1.0, 2.5)}
     assert len(keys) == 1

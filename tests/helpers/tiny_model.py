@@ -1,4 +1,4 @@
-"""A model that compiles in no time, for tests of how models are trained."""
+"""A model that compiles in no time, for tests of training."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""A training that is interrupted, whenever and however, ends as if it had not been."""
+"""A training that is interrupted, whenever and however, ends as if it had not been interrupted."""
 
 import dataclasses
 import os
@@ -12,9 +12,9 @@ import pytest
 from audiornn.dataset.windows import WindowLayout
 from audiornn.models import registry
 from audiornn.params import ModelParams, Train
-from audiornn.training import checkpoints, trainer
+from audiornn.training import checkpoints, curves, trainer
 from audiornn.training.checkpoints import Store
-from audiornn.training.steps import Learner
+from audiornn.training.steps import DeviceSteps
 
 
 class CrashError(Exception):
@@ -30,14 +30,14 @@ def little(monkeypatch):
 @pytest.fixture
 def at_update(monkeypatch):
     """Do something before the update of a number, counted from the start of the process."""
-    update, count, planned = Learner.update, [0], {}
+    update, count, planned = DeviceSteps.apply_gradients, [0], {}
 
     def watched(self, *arguments):
         count[0] += 1
         planned.pop(count[0], lambda: None)()
         return update(self, *arguments)
 
-    monkeypatch.setattr(Learner, "update", watched)
+    monkeypatch.setattr(DeviceSteps, "apply_gradients", watched)
 
     def plan(number, what):
         count[0] = 0
@@ -70,15 +70,15 @@ def run(folder, place, params, store=None):
             params,
             log=place / "history.csv",
             on_steps=on_steps,
-            on_epoch=lambda epoch, model: validations.append(epoch.step),
+            on_validation=lambda record, model: validations.append(record.step),
             store=store,
             progress=False,
         )
     except (CrashError, KeyboardInterrupt):
         return points, validations
-    result = dataclasses.asdict(result) | {"seconds": 0, "elapsed": 0, "point": None}
-    for epoch in result["history"]:
-        epoch.pop("targets_per_second")
+    result = dataclasses.asdict(result) | {"seconds": 0, "elapsed": 0, "curve_sums": None}
+    for record in result["history"]:
+        record.pop("targets_per_second")
     return points, validations, model.get_weights(), (place / "history.csv").read_bytes(), result
 
 
@@ -93,7 +93,7 @@ SETTINGS = {
 def test_an_interrupted_training_ends_as_if_it_had_not_been(
     make_shards, tmp_path, sine_codes, little, at_update, settings, monkeypatch
 ):
-    monkeypatch.setattr(trainer, "POINT", 4)
+    monkeypatch.setattr(curves, "STEPS_PER_POINT", 4)
     folder = make_shards({"a": sine_codes[:5000]}, 16, 100)  # 50 windows
     params = Train(**{"model": little, "learning_rate": 0.02, "checkpoint_steps": 3, **SETTINGS[settings]})
     points, validations, *undisturbed = run(folder, tmp_path / "undisturbed", params)
@@ -102,7 +102,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
         at_update(number, interruption)
         some_points, some_validations, *ended = run(folder, tmp_path / "disturbed", params, store)
         assert bool(ended) == (number is None)
-        assert len(store.files) <= checkpoints.KEPT
+        assert len(store.files) <= checkpoints.MAX_TO_KEEP
         assert all(points[step] == point for step, point in some_points.items())
         found_points |= some_points
         found_validations += [step for step in some_validations if step not in found_validations]
@@ -124,12 +124,12 @@ def test_a_terminated_training_saves_all_of_its_work_first(make_shards, tmp_path
     at_update(5, terminate)
     with pytest.raises(KeyboardInterrupt):
         trainer.train(folder, tmp_path / "m", params, store=store, progress=False)
-    assert store.load()[1]["result"]["steps"] == 5
+    assert store.load()[1]["state"]["steps"] == 5
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     assert before == (signal.SIG_DFL, signal.default_int_handler)
 
 
-def test_a_checkpoint_of_other_settings_is_not_gone_on_with_even_in_the_same_folder(
+def test_a_checkpoint_of_other_settings_is_not_resumed_even_in_the_same_folder(
     make_shards, tmp_path, sine_codes, little, at_update, capsys
 ):
     folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
@@ -149,8 +149,8 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(tmp_path, capsy
         store.save(step, [np.arange(step), np.float32([[1]])], {"step": step, "infinite": float("inf")})
     assert [file.name for file in store.files] == ["000000004.npz", "000000003.npz", "000000002.npz"]
     store.files[0].write_bytes(store.files[0].read_bytes()[:300])
-    arrays, about = store.load()
-    assert about == {"step": 3, "infinite": float("inf")}
+    arrays, metadata = store.load()
+    assert metadata == {"step": 3, "infinite": float("inf")}
     np.testing.assert_array_equal(arrays[0], np.arange(3))
     assert arrays[1].dtype == np.float32
     assert "000000004.npz: damaged" in capsys.readouterr().out
@@ -169,40 +169,61 @@ def test_a_checkpoint_holds_no_code(tmp_path):
 def test_checkpoints_of_another_training_are_not_used_and_named(make_shards, tmp_path, sine_codes, capsys):
     manifest = make_shards({"a": sine_codes[:200]}, 16, 100)
     params = Train().model_dump()
-    key = checkpoints.identity(params, manifest)
-    assert key == checkpoints.identity(params | {"checkpoint_minutes": 7.0}, manifest)
+    fingerprint = checkpoints.training_fingerprint(params, manifest)
+    assert fingerprint == checkpoints.training_fingerprint(params | {"checkpoint_minutes": 7.0}, manifest)
     others = [
-        checkpoints.identity(params | {"learning_rate": 0.1}, manifest),
-        checkpoints.identity(params, dataclasses.replace(manifest, digest="0")),
-        checkpoints.identity(params, dataclasses.replace(manifest, layout=WindowLayout(17, 100, 100))),
+        checkpoints.training_fingerprint(params | {"learning_rate": 0.1}, manifest),
+        checkpoints.training_fingerprint(params, dataclasses.replace(manifest, digest="0")),
+        checkpoints.training_fingerprint(params, dataclasses.replace(manifest, layout=WindowLayout(17, 100, 100))),
     ]
-    assert len({key, *others}) == 4
+    assert len({fingerprint, *others}) == 4
     tmp_path = tmp_path / "checkpoints"
-    with pytest.raises(CrashError), checkpoints.claim(tmp_path, others[0]) as store:
+    with pytest.raises(CrashError), checkpoints.locked_store(tmp_path, others[0]) as store:
         store.save(1, [], {})
         crash()
-    with checkpoints.claim(tmp_path, key) as store:
+    with checkpoints.locked_store(tmp_path, fingerprint) as store:
         assert store.load() is None
         assert capsys.readouterr().out == f"{tmp_path}: of other settings, data or code, not used: {others[0]}\n"
-        with checkpoints.claim(tmp_path, key) as second:  # at the same time
+        with checkpoints.locked_store(tmp_path, fingerprint) as second:  # at the same time
             assert second is None
             assert "in use by another training" in capsys.readouterr().out
         assert store.folder.is_dir()
     assert [path.name for path in tmp_path.iterdir()] == [others[0]]  # what ended well is gone
-    with checkpoints.claim(tmp_path, others[0]) as store:
+    with checkpoints.locked_store(tmp_path, others[0]) as store:
         assert store.load() == ([], {})
 
 
-def test_only_code_that_can_change_a_training_is_part_of_its_identity(monkeypatch, tmp_path, make_shards, sine_codes):
+def test_a_change_of_generation_code_leaves_an_interrupted_training_resumable_and_one_of_models_does_not(
+    make_shards, tmp_path, sine_codes, little, at_update, monkeypatch, capsys
+):
+    package = tmp_path / "audiornn"
+    shutil.copytree(Path(checkpoints.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(checkpoints, "__file__", str(package / "training/checkpoints.py"))
+    folder, store = make_shards({"a": sine_codes[:2000]}, 16, 100), Store(tmp_path / "store")
+    params = Train(model=little, batch=4, epochs=9)
+    said = []
+    for changed in ("models/base.py", "generation/fused/engine.py", "generation/new.py", "models/new.py"):
+        (package / changed).write_text("...")
+        at_update(4, terminate)
+        run(folder, tmp_path, params, store)
+        said.append(capsys.readouterr().out.partition("\n")[0])
+    assert said[1:3] == [f"resuming after step {step}, where training was interrupted" for step in (4, 8)]
+    assert "the training begins anew" in said[3]
+    assert [file.name for file in store.files] == ["000000004.npz"]
+
+
+def test_only_code_that_can_change_a_training_is_part_of_its_fingerprint(
+    monkeypatch, tmp_path, make_shards, sine_codes
+):
     manifest = make_shards({"a": sine_codes[:50]}, 1, 1)
     package = tmp_path / "audiornn"
     shutil.copytree(Path(checkpoints.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(checkpoints, "__file__", str(package / "training/checkpoints.py"))
-    before = checkpoints.identity({}, manifest)
+    before = checkpoints.training_fingerprint({}, manifest)
     for name in ("generation/fused/engine.py", "serving.py", "cli.py", "generation/new.py", "tracking/runs.py"):
         (package / name).write_text("...")
-        assert checkpoints.identity({}, manifest) == before
+        assert checkpoints.training_fingerprint({}, manifest) == before
     for name in ("models/new.py", "training/trainer.py", "kernels/gru.py", "dataset/shards.py"):
         (package / name).write_text("...")
-        assert checkpoints.identity({}, manifest) != before
-        before = checkpoints.identity({}, manifest)
+        assert checkpoints.training_fingerprint({}, manifest) != before
+        before = checkpoints.training_fingerprint({}, manifest)

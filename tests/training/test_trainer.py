@@ -17,8 +17,9 @@ from audiornn.models import registry, storage
 from audiornn.models.base import TrainingWindow
 from audiornn.params import ModelParams, Train
 from audiornn.training import optimizers, trainer
-from audiornn.training.batch_plan import plan
-from audiornn.training.steps import Learner
+from audiornn.training.batch_plan import BatchPlan
+from audiornn.training.budget import Budget
+from audiornn.training.steps import DeviceSteps
 from tests.conftest import CODEC
 
 TINY = ModelParams(name="audiornn", dense=16, units=16, layers=1)
@@ -43,13 +44,13 @@ def test_training_learns_a_sine_and_reports_it(make_shards, tmp_path, sine_codes
         tmp_path / "model",
         quick(epochs=6),
         log=tmp_path / "log.csv",
-        on_epoch=lambda epoch, model: seen.append(epoch),
+        on_validation=lambda record, model: seen.append(record),
         progress=False,
     )
-    losses = [epoch.train_loss for epoch in seen]
+    losses = [record.train_loss for record in seen]
     assert losses[-1] < losses[0] - 1
-    assert result.best_validation == min(epoch.validation_loss for epoch in seen)
-    assert result.stopped == "after all 6 epochs"
+    assert result.best_validation == min(record.validation_loss for record in seen)
+    assert result.stop_reason == "after all 6 epochs"
     assert result.targets == 6 * (16_000 - 64)
     assert result.targets_per_second > 0
     with open(tmp_path / "log.csv", encoding="utf-8") as file:
@@ -78,18 +79,18 @@ def test_a_fresh_model_predicts_the_frequencies_of_the_codes(make_shards, sine_c
     folder = make_shards({"a": sine_codes}, 16, 64)
     counts = folder.splits["train"].code_counts
     model = storage.build("audiornn", dense=16, units=16, layers=1)
-    trainer.start_at_frequencies(model, counts)
+    trainer.init_bias_from_frequencies(model, counts)
     model.head.kernel.assign(tf.zeros_like(model.head.kernel))
     p = (np.array(counts) + 1) / (sum(counts) + 256)
     bits = scores_module.evaluate(model, folder)["test"]["bits_per_sample"]
     assert bits == pytest.approx(-np.mean(np.log2(p[sine_codes[16:]])), abs=1e-3)
 
 
-def learner_of(folder, params, scaled=False):
+def device_steps(folder, params, scaled=False):
     layout, windows = folder.layout, folder.splits["train"].windows
     model = storage.build(params.model.name, **params.model.sizes)
-    batches = plan(params, layout.context, layout.span, windows, model.hop)
-    return Learner(model, optimizers.make(params, model, scaled), batches, params)
+    plan = BatchPlan.for_windows(params, layout.context, layout.span, windows=windows, hop=model.hop)
+    return DeviceSteps(model, optimizers.build_optimizer(params, model, scaled), plan, params)
 
 
 @pytest.mark.parametrize("objective", ["sequence", "window"])
@@ -97,12 +98,12 @@ def test_a_step_learns_from_exactly_the_targets_of_its_objective(make_shards, ob
     random = np.random.default_rng(0)
     recordings = {"a": random.integers(0, 256, 100, dtype=np.uint8), "b": random.integers(0, 256, 35, dtype=np.uint8)}
     folder = make_shards(recordings, 20, 50)  # windows of 50, 30 and 15 targets
-    learner = learner_of(folder, quick(objective=objective))
+    devices = device_steps(folder, quick(objective=objective))
     codes, targets = next(iter(shards.read(folder, "train", 4)))
     assert sorted(targets.numpy()) == [0, 15, 30, 50]  # the last fills the batch up
-    _, sums, _ = learner.learn(codes, targets, 0, learner.begin(codes))
+    _, sums, _ = devices.gradients(codes, targets, 0, devices.burn_in(codes))
     model = storage.build("audiornn", **TINY.sizes)
-    model.set_weights(learner.model.get_weights())
+    model.set_weights(devices.model.get_weights())
     real = targets.numpy() > 0
     codes, targets = codes.numpy()[real], targets.numpy()[real]
     nats = []
@@ -127,9 +128,15 @@ def test_the_window_objective_learns_too(make_shards, tmp_path, sine_codes):
     assert result.targets == 3 * (2000 - 32)
 
 
+def test_the_window_objective_learns_one_target_of_each_window_however_many_it_has(make_shards, tmp_path, sine_codes):
+    folder = make_shards({"a": sine_codes[:2000]}, 20, 50)  # 40 windows
+    _, result = trainer.train(folder, tmp_path / "m", quick(objective="window", batch=8), progress=False)
+    assert (result.steps, result.targets) == (3 * 5, 3 * 40)
+
+
 def test_a_run_that_diverges_keeps_its_best_weights_and_says_so(make_shards, tmp_path, sine_codes, monkeypatch):
     folder = make_shards({"a": sine_codes}, 32, 128)
-    update, calls = Learner.update, []
+    update, calls = DeviceSteps.apply_gradients, []
 
     def sabotaged(self, *arguments):
         calls.append(1)
@@ -138,13 +145,13 @@ def test_a_run_that_diverges_keeps_its_best_weights_and_says_so(make_shards, tmp
                 variable.assign(variable * math.nan)
         return update(self, *arguments)
 
-    monkeypatch.setattr(Learner, "update", sabotaged)
+    monkeypatch.setattr(DeviceSteps, "apply_gradients", sabotaged)
     model, result = trainer.train(folder, tmp_path / "m", quick(epochs=5), progress=False)
     assert result.diverged
     assert result.best_epoch == 2
-    assert "diverged in epoch 3" in result.stopped
-    assert "the weights of epoch 2 are kept" in result.stopped
-    assert "train.learning_rate below 0.01" in result.stopped
+    assert "diverged in epoch 3" in result.stop_reason
+    assert "the weights of epoch 2 are kept" in result.stop_reason
+    assert "train.learning_rate below 0.01" in result.stop_reason
     assert all(np.isfinite(w).all() for w in model.get_weights())
     assert scores_module.evaluate(storage.load(tmp_path / "m"), folder)["test"]["bits_per_sample"] < 8
 
@@ -159,7 +166,7 @@ def test_a_loss_far_above_its_best_is_divergence(make_shards, tmp_path, sine_cod
         assert "no model to keep" in str(error)
     else:
         assert result.diverged
-        assert "above its lowest" in result.stopped
+        assert "above its lowest" in result.stop_reason
 
 
 def test_training_stops_early_when_validation_stops_falling(make_shards, tmp_path):
@@ -171,7 +178,7 @@ def test_training_stops_early_when_validation_stops_falling(make_shards, tmp_pat
     for shard in elsewhere.folder.glob("validation-*"):
         (folder.folder / shard.name).write_bytes(shard.read_bytes())
     _, result = trainer.train(folder, tmp_path / "m", quick(epochs=60, patience=2), progress=False)
-    assert "early" in result.stopped
+    assert "early" in result.stop_reason
     assert len(result.history) == result.best_epoch + 2 < 60
 
 
@@ -210,18 +217,20 @@ def test_scores_are_what_they_say(make_shards):
     assert scores["top5_accuracy"] == pytest.approx(np.mean(top5))
 
 
-# --- Layout: whole windows, pieces, crops ------------------------------------------------------------------------
+# --- Batch plans: whole windows, chunks, crops ------------------------------------------------------------------------
 
 
-def test_short_windows_are_learned_whole_and_long_ones_in_pieces():
-    short, long = (plan(Train(), context, 4 * context, windows=10_000, hop=16) for context in (128, 8000))
-    assert (short.burn_in, short.piece, short.last) == (0, 639, 512)
-    assert (long.burn_in, long.piece, long.last) == (8000, 1024, 1024)
-    assert 4 * 639 < short.batch * short.piece < 4096 + 640
-    assert long.batch * long.piece == pytest.approx(4096, abs=1024)
-    assert list(short.starts(1)) == list(short.starts(512)) == [0]
-    assert list(long.starts(32_000)) == list(range(8000, 8000 + 32_000, 1024))
-    assert list(long.starts(0)) == list(short.starts(0)) == []
+def test_short_windows_are_learned_whole_and_long_ones_in_chunks():
+    short, long = (
+        BatchPlan.for_windows(Train(), context, 4 * context, windows=10_000, hop=16) for context in (128, 8000)
+    )
+    assert (short.burn_in, short.chunk, short.chunk_targets) == (0, 639, 512)
+    assert (long.burn_in, long.chunk, long.chunk_targets) == (8000, 1024, 1024)
+    assert 4 * 639 < short.batch * short.chunk < 4096 + 640
+    assert long.batch * long.chunk == pytest.approx(4096, abs=1024)
+    assert list(short.chunk_starts(1)) == list(short.chunk_starts(512)) == [0]
+    assert list(long.chunk_starts(32_000)) == list(range(8000, 8000 + 32_000, 1024))
+    assert list(long.chunk_starts(0)) == list(short.chunk_starts(0)) == []
 
 
 @given(
@@ -231,17 +240,17 @@ def test_short_windows_are_learned_whole_and_long_ones_in_pieces():
     hop=st.sampled_from([1, 4, 16]),
     targets=st.integers(1, 3000),
 )
-def test_pieces_cover_every_target_but_those_before_the_first_whole_hop(context, span, piece, hop, targets):
-    layout = plan(Train(piece=piece * hop), context, span, windows=100, hop=hop)
+def test_chunks_cover_every_target_but_those_before_the_first_whole_hop(context, span, piece, hop, targets):
+    plan = BatchPlan.for_windows(Train(piece=piece * hop), context, span, windows=100, hop=hop)
     targets = min(targets, span)
-    starts = layout.starts(targets)
-    covered = [at for start in starts for at in range(start + layout.piece - layout.last, start + layout.piece)]
+    starts = plan.chunk_starts(targets)
+    covered = [at for start in starts for at in range(start + plan.chunk - plan.chunk_targets, start + plan.chunk)]
     wanted = range(context - 1, context - 1 + targets)
     assert covered == list(range(covered[0], covered[0] + len(covered))) if covered else True
     assert len(set(wanted) - set(covered)) <= hop - 1
     assert covered == [] or covered[0] >= context - 1  # no code of the burn-in is a target
     assert all(start % hop == 0 for start in starts)
-    assert all(start < context - 1 + targets for start in starts)  # no piece without a target
+    assert all(start < context - 1 + targets for start in starts)  # no chunk without a target
 
 
 @pytest.mark.parametrize(
@@ -254,28 +263,30 @@ def test_pieces_cover_every_target_but_those_before_the_first_whole_hop(context,
 )
 def test_what_does_not_fit_is_named(params, said):
     with pytest.raises(AudioRNNError, match=said):
-        plan(Train(**params), 128, 512, windows=100, hop=16, replicas=2)
+        BatchPlan.for_windows(Train(**params), 128, 512, windows=100, hop=16, replicas=2)
 
 
 def test_batches_of_chosen_size_are_filled_evenly():
-    assert plan(Train(), 128, 512, windows=7).batch == 4  # two of 4 at most, not one of 6 and one of a single window
-    assert plan(Train(), 128, 512, windows=5).batch == 5
-    assert plan(Train(batch=12), 128, 512, windows=13).batch == 12
+    assert (
+        BatchPlan.for_windows(Train(), 128, 512, windows=7).batch == 4
+    )  # two of 4 at most, not one of 6 and one of a single window
+    assert BatchPlan.for_windows(Train(), 128, 512, windows=5).batch == 5
+    assert BatchPlan.for_windows(Train(batch=12), 128, 512, windows=13).batch == 12
 
 
-def test_a_window_in_pieces_has_the_losses_of_the_whole_and_gradients_within_pieces(make_shards, little):
+def test_a_window_in_chunks_has_the_losses_of_the_whole_and_gradients_within_chunks(make_shards, little):
     codes = np.random.default_rng(0).integers(0, 256, 99, dtype=np.uint8)
     folder = make_shards({"a": codes[:60], "b": codes}, 10, 80)  # windows of 50, 80 and 9 targets
     model = ModelParams(name="little", hop=4)
     batch = next(iter(shards.read(folder, "train", 3)))
-    learners = [learner_of(folder, quick(model=model, piece=piece)) for piece in (1000, 16)]
-    whole, pieces = learners
-    assert (pieces.layout.burn_in, pieces.layout.last) == (12, 16)
-    pieces.model.set_weights(whole.model.get_weights())
-    _, expected, _ = whole.learn(*batch, 0, whole.begin(batch[0]))
-    state, found, gradients = pieces.begin(batch[0]), 0, []
-    for start in pieces.layout.starts(80):
-        g, sums, state = pieces.learn(*batch, start, state)
+    steps = [device_steps(folder, quick(model=model, piece=piece)) for piece in (1000, 16)]
+    whole, chunked = steps
+    assert (chunked.plan.burn_in, chunked.plan.chunk_targets) == (12, 16)
+    chunked.model.set_weights(whole.model.get_weights())
+    _, expected, _ = whole.gradients(*batch, 0, whole.burn_in(batch[0]))
+    state, found, gradients = chunked.burn_in(batch[0]), 0, []
+    for start in chunked.plan.chunk_starts(80):
+        g, sums, state = chunked.gradients(*batch, start, state)
         found, gradients = found + sums, [*gradients, g]
     assert list(state["codes"][:, 0]) == [12 + 5 * 16] * 3
     # Three targets of each window lie before the first whole hop after the context.
@@ -287,17 +298,17 @@ def test_a_window_in_pieces_has_the_losses_of_the_whole_and_gradients_within_pie
     nats = -np.take_along_axis(log_p, window[:, 1:, None].astype(int), 2)[..., 0]
     of = [(row, at) for row, n in enumerate(batch[1].numpy()) for at in range(12, 9 + n)]
     assert float(found[0]) == pytest.approx(sum(nats[at] for at in of), rel=1e-4)
-    # The bias has no memory: its gradients over the pieces are those over all these targets.
+    # The bias has no memory: its gradients over the chunks are those over all these targets.
     p = tf.nn.softmax(logits).numpy() - np.eye(256)[window[:, 1:]]
     np.testing.assert_allclose(sum(g[-1].numpy() for g in gradients), sum(p[at] for at in of), atol=1e-4)
-    # The embedding has: what codes before a piece would have changed is left out.
+    # The embedding has: what codes before a chunk would have changed is left out.
     assert all(
         not np.any(gradients[0][0].numpy()[code])
         for code in set(window[:, :12].ravel()) - set(window[:, 12:28].ravel())
     )
 
 
-def test_crops_and_pieces_learn_and_count_their_targets(make_shards, tmp_path, little, sine_codes):
+def test_crops_and_chunks_learn_and_count_their_targets(make_shards, tmp_path, little, sine_codes):
     folder = make_shards({"a": sine_codes}, 16, 2000)  # seven windows of 2000 targets, one of 1984
     params = quick(model=little, piece=100, crop=500, epochs=4, learning_rate=0.02)
     _, result = trainer.train(folder, tmp_path / "m", params, progress=False)
@@ -306,7 +317,7 @@ def test_crops_and_pieces_learn_and_count_their_targets(make_shards, tmp_path, l
     assert result.history[-1].validation_loss < result.history[0].validation_loss < 8
 
 
-def test_windows_without_targets_in_a_piece_make_no_update(make_shards, tmp_path, little, sine_codes):
+def test_windows_without_targets_in_a_chunk_make_no_update(make_shards, tmp_path, little, sine_codes):
     folder = make_shards({"a": sine_codes[:36], "b": sine_codes[:46]}, 16, 100)  # 20 and 30 targets of 100
     _, result = trainer.train(folder, tmp_path / "m", quick(model=little, piece=10, epochs=1), progress=False)
     assert (result.steps, result.targets) == (3, 50)
@@ -336,24 +347,24 @@ def test_every_optimiser_learns(make_shards, tmp_path, little, sine_codes, optim
 
 def test_weights_decay_in_matrices_alone(make_shards, little, sine_codes):
     folder = make_shards({"a": sine_codes[:200]}, 16, 100)
-    learner = learner_of(folder, quick(model=little, optimizer="adamw", weight_decay=0.5))
-    before = [w.numpy() for w in learner.model.trainable_variables]
-    learner.update([tf.zeros_like(w) for w in before], tf.constant(1.0), rate=0.1)
-    for old, new in zip(before, learner.model.trainable_variables, strict=True):
+    devices = device_steps(folder, quick(model=little, optimizer="adamw", weight_decay=0.5))
+    before = [w.numpy() for w in devices.model.trainable_variables]
+    devices.apply_gradients([tf.zeros_like(w) for w in before], tf.constant(1.0), learning_rate=0.1)
+    for old, new in zip(before, devices.model.trainable_variables, strict=True):
         np.testing.assert_allclose(new, old * 0.95 if new.path.endswith("kernel") else old, rtol=1e-5)
 
 
 def test_gradients_are_clipped_by_their_global_norm(make_shards, little, sine_codes):
     folder = make_shards({"a": sine_codes[:200]}, 16, 100)
-    learner = learner_of(folder, quick(model=little, clip_norm=0.5))
+    devices = device_steps(folder, quick(model=little, clip_norm=0.5))
     applied = []
-    learner.optimizer.apply = lambda gradients, variables: applied.extend(gradients)
-    gradients = [tf.ones_like(w) for w in learner.model.trainable_variables]
-    size = sum(w.numpy().size for w in learner.model.trainable_variables)
+    devices.optimizer.apply = lambda gradients, variables: applied.extend(gradients)
+    gradients = [tf.ones_like(w) for w in devices.model.trainable_variables]
+    size = sum(w.numpy().size for w in devices.model.trainable_variables)
     with tf.init_scope():
         tf.config.run_functions_eagerly(True)
     try:
-        norm = learner.update(gradients, tf.constant(4.0), rate=0.1)
+        norm = devices.apply_gradients(gradients, tf.constant(4.0), learning_rate=0.1)
     finally:
         tf.config.run_functions_eagerly(False)
     assert float(norm) == pytest.approx(size**0.5 / 4)
@@ -362,19 +373,19 @@ def test_gradients_are_clipped_by_their_global_norm(make_shards, little, sine_co
 
 def test_averaged_weights_are_validated_and_kept(make_shards, tmp_path, little, sine_codes):
     folder = make_shards({"a": sine_codes}, 16, 100)
-    learner = learner_of(folder, quick(model=little, ema=0.8))
-    averages = [w.numpy() for w in learner.model.variables]
+    devices = device_steps(folder, quick(model=little, ema=0.8))
+    averages = [w.numpy() for w in devices.model.variables]
     batch = next(iter(shards.read(folder, "train", 4)))
     for step in range(1, 30):
-        gradients, sums, _ = learner.learn(*batch, 0, learner.begin(batch[0]))
-        learner.update(gradients, sums[2], rate=0.01)
+        gradients, sums, _ = devices.gradients(*batch, 0, devices.burn_in(batch[0]))
+        devices.apply_gradients(gradients, sums[2], learning_rate=0.01)
         keep = min(0.8, (1 + step) / (10 + step))
-        averages = [keep * a + (1 - keep) * w.numpy() for a, w in zip(averages, learner.model.variables, strict=True)]
-    raw = learner.model.get_weights()
-    with learner.averaged() as model:
+        averages = [keep * a + (1 - keep) * w.numpy() for a, w in zip(averages, devices.model.variables, strict=True)]
+    raw = devices.model.get_weights()
+    with devices.ema_weights() as model:
         for expected, found in zip(averages, model.get_weights(), strict=True):
             np.testing.assert_allclose(found, expected, atol=1e-5)
-    for before, after in zip(raw, learner.model.get_weights(), strict=True):
+    for before, after in zip(raw, devices.model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
     params = quick(model=little, ema=0.9, epochs=2)
     _, result = trainer.train(folder, tmp_path / "m", params, progress=False)
@@ -388,31 +399,52 @@ def test_scaled_losses_change_nothing_and_an_overflow_passes_over_the_update(mak
     weights, norms = [], []
     for scaled in (False, True):
         keras.utils.set_random_seed(0)
-        learner = learner_of(folder, quick(model=little, clip_norm=0.01), scaled)
+        devices = device_steps(folder, quick(model=little, clip_norm=0.01), scaled)
         for _ in range(3):
-            gradients, sums, _ = learner.learn(*batch, 0, learner.begin(batch[0]))
-            norms.append(float(learner.update(gradients, sums[2], rate=0.01)))
-        weights.append(learner.model.get_weights())
+            gradients, sums, _ = devices.gradients(*batch, 0, devices.burn_in(batch[0]))
+            norms.append(float(devices.apply_gradients(gradients, sums[2], learning_rate=0.01)))
+        weights.append(devices.model.get_weights())
     assert norms[0] > 0.01  # so that they are clipped
     np.testing.assert_allclose(norms[:3], norms[3:], rtol=1e-5)
     for one, other in zip(*weights, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
-    scale = float(learner.optimizer.dynamic_scale.numpy())
+    scale = float(devices.optimizer.dynamic_scale.numpy())
     gradients[0] = gradients[0] * math.inf
-    learner.update(gradients, sums[2], rate=0.01)
-    assert float(learner.optimizer.dynamic_scale.numpy()) == scale / 2
-    for before, after in zip(weights[1], learner.model.get_weights(), strict=True):
+    devices.apply_gradients(gradients, sums[2], learning_rate=0.01)
+    assert float(devices.optimizer.dynamic_scale.numpy()) == scale / 2
+    for before, after in zip(weights[1], devices.model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
 
 
 @pytest.mark.skipif(bool(GPUS), reason="there is a GPU")
 def test_mixed_precision_needs_a_gpu():
-    with pytest.raises(AudioRNNError, match="train.mixed_precision is true, but there is no GPU"):
+    with pytest.raises(AudioRNNError, match="train.mixed_precision is true, but no GPU was found"):
         optimizers.mixed_precision(True)
     assert [optimizers.mixed_precision(wanted) for wanted in ("auto", False)] == [False, False]
 
 
 # --- Budgets -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limit", "steps", "batches", "elapsed", "fraction"),
+    [({"epochs": 4}, 9, 10.0, 9.0, 0.25), ({"steps": 50}, 10, 99.0, 9.0, 0.2), ({"minutes": 2}, 9, 99.0, 30.0, 0.25)],
+)
+def test_the_budget_used_follows_from_what_workers_agree_on_and_not_from_the_clock(
+    limit, steps, batches, elapsed, fraction
+):
+    def clock():
+        raise AssertionError("the clock was read")
+
+    budget = Budget(Train(**limit), batches_per_epoch=10, clock=clock, start=0.0)
+    budget.elapsed = elapsed
+    assert budget.fraction(steps, batches) == fraction
+
+
+def test_a_budget_of_minutes_includes_the_time_before_an_interruption():
+    budget = Budget(Train(minutes=2), batches_per_epoch=10, clock=lambda: 130.0, start=100.0)
+    budget.elapsed_before_resume = 60.0
+    assert budget.read_clock() == 90.0
 
 
 def test_a_budget_of_steps_ends_within_an_epoch_and_is_validated_as_asked(make_shards, tmp_path, little, sine_codes):
@@ -422,11 +454,11 @@ def test_a_budget_of_steps_ends_within_an_epoch_and_is_validated_as_asked(make_s
         folder,
         tmp_path / "m",
         quick(model=little, epochs=None, steps=50, evaluate_steps=20),
-        on_epoch=lambda epoch, model: seen.append((epoch.epoch, epoch.step)),
+        on_validation=lambda record, model: seen.append((record.epoch, record.step)),
         on_steps=lambda points: rates.extend((p.step, p.learning_rate) for p in points),
         progress=False,
     )
-    assert (result.steps, result.stopped) == (50, "after 50 steps")
+    assert (result.steps, result.stop_reason) == (50, "after 50 steps")
     assert seen == [(0.5, 20), (1, 40), (1.25, 50)]
     assert rates == [(n, pytest.approx(0.01 * (1 + math.cos(math.pi * (n - 1) / 50)) / 2)) for n in (20, 40)]
 
@@ -436,7 +468,7 @@ def test_a_budget_of_minutes_is_counted_by_the_clock_and_validated_once_more(mak
     now = iter(range(10_000))
     params = quick(model=little, epochs=None, minutes=1, patience=None)
     _, result = trainer.train(folder, tmp_path / "m", params, clock=lambda: next(now), progress=False)
-    assert result.stopped == "after 1 minutes"
+    assert result.stop_reason == "after 1 minutes"
     assert 60 <= result.elapsed <= 62
     assert result.history[-1].step == result.steps < 60
     assert result.history[-1].learning_rate < 0.0002  # the cosine has come down
@@ -461,11 +493,11 @@ def test_after_each_batch_one_is_told_where_the_training_stands(make_shards, sin
         with model() as current:
             assert current.count_params() > 0
 
-    def on_epoch(epoch, model):
-        scored.append(epoch)
+    def on_validation(record, model):
+        scored.append(record)
 
     _, result = trainer.train(
-        folder, tmp_path / "model", quick(epochs=2), on_epoch=on_epoch, on_batch=on_batch, progress=False
+        folder, tmp_path / "model", quick(epochs=2), on_validation=on_validation, on_batch=on_batch, progress=False
     )
     batches = len(told) // 2
     assert batches > 1
@@ -473,6 +505,27 @@ def test_after_each_batch_one_is_told_where_the_training_stands(make_shards, sin
     assert [progress.spent for progress in told] == pytest.approx([n / len(told) for n in range(1, len(told) + 1)])
     assert [progress.epoch for progress in told[batches - 1 :: batches]] == [1, 2]
     assert [progress.scored for progress in told if progress.scored] == scored == result.history
+
+
+def test_no_model_is_given_between_batches_whose_weights_are_not_finite(
+    make_shards, sine_codes, tmp_path, little, monkeypatch
+):
+    folder = make_shards({"a": sine_codes}, 16, 100)  # 40 batches
+    apply, calls, given = DeviceSteps.apply_gradients, [], []
+
+    def overflow(self, gradients, *others):
+        calls.append(1)
+        return apply(self, [g * math.nan for g in gradients] if len(calls) == 43 else gradients, *others)
+
+    def on_batch(progress, model):
+        with model() as current:
+            given.append(current is not None)
+            assert current is None or all(np.isfinite(weight).all() for weight in current.get_weights())
+
+    monkeypatch.setattr(DeviceSteps, "apply_gradients", overflow)
+    _, result = trainer.train(folder, tmp_path / "m", quick(model=little, ema=0.9), on_batch=on_batch, progress=False)
+    assert "step 44: the loss is nan" in result.stop_reason
+    assert given == [True] * 42 + [False] * 7  # until the losses are fetched, after ten updates
 
 
 def test_what_is_done_between_batches_is_no_time_of_learning(make_shards, sine_codes, tmp_path):

@@ -41,13 +41,11 @@ def free_ports(number):
     return ports
 
 
-def start(tmp_path, name, folder, params=PARAMS, devices=1, config=None):
-    """A process that trains, in a place of its own."""
+def start(tmp_path, name, folder, params=PARAMS, devices=1, config=None, tick=None):
+    """A process that trains, in a place of its own, by a clock that advances by `tick` seconds whenever it is read."""
     plan = tmp_path / f"{name}.json"
-    place = tmp_path / f"place of {name}"
-    plan.write_text(
-        json.dumps({"folder": str(folder.folder), "place": str(place), "params": params, "devices": devices})
-    )
+    settings = {"folder": str(folder.folder), "place": str(tmp_path / f"place of {name}"), "params": params}
+    plan.write_text(json.dumps(settings | {"devices": devices, "tick": tick}))
     environment = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
     if config:
         environment["TF_CONFIG"] = json.dumps(config)
@@ -59,6 +57,12 @@ def start(tmp_path, name, folder, params=PARAMS, devices=1, config=None):
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def cluster_of(workers):
+    """The TF_CONFIG of each of so many workers on this machine."""
+    addresses = {"worker": [f"127.0.0.1:{port}" for port in free_ports(workers)]}
+    return [{"cluster": addresses, "task": {"type": "worker", "index": i}} for i in range(workers)]
 
 
 def finish(tmp_path, processes):
@@ -81,13 +85,9 @@ def finish(tmp_path, processes):
 
 def test_two_workers_and_two_devices_train_like_one_with_the_same_batch(make_shards, tmp_path, sine_codes):
     folder = make_shards({"a": sine_codes[:3050]}, 16, 100)  # 31 windows: batches and windows that are not full
-    ports = free_ports(2)
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    names = ("worker 0", "worker 1")
     workers = {
-        f"worker {i}": start(
-            tmp_path, f"worker {i}", folder, config={"cluster": cluster, "task": {"type": "worker", "index": i}}
-        )
-        for i in range(2)
+        name: start(tmp_path, name, folder, config=config) for name, config in zip(names, cluster_of(2), strict=True)
     }
     found = finish(tmp_path, workers)
     found |= finish(tmp_path, {"mirrored": start(tmp_path, "mirrored", folder, devices=2)})
@@ -101,11 +101,31 @@ def test_two_workers_and_two_devices_train_like_one_with_the_same_batch(make_sha
             np.testing.assert_allclose(other, one, atol=2e-4, err_msg=name)
     for one, other in zip(found["worker 0"][0], found["worker 1"][0], strict=True):
         np.testing.assert_array_equal(one, other)
-    assert found["worker 0"][1]["handed_on"] == [epoch.step for epoch in result.history]
+    assert found["worker 0"][1]["handed_on"] == [record.step for record in result.history]
     assert found["worker 1"][1]["handed_on"] == []
     written = {path.name for path in (tmp_path / "place of worker 0").iterdir()}
     assert written == {"model", "history.csv", "store"}
     assert not (tmp_path / "place of worker 1").exists()
+
+
+def test_workers_with_a_budget_in_minutes_agree_though_their_clocks_differ(make_shards, tmp_path, sine_codes):
+    folder = make_shards({"a": sine_codes[:3050]}, 16, 100)
+    params = {**PARAMS, "epochs": None, "minutes": 1, "checkpoint_steps": None}
+    # Checkpoints are always due by the clock of one, never by that of the other, which also runs faster.
+    minutes, ticks = (1e-6, 1000.0), (1.0, 2.0)
+    workers = {
+        f"worker {i}": start(
+            tmp_path, f"worker {i}", folder, params | {"checkpoint_minutes": minutes[i]}, config=config, tick=ticks[i]
+        )
+        for i, config in enumerate(cluster_of(2))
+    }
+    found = finish(tmp_path, workers)
+    one, other = (found[name] for name in workers)
+    assert one[1]["steps"] == other[1]["steps"] > 1
+    assert one[1]["losses"] == other[1]["losses"]
+    for weights, its_weights in zip(one[0], other[0], strict=True):
+        np.testing.assert_array_equal(weights, its_weights)
+    assert len(list((tmp_path / "place of worker 0/store").glob("*.npz"))) > 1
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_a_killed_pipeline_resumes_and_gives_the_weights_of_an_uninterrupted_one
     workspace.set(train={"epochs": 5, "checkpoint_steps": 1})
     assert kill_when_trained_for(workspace, 20) < 100
     done = workspace.run("dvc", "repro", "train")
-    assert "going on after step" in done.stderr + done.stdout
+    assert "resuming after step" in done.stderr + done.stdout
     results = ["models/model.weights.h5", "models/config.json", "metrics/history.csv"]
     ended = [(workspace.root / name).read_bytes() for name in results]
     assert not any((workspace.root / "checkpoints").iterdir())

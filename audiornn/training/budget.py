@@ -1,0 +1,55 @@
+"""How long to train: epochs, updates or minutes."""
+
+from collections.abc import Callable
+
+from audiornn.params import Train
+
+
+class Budget:
+    """The budget of a training, of which `train.epochs`, `train.steps` or `train.minutes` is set.
+
+    `fraction` follows from what is handed in and from `elapsed` alone, so that workers that train together, whose
+    clocks differ, decide alike as long as they have agreed on `elapsed`.
+
+    Parameters
+    ----------
+    params
+        The `train` section.
+    batches_per_epoch
+        How many batches the training split has.
+    clock
+        Seconds.
+    start
+        What the clock showed when the training began.
+
+    Attributes
+    ----------
+    elapsed
+        Seconds of training that a budget of minutes is judged by; set from outside.
+    elapsed_before_resume
+        Seconds of training before it was interrupted.
+    """
+
+    def __init__(self, params: Train, batches_per_epoch: int, clock: Callable[[], float], start: float) -> None:
+        self.params, self.batches_per_epoch, self.clock, self.start = params, batches_per_epoch, clock, start
+        self.elapsed = self.elapsed_before_resume = 0.0
+
+    def read_clock(self) -> float:
+        """Seconds of training by this process's own clock, those before it was interrupted included."""
+        return self.elapsed_before_resume + self.clock() - self.start
+
+    def fraction(self, steps: int, batches: float) -> float:
+        """The fraction of the budget that is used up by so many updates and batches; from 1 on it is over."""
+        params = self.params
+        if params.minutes:
+            return self.elapsed / (60 * params.minutes)
+        if params.steps:
+            return steps / params.steps
+        assert params.epochs
+        return batches / (params.epochs * self.batches_per_epoch)
+
+    def __str__(self) -> str:
+        """In words: `all 10 epochs`, `500 steps`, `30 minutes`."""
+        if self.params.minutes:
+            return f"{self.params.minutes:g} minutes"
+        return f"{self.params.steps} steps" if self.params.steps else f"all {self.params.epochs} epochs"

@@ -1,0 +1,103 @@
+"""The state of a training: what its caller gets in the end, and a checkpoint holds on the way."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from audiornn.training.curves import CurveSums, ValidationRecord
+from audiornn.training.divergence import DivergenceMonitor
+
+
+@dataclass
+class TargetSums:
+    """Sums over targets: loss in nats, top-1 hits, number of targets."""
+
+    nats: float = 0.0
+    hits: float = 0.0
+    targets: float = 0.0
+
+    def add(self, nats: float, hits: float, targets: float) -> None:
+        """Count an update."""
+        self.nats += nats
+        self.hits += hits
+        self.targets += targets
+
+
+@dataclass
+class TrainingState:
+    """Progress and outcome of a training run.
+
+    Attributes
+    ----------
+    history
+        A record per validation.
+    best_epoch, best_validation
+        Epoch and loss, in bits per sample, of the best one.
+    steps, targets
+        Updates, and targets that were learned from, so far.
+    seconds
+        Time of learning, validation not included.
+    elapsed
+        Seconds since the training began by the clock that a budget of minutes is counted in.
+    stop_reason
+        Why it stopped, in words; empty while it goes on.
+    diverged
+        Whether it stopped because the loss diverged.
+    epochs, batches
+        Where it stands: whole passes over the training split, batches of the next pass.
+    since_validation
+        Sums since the last validation.
+    validated_steps
+        How many updates were made before the last validation.
+    validations_since_best
+        Validations without a better loss.
+    curve_sums
+        What the next point of the curves will be made of.
+    monitor
+        The running loss.
+    """
+
+    history: list[ValidationRecord] = field(default_factory=list)
+    best_epoch: float = 0
+    best_validation: float = math.inf
+    steps: int = 0
+    targets: int = 0
+    seconds: float = 0.0
+    elapsed: float = 0.0
+    stop_reason: str = ""
+    diverged: bool = False
+    epochs: int = 0
+    batches: int = 0
+    since_validation: TargetSums = field(default_factory=TargetSums)
+    validated_steps: int = 0
+    validations_since_best: int = 0
+    curve_sums: CurveSums = field(default_factory=CurveSums)
+    monitor: DivergenceMonitor = field(default_factory=DivergenceMonitor)
+
+    @property
+    def targets_per_second(self) -> float:
+        """Targets learned from per second of training, validation not included."""
+        return self.targets / self.seconds if self.seconds else 0.0
+
+    def add_validation(self, record: ValidationRecord) -> bool:
+        """Count a validation; whether it is the best so far."""
+        self.history.append(record)
+        best = record.validation_loss < self.best_validation  # never true of NaN
+        if best:
+            self.best_epoch, self.best_validation = record.epoch, record.validation_loss
+        self.validations_since_best = 0 if best else self.validations_since_best + 1
+        return best
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> "TrainingState":
+        """The state that `dataclasses.asdict` gave."""
+        return cls(
+            **{
+                **saved,
+                "history": [ValidationRecord(**record) for record in saved["history"]],
+                "since_validation": TargetSums(**saved["since_validation"]),
+                "curve_sums": CurveSums(**saved["curve_sums"]),
+                "monitor": DivergenceMonitor(**saved["monitor"]),
+            }
+        )
