@@ -6,6 +6,8 @@ pre-emphasis `y[n] = x[n] - a x[n-1]` flattens the spectrum before quantisation,
 (ITU-T G.711's continuous form with µ = 255), whose 256 uniform steps of the companded amplitude are the codes.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import signal
@@ -15,8 +17,20 @@ from audiornn.errors import AudioRNNError
 CODES = 256
 MU = CODES - 1
 SILENCE = 128  # the code of amplitude 0
-_AMPLITUDES = np.arange(CODES) / MU * 2 - 1
-_AMPLITUDES = np.sign(_AMPLITUDES) * np.expm1(np.abs(_AMPLITUDES) * np.log1p(MU)) / MU
+
+
+def compand(amplitude: NDArray[Any]) -> NDArray[Any]:
+    """The µ-law curve, [-1, 1] -> [-1, 1]."""
+    return np.sign(amplitude) * np.log1p(MU * np.abs(amplitude)) / np.log1p(MU)
+
+
+def expand_companded(companded: NDArray[Any]) -> NDArray[Any]:
+    """Amplitudes of companded ones: the inverse of `compand`."""
+    return np.sign(companded) * np.expm1(np.abs(companded) * np.log1p(MU)) / MU
+
+
+COMPANDED = np.arange(CODES) / MU * 2 - 1  # the companded amplitude of each code
+_AMPLITUDES = expand_companded(COMPANDED)
 
 
 def compress(wave: ArrayLike) -> NDArray[np.uint8]:
@@ -35,8 +49,7 @@ def compress(wave: ArrayLike) -> NDArray[np.uint8]:
     Codes 0 to 255 as uint8, of the same shape; 128 is silence.
     """
     x = np.clip(np.asarray(wave, np.float64), -1, 1)
-    companded = np.sign(x) * np.log1p(MU * np.abs(x)) / np.log1p(MU)
-    return np.floor((companded + 1) / 2 * MU + 0.5).astype(np.uint8)
+    return np.floor((compand(x) + 1) / 2 * MU + 0.5).astype(np.uint8)
 
 
 def expand(codes: ArrayLike) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from audiornn.errors import AudioRNNError
 from audiornn.files import write_json
 from audiornn.generation import clips, engines, sampling, streaming, tensorflow_engine
 from audiornn.generation.fused import audiornn
-from audiornn.generation.fused.draws import Limits, draw
+from audiornn.generation.fused.draws import Limits, sample_code
 from audiornn.generation.prompts import file_prompt
 from audiornn.models import storage
 from audiornn.params import Generate
@@ -41,7 +41,7 @@ def drawn_by(how, logits, temperature, uniform, *limits):
             tiled, np.full(len(uniform), temperature, np.float32), uniform, Limits(*limits)
         ).numpy()
     scratch = np.empty(256, np.float32)
-    return np.array([draw(logits, temperature, Limits(*limits), u, scratch) for u in uniform])
+    return np.array([sample_code(logits, temperature, Limits(*limits), u, scratch) for u in uniform])
 
 
 @pytest.mark.parametrize("how", ["tensorflow", "fused"])
@@ -113,8 +113,8 @@ def test_every_engine_computes_the_network_that_was_trained(model, engine, strea
     codes = np.random.default_rng(0).integers(0, 256, (streams, before + 3000)).astype(np.uint8)
     expected = model(codes).numpy()[:, before:]
     runner = engines.engine(model, engine)
-    runner.start(*sampling.consume(model, codes[:, :before]))
-    logits = runner.follow(codes[:, before:])
+    runner.load_state(*sampling.consume(model, codes[:, :before]))
+    logits = runner.teacher_force(codes[:, before:])
     assert np.ptp(expected) > 5
     if engine == "fused-bf16":  # weights of 8 bits of mantissa
         assert np.abs(logits - expected).mean() < 0.02 * expected.std()
@@ -164,8 +164,8 @@ def test_threads_change_nothing(model):
     results = []
     for threads in (1, 2, 5, 8):
         runner = audiornn.FusedAudioRNN(model, threads=threads)
-        runner.start(*sampling.consume(model, codes))
-        results.append(runner.advance(uniform, np.ones_like(uniform)))
+        runner.load_state(*sampling.consume(model, codes))
+        results.append(runner.generate(uniform, np.ones_like(uniform)))
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0])
 
@@ -176,8 +176,8 @@ def test_the_fused_engine_takes_any_sizes(sizes):
     made = storage.build("audiornn", **sizes)
     codes = np.random.default_rng(0).integers(0, 256, (2, 100)).astype(np.uint8)
     runner = engines.engine(made, "fused")
-    runner.start(*sampling.consume(made, codes[:, :10]))
-    np.testing.assert_allclose(runner.follow(codes[:, 10:]), made(codes).numpy()[:, 10:], atol=1e-4)
+    runner.load_state(*sampling.consume(made, codes[:, :10]))
+    np.testing.assert_allclose(runner.teacher_force(codes[:, 10:]), made(codes).numpy()[:, 10:], atol=1e-4)
 
 
 def test_a_ramp_changes_the_temperature_from_start_to_end(model):
@@ -213,8 +213,8 @@ def check_engines_on_a_trained_model(trained, codes):
         for name in ("tensorflow", "fused"):
             runner = engines.engine(trained, name)
             for before in (1, 800):
-                runner.start(*sampling.consume(trained, codes[:streams, :before]))
-                logits = runner.follow(codes[:streams, before : before + 3000])
+                runner.load_state(*sampling.consume(trained, codes[:streams, :before]))
+                logits = runner.teacher_force(codes[:streams, before : before + 3000])
                 np.testing.assert_allclose(logits, expected[:, before : before + 3000], atol=1e-4, err_msg=name)
 
 
