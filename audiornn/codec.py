@@ -13,14 +13,26 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import signal
 
-from audiornn.array_types import Codes, Counts, Wave
+from audiornn.array_types import Codes, Counts, Floats, Wave
 from audiornn.errors import AudioRNNError
 
 CODES = 256
 MU = CODES - 1
 SILENCE = 128  # the code of amplitude 0
-_AMPLITUDES = np.arange(CODES) / MU * 2 - 1
-_AMPLITUDES = np.sign(_AMPLITUDES) * np.expm1(np.abs(_AMPLITUDES) * np.log1p(MU)) / MU
+
+
+def compand(amplitude: Floats) -> Floats:
+    """The µ-law curve, [-1, 1] -> [-1, 1]."""
+    return np.sign(amplitude) * np.log1p(MU * np.abs(amplitude)) / np.log1p(MU)
+
+
+def expand_companded(companded: Floats) -> Floats:
+    """Amplitudes of companded ones: the inverse of `compand`."""
+    return np.sign(companded) * np.expm1(np.abs(companded) * np.log1p(MU)) / MU
+
+
+COMPANDED = np.arange(CODES) / MU * 2 - 1  # the companded amplitude of each code
+_AMPLITUDES = expand_companded(COMPANDED)
 
 
 def mu_law_encode(wave: ArrayLike) -> Codes:
@@ -39,8 +51,7 @@ def mu_law_encode(wave: ArrayLike) -> Codes:
     Codes 0 to 255 as uint8, of the same shape; 128 is silence.
     """
     x = np.clip(np.asarray(wave, np.float64), -1, 1)
-    companded = np.sign(x) * np.log1p(MU * np.abs(x)) / np.log1p(MU)
-    return np.floor((companded + 1) / 2 * MU + 0.5).astype(np.uint8)
+    return np.floor((compand(x) + 1) / 2 * MU + 0.5).astype(np.uint8)
 
 
 def mu_law_decode(codes: ArrayLike) -> Wave:

@@ -106,15 +106,41 @@ def engines(model: AudioModel, streams: list[int], names: tuple[str, ...]) -> It
             engine: Any = engines_module.engine(model, name)
             if n == 1:
                 engine.threads = 1
-            engine.start(*sampling.consume(model, np.full([n, 10], 128, np.uint8)))
+            engine.load_state(*sampling.consume(model, np.full([n, 10], 128, np.uint8)))
             samples = 1000
             uniform = np.random.default_rng(0).random((n, samples), np.float32)
             begin = time.perf_counter()
-            engine.advance(uniform[:, :1], np.ones([n, 1], np.float32))
+            engine.generate(uniform[:, :1], np.ones([n, 1], np.float32))
             compilation = time.perf_counter() - begin
-            seconds = best(lambda engine=engine, u=uniform: engine.advance(u, np.ones_like(u)))  # type: ignore[misc]
+            seconds = best(lambda engine=engine, u=uniform: engine.generate(u, np.ones_like(u)))  # type: ignore[misc]
             row = {"engine": engine.name, "streams": n, "samples_per_second": n * samples / seconds}
-            yield row | {"compile_seconds": compilation, "weight_bytes": getattr(engine, "weight_bytes", None)}
+            yield row | {"compile_seconds": compilation, "weight_bytes": weight_bytes(engine) if name in FAST else None}
+
+
+def weight_bytes(engine: Any) -> int:
+    """Bytes of weights that a fused engine reads for a sample of one stream; of what is read at ticks, its share."""
+
+    def size(*fields: str) -> int:
+        return sum(getattr(weights, field).nbytes for field in fields)
+
+    weights, name = engine.weights, engine.model.name
+    prior = getattr(weights, "prior", None)
+    total = prior.kernel.nbytes if prior else 0
+    if name == "lpcmix":
+        frame = size("gru_input", "gru_recurrent", "condition", "gru_input_bias", "gru_recurrent_bias")
+        return total + size("first", "residual", "biases", "head", "head_bias") + frame // weights.hop
+    total += weights.code_tables[..., 0, :].nbytes + size("head", "head_bias")
+    if name == "audiornn":
+        return total + size("input_kernels", "input_biases", "recurrent_kernels", "recurrent_biases")
+    if name == "samplernn":
+        total += size("hidden", "hidden_bias")
+        recurrence = size("recurrent_kernels", "recurrent_biases")
+    else:
+        total += size("residual", "residual_biases")
+        recurrence = size("gate_kernels", "gate_biases", "rates", "output_kernels", "output_biases")
+    plan = weights.tiers.plan
+    matrices = weights.tiers.input_kernels.itemsize * (plan.input_sizes + plan.upsample_sizes)
+    return total + int(((matrices + recurrence // len(plan.frames)) // plan.frames).sum())
 
 
 def limits(weight_bytes: int) -> tuple[float, float]:
@@ -141,8 +167,8 @@ def bits_per_sample(model: AudioModel, name: str, folder: Path) -> float:
     for windows, targets in shards.read(manifest, "test", 16):
         codes = windows.numpy()
         first, state = sampling.consume(model, codes[:, :1])
-        engine.start(first, state)
-        logits = np.concatenate([first[:, None], engine.follow(codes[:, 1:-1])], axis=1)[:, context - 1 :]
+        engine.load_state(first, state)
+        logits = np.concatenate([first[:, None], engine.teacher_force(codes[:, 1:-1])], axis=1)[:, context - 1 :]
         labels, real = codes[:, context:], np.arange(codes.shape[1] - context) < targets.numpy()[:, None]
         likelihoods = log_softmax(logits.astype(np.float64), axis=-1)
         nats -= np.take_along_axis(likelihoods, labels[..., None].astype(int), -1)[..., 0][real].sum()
@@ -162,7 +188,7 @@ def bits(model: AudioModel, folder: Path) -> list[Row]:
 
 def measure(model: AudioModel, everything: bool, streams: list[int]) -> Iterator[Row]:
     """Print and give what was measured of one model: its fast engines alone, or all ways to generate."""
-    multiplications = engines_module.engine(model, "fused").weight_bytes / 4  # type: ignore[attr-defined]
+    multiplications = weight_bytes(engines_module.engine(model, "fused")) / 4
     bandwidth, peak = limits(int(4 * multiplications))
     print(f"\n{model.name} {model.sizes}")
     print(f"{multiplications / 1e6:.2f} M multiply-adds a sample, table rows counted as such; {cores()} cores;")

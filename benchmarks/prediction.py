@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What linear prediction knows without any network: bits per sample of its stages, and of predictors alone.
 
-    python benchmarks/prediction.py SPEECH [--predictors ORDER/WINDOW/RENEWAL,...] [--part validation] [--json FILE]
+    python benchmarks/prediction.py SPEECH [--predictors ORDER/WINDOW/INTERVAL,...] [--part validation] [--json FILE]
 
 The recordings, codes, segments and score are those of benchmarks/speech.py. A logistic distribution stands around each
 prediction, its scale a running mean of the prediction's absolute error times a factor; decay and factor are the best of
@@ -75,18 +75,25 @@ def main() -> None:
         print(f"{name:<44} {rows[-1]['bits']:.3f}", flush=True)
 
     cascade = Predictor(predictors)
-    cascade.advance(codes[:1], cascade.initial_state(1))  # compiles
+    columns = cascade.columns
+    cascade.process(codes[:1], cascade.initial_state(1))  # compiles
     begin = time.process_time()
-    known, _ = cascade.advance(codes, cascade.initial_state(len(codes)))
+    features, _ = cascade.process(codes, cascade.initial_state(len(codes)))
     cost = (time.process_time() - begin) / codes.size * 1e6
-    row("whole cascade", known[..., 0])
-    row("mixture of the predictors", known[..., 1])
+    row("whole cascade", features[..., columns.cascade])
+    row("mixture of the predictors", features[..., columns.mixture])
     for i, predictor in enumerate(predictors):
-        row("order {}, window {}, renewal {}".format(*predictor), known[..., 2 + i])
+        row(
+            "order {}, window {}, update interval {}".format(*predictor),
+            features[..., columns.single_predictions][..., i],
+        )
     for predictor in SINGLE:
         single = Predictor([predictor])
-        alone, _ = single.advance(codes, single.initial_state(len(codes)))
-        row("alone: order {}, window {}, renewal {}".format(*predictor), alone[..., 2])
+        alone, _ = single.process(codes, single.initial_state(len(codes)))
+        row(
+            "alone: order {}, window {}, update interval {}".format(*predictor),
+            alone[..., single.columns.single_predictions][..., 0],
+        )
     print(f"whole cascade: {cost:.2f} us a sample")
     if arguments.json:
         arguments.json.write_text(json.dumps({"rows": rows, "microseconds_a_sample": cost}) + "\n")

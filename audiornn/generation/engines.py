@@ -24,18 +24,18 @@ FUSED = {
 class Engine(Protocol):
     """What generates: streams side by side, each with its state.
 
-    `name` is the engine's; `start` takes logits [streams, 256] and state after a prompt; `advance` draws the next codes
-    uint8 [streams, n] by uniform numbers in [0, 1) and temperatures, both float32 [streams, n]; `follow` takes given
-    codes instead and returns the logits [streams, n, 256] after each.
+    `name` is the engine's; `load_state` takes logits [streams, 256] and state after a prompt; `generate` draws the next
+    codes uint8 [streams, n] by uniform numbers in [0, 1) and temperatures, both float32 [streams, n]; `teacher_force`
+    takes given codes instead and returns the logits [streams, n, 256] after each.
     """
 
     name: str
 
-    def start(self, logits: NDArray[np.float32], state: State) -> None: ...
+    def load_state(self, logits: NDArray[np.float32], state: State) -> None: ...
 
-    def advance(self, uniform: NDArray[np.float32], temperature: NDArray[np.float32]) -> NDArray[np.uint8]: ...
+    def generate(self, uniform: NDArray[np.float32], temperature: NDArray[np.float32]) -> NDArray[np.uint8]: ...
 
-    def follow(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]: ...
+    def teacher_force(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]: ...
 
 
 def engine(model: AudioModel, name: str = "auto", limits: Limits = UNLIMITED) -> Engine:

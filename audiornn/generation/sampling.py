@@ -58,7 +58,7 @@ def blocks(
         prompt = np.full([streams, 1], SILENCE, np.uint8)
     ramps = np.array([t if isinstance(t, tuple) else (t, t) for t in temperature], np.float64)
     runner = engine(model, engine_name, limits)
-    runner.start(*consume(model, prompt))
+    runner.load_state(*consume(model, prompt))
     random = [uniforms(seed, stream) for stream in range(streams)]
     done = 0
     while samples is None or done < samples:
@@ -66,7 +66,7 @@ def blocks(
         uniform = np.stack([r.random(CHUNK, np.float32)[:n] for r in random])
         place = np.zeros(n) if samples is None else (done + np.arange(n)) / max(samples - 1, 1)
         heat = ramps[:, :1] * (1 - place) + ramps[:, 1:] * place
-        yield runner.advance(uniform, heat.astype(np.float32))
+        yield runner.generate(uniform, heat.astype(np.float32))
         done += n
 
 

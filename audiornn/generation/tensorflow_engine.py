@@ -67,7 +67,7 @@ class TensorFlowEngine:
             return logits, tf.nest.flatten(after)
 
         @tf.function(reduce_retracing=True)
-        def advance(logits: Any, state: list[Any], uniform: Any, temperature: Any) -> tuple:
+        def generate(logits: Any, state: list[Any], uniform: Any, temperature: Any) -> tuple:
             def body(t: Any, logits: Any, state: list[Any], codes: Any) -> tuple:
                 code = draw(logits, temperature[t], uniform[t], limits)
                 logits, state = step(code, state)
@@ -76,7 +76,7 @@ class TensorFlowEngine:
             return loop(body, logits, state, tf.int32, tf.shape(uniform)[0])
 
         @tf.function(reduce_retracing=True)
-        def follow(logits: Any, state: list[Any], codes: Any) -> tuple:
+        def teacher_force(logits: Any, state: list[Any], codes: Any) -> tuple:
             def body(t: Any, logits: Any, state: list[Any], kept: Any) -> tuple:
                 logits, state = step(codes[t], state)
                 return t + 1, logits, state, kept.write(t, logits)
@@ -90,21 +90,21 @@ class TensorFlowEngine:
             )
             return logits, state, kept.stack()
 
-        self._advance, self._follow = advance, follow
+        self._generate, self._teacher_force = generate, teacher_force
 
-    def start(self, logits: NDArray[np.float32], state: State) -> None:
+    def load_state(self, logits: NDArray[np.float32], state: State) -> None:
         """See `Engine`."""
         self._structure, self._state = state, tf.nest.flatten(state)
         self._logits = tf.constant(logits)
 
-    def advance(self, uniform: NDArray[np.float32], temperature: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def generate(self, uniform: NDArray[np.float32], temperature: NDArray[np.float32]) -> NDArray[np.uint8]:
         """See `Engine`."""
         arguments = (tf.constant(np.ascontiguousarray(part.T)) for part in (uniform, temperature))
-        self._logits, self._state, codes = self._advance(self._logits, self._state, *arguments)
+        self._logits, self._state, codes = self._generate(self._logits, self._state, *arguments)
         return codes.numpy().T.astype(np.uint8)
 
-    def follow(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def teacher_force(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Engine`."""
         given = tf.constant(np.ascontiguousarray(codes.T), tf.int32)
-        self._logits, self._state, kept = self._follow(self._logits, self._state, given)
+        self._logits, self._state, kept = self._teacher_force(self._logits, self._state, given)
         return kept.numpy().transpose(1, 0, 2)

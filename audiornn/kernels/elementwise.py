@@ -1,7 +1,7 @@
 """Elementwise operations of networks: exponentials, activations, biases, look-ups of rows.
 
 The scalar functions (`exp`, `log`, `sigmoid`, `tanh`) become vector instructions inside loops over arrays, if the
-loop's function is a `block`: plain `njit` would look for divisions by zero, which keeps LLVM from that. What they cost
+loop's function is a `kernel`: plain `njit` would look for divisions by zero, which keeps LLVM from that. What they cost
 is in docs/performance.md.
 """
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from audiornn.kernels.jit import block, f32, scalar_kernel
+from audiornn.kernels.jit import f32, kernel, scalar_kernel
 
 
 @scalar_kernel
@@ -75,22 +75,29 @@ def one_minus_exp(x: Any) -> Any:
     return series if x < f32(0.2) else f32(1) - exp(-x)
 
 
-@block
+@kernel
 def add(x: Any, y: Any) -> None:
     """Add x float32 [n] to y."""
     for i in range(x.size):
         y[i] += x[i]
 
 
-@block
+@kernel
 def silu(x: Any) -> None:
     """x sigmoid(x) of float32 [n], in place."""
     for i in range(x.size):
         x[i] = x[i] / (f32(1) + exp(min(max(-x[i], f32(-80)), f32(80))))
 
 
-@block
-def spread(row: Any, y: Any) -> None:
+@kernel
+def relu(x: Any) -> None:
+    """max(x, 0) of float32 [n], in place."""
+    for i in range(x.size):
+        x[i] = max(x[i], f32(0))
+
+
+@kernel
+def broadcast_bias(row: Any, y: Any) -> None:
     """Set every row of y float32 [streams, n] to `row` float32 [n]: biases, where sums begin."""
     for s in range(y.shape[0]):
         into = y[s]
@@ -98,8 +105,8 @@ def spread(row: Any, y: Any) -> None:
             into[i] = row[i]
 
 
-@block
-def lookup(tables: Any, codes: Any, y: Any) -> None:
+@kernel
+def add_table_rows(tables: Any, codes: Any, y: Any) -> None:
     """Add the sum over lags of `tables[lag, codes[stream, lag]]` to each stream's row of y float32 [streams, n].
 
     The product with embedded codes: tables float32 [lags, 256, n], codes [streams, lags].

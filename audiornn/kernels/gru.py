@@ -13,24 +13,21 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from audiornn.kernels.arrays import Float32
 from audiornn.kernels.elementwise import sigmoid, tanh
-from audiornn.kernels.jit import block, cores
-from audiornn.kernels.matmul import BLOCK, multiply, pack
-
-f32 = np.float32
-Floats = NDArray[np.float32]
+from audiornn.kernels.jit import cores, f32, kernel
+from audiornn.kernels.matmul import OUTPUTS_PER_BLOCK, matmul_add, pack
 
 
-def forward(inputs: Floats, before: Floats, kernel: Floats, bias: Floats) -> tuple[Floats, Floats]:
+def forward(inputs: Float32, initial_state: Float32, kernel: Float32, bias: Float32) -> tuple[Float32, Float32]:
     """States of a GRU over a sequence, and what its gradient needs.
 
     Parameters
     ----------
     inputs
         float32 [time, batch, 3 * units]: input products and biases of update gate z, reset gate r and candidate.
-    before
+    initial_state
         float32 [batch, units], the state before the first step.
     kernel
         float32 [units, 3 * units], recurrent weights in the same order.
@@ -39,26 +36,28 @@ def forward(inputs: Floats, before: Floats, kernel: Floats, bias: Floats) -> tup
 
     Returns
     -------
-    States [time + 1, batch, units], the first of them `before`; and z, r, candidate and its recurrent part
+    States [time + 1, batch, units], the first of them `initial_state`; and z, r, candidate and its recurrent part
     [time, batch, 4 * units].
     """
     time, batch, _ = inputs.shape
     units = len(bias)
-    states, saved = _aligned(time + 1, batch, units), _aligned(time, batch, 4 * units)
-    states[0] = before
+    states, gates = _aligned(time + 1, batch, units), _aligned(time, batch, 4 * units)
+    states[0] = initial_state
     packed = pack(kernel)
-    _over_streams(batch, lambda first, last: _forward(inputs, packed, bias, first, last, states, saved))
-    return states, saved
+    _parallel_over_streams(batch, lambda first, last: _forward(inputs, packed, bias, first, last, states, gates))
+    return states, gates
 
 
-def backward(upstream: Floats, states: Floats, saved: Floats, kernel: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def backward(
+    grad_states: Float32, states: Float32, gates: Float32, kernel: Float32
+) -> tuple[Float32, Float32, Float32, Float32]:
     """Gradients of a loss by a GRU's inputs and parameters.
 
     Parameters
     ----------
-    upstream
+    grad_states
         float32 [time, batch, units], the gradients by the states after each step.
-    states, saved
+    states, gates
         As `forward` gave them.
     kernel
         As for `forward`.
@@ -68,18 +67,18 @@ def backward(upstream: Floats, states: Floats, saved: Floats, kernel: Floats) ->
     Gradients by the inputs and by the recurrent products [time, batch, 3 * units] (they differ in the candidate's
     part), by the bias for each stream, and by the state before the first step, both [batch, units].
     """
-    time, batch, units = upstream.shape
+    time, batch, units = grad_states.shape
     inputs, products = _aligned(time, batch, 3 * units), _aligned(time, batch, 3 * units)
     bias, before = np.zeros((batch, units), f32), np.empty((batch, units), f32)
     packed = pack(kernel.T)
-    _over_streams(
+    _parallel_over_streams(
         batch,
-        lambda first, last: _backward(upstream, states, saved, packed, first, last, inputs, products, bias, before),
+        lambda first, last: _backward(grad_states, states, gates, packed, first, last, inputs, products, bias, before),
     )
     return inputs, products, bias, before
 
 
-def _aligned(*shape: int) -> Floats:
+def _aligned(*shape: int) -> Float32:
     """An array that TensorFlow takes over as it is; others it copies."""
     n = int(np.prod(shape))
     raw = np.empty(n + 16, f32)
@@ -92,31 +91,31 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(cores(), "streams")
 
 
-def _over_streams(batch: int, run: Callable[[int, int], None]) -> None:
+def _parallel_over_streams(batch: int, run: Callable[[int, int], None]) -> None:
     """Call `run(first, last)` for a share of the streams on each core."""
     edges = np.linspace(0, batch, min(cores(), batch) + 1).astype(int).tolist()
     for done in [_pool().submit(run, first, last) for first, last in pairwise(edges)]:
         done.result()
 
 
-@block
-def _forward(inputs: Any, kernel: Any, bias: Any, first: int, last: int, states: Any, saved: Any) -> None:
-    products = np.empty((last - first, kernel.shape[0] * BLOCK), f32)
+@kernel
+def _forward(inputs: Any, packed: Any, bias: Any, first: int, last: int, states: Any, gates: Any) -> None:
+    products = np.empty((last - first, packed.shape[0] * OUTPUTS_PER_BLOCK), f32)
     for t in range(inputs.shape[0]):
         for row in products:
             for i in range(row.size):
                 row[i] = 0
-        multiply(kernel, states[t, first:last], products)
+        matmul_add(packed, states[t, first:last], products)
         for s in range(first, last):
-            _gates(inputs[t, s], products[s - first], bias, states[t, s], states[t + 1, s], saved[t, s])
+            _step(inputs[t, s], products[s - first], bias, states[t, s], states[t + 1, s], gates[t, s])
 
 
-@block
-def _gates(x: Any, product: Any, bias: Any, before: Any, after: Any, saved: Any) -> None:
+@kernel
+def _step(x: Any, product: Any, bias: Any, before: Any, after: Any, gates: Any) -> None:
     n = bias.size
     x_z, x_r, x_c = x[:n], x[n : 2 * n], x[2 * n :]
     h_z, h_r, h_c = product[:n], product[n : 2 * n], product[2 * n :]
-    zs, rs, candidates, recurrents = saved[:n], saved[n : 2 * n], saved[2 * n : 3 * n], saved[3 * n :]
+    zs, rs, candidates, recurrents = gates[:n], gates[n : 2 * n], gates[2 * n : 3 * n], gates[3 * n :]
     for i in range(n):
         z, r, recurrent = sigmoid(x_z[i] + h_z[i]), sigmoid(x_r[i] + h_r[i]), h_c[i] + bias[i]
         candidate = tanh(x_c[i] + r * recurrent)
@@ -124,12 +123,12 @@ def _gates(x: Any, product: Any, bias: Any, before: Any, after: Any, saved: Any)
         after[i] = candidate + z * (before[i] - candidate)
 
 
-@block
+@kernel
 def _backward(
-    upstream: Any,
+    grad_states: Any,
     states: Any,
-    saved: Any,
-    kernel: Any,
+    gates: Any,
+    packed: Any,
     first: int,
     last: int,
     d_inputs: Any,
@@ -137,47 +136,47 @@ def _backward(
     d_bias: Any,
     d_before: Any,
 ) -> None:
-    time, _, n = upstream.shape
-    d = np.zeros((last - first, kernel.shape[0] * BLOCK), f32)
+    time, _, n = grad_states.shape
+    grad_h = np.zeros((last - first, packed.shape[0] * OUTPUTS_PER_BLOCK), f32)
     for t in range(time - 1, -1, -1):
         for s in range(first, last):
-            later, up = d[s - first], upstream[t, s]
+            later, grad = grad_h[s - first], grad_states[t, s]
             for i in range(n):
-                later[i] += up[i]
-            _gate_gradients(states[t, s], saved[t, s], later, d_inputs[t, s], d_products[t, s], d_bias[s])
-        multiply(kernel, d_products[t, first:last], d)
+                later[i] += grad[i]
+            _step_gradient(states[t, s], gates[t, s], later, d_inputs[t, s], d_products[t, s], d_bias[s])
+        matmul_add(packed, d_products[t, first:last], grad_h)
     for s in range(first, last):
         for i in range(n):
-            d_before[s, i] = d[s - first, i]
+            d_before[s, i] = grad_h[s - first, i]
 
 
-@block
-def _gate_gradients(before: Any, saved: Any, d: Any, d_input: Any, d_product: Any, d_bias: Any) -> None:
-    """From d, the gradient by the state after a step, in whose place what reaches the one before past the products."""
+@kernel
+def _step_gradient(before: Any, gates: Any, grad_h: Any, d_input: Any, d_product: Any, d_bias: Any) -> None:
+    """From grad_h, the gradient by the state after a step; in its place what reaches the one before directly."""
     n = before.size
-    zs, rs, candidates, recurrents = saved[:n], saved[n : 2 * n], saved[2 * n : 3 * n], saved[3 * n :]
+    zs, rs, candidates, recurrents = gates[:n], gates[n : 2 * n], gates[2 * n : 3 * n], gates[3 * n :]
     x_z, x_r, x_c = d_input[:n], d_input[n : 2 * n], d_input[2 * n :]
     h_z, h_r, h_c = d_product[:n], d_product[n : 2 * n], d_product[2 * n :]
     for i in range(n):
         z, r, candidate = zs[i], rs[i], candidates[i]
-        d_z = d[i] * (before[i] - candidate) * z * (f32(1) - z)
-        d_c = d[i] * (f32(1) - z) * (f32(1) - candidate * candidate)
+        d_z = grad_h[i] * (before[i] - candidate) * z * (f32(1) - z)
+        d_c = grad_h[i] * (f32(1) - z) * (f32(1) - candidate * candidate)
         d_r = d_c * recurrents[i] * r * (f32(1) - r)
         x_z[i], x_r[i], x_c[i] = d_z, d_r, d_c
         h_z[i], h_r[i], h_c[i] = d_z, d_r, d_c * r
         d_bias[i] += d_c * r
-        d[i] *= z
+        grad_h[i] *= z
 
 
-@block
+@kernel
 def gru(inputs: Any, recurrent: Any, state: Any) -> None:
     """Advance GRU states in place.
 
     Parameters
     ----------
     inputs
-        float32 [streams, 3p], p = padded(units): the input's products and biases for update gate z, reset gate r and
-        candidate, each from a multiple of p on.
+        float32 [streams, 3p], p = round_up_to_block(units): the input's products and biases for update gate z, reset
+        gate r and candidate, each from a multiple of p on.
     recurrent
         float32 [streams, 3p]: the state's products, and the bias that the reset gate acts on, in the same order.
     state

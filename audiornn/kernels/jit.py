@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parents[1]
 SOURCES = ("codec.py", "generation/fused", "kernels", "models")  # what compiled functions are made of
 
 
-def stamp(files: Iterable[Path]) -> str:
+def source_hash(files: Iterable[Path]) -> str:
     """A short hash of files' contents."""
     digest = hashlib.sha256()
     for file in sorted(files):
@@ -34,23 +34,23 @@ def sources() -> Iterable[Path]:
         yield from (PACKAGE / name).rglob("*.py") if (PACKAGE / name).is_dir() else [PACKAGE / name]
 
 
-def keep_apart() -> None:
+def use_versioned_cache() -> None:
     """Let Numba use the folder of this state of the code, in NUMBA_CACHE_DIR or beside Python's own compiled files.
 
     Where that cannot be written, Numba uses a folder of the user.
     """
-    folder = f"numba-{stamp(sources())}"
+    folder = f"numba-{source_hash(sources())}"
     chosen: str = config.CACHE_DIR  # type: ignore[attr-defined]
     if not chosen.endswith(folder):
         config.CACHE_DIR = str(Path(chosen or PACKAGE / "__pycache__") / folder)  # type: ignore[attr-defined]
 
 
-keep_apart()
+use_versioned_cache()
 
 f32 = np.float32
 
 # Streams run in threads. Loops over arrays may be reordered, and divide by zero, so that they become vector code.
-block: Any = partial(njit, nogil=True, cache=True, fastmath=True, error_model="numpy")
+kernel: Any = partial(njit, nogil=True, cache=True, fastmath=True, error_model="numpy")
 scalar_kernel: Any = partial(njit, nogil=True, fastmath=True, error_model="numpy")
 
 

@@ -15,30 +15,120 @@ are the same by construction. Needs Numba.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import accumulate, pairwise
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audiornn.codec import CODES, mu_law_decode
-from audiornn.kernels.jit import njit
+from audiornn.kernels.jit import f32, njit
 
-f32 = np.float32
-
-FALL = 16  # samples at the newest end of a window over which it falls to zero
+TAPER = 16  # samples at the newest end of a window over which it falls to zero
 RIDGE = 3e-4  # white noise added to the signal before a predictor is computed, as a share of its power
 MIX_FORGET, MIX_RIDGE = 0.99, 0.2  # of the mixture
 LOUDNESS = 1e-3  # below this mean error a sample weighs no more in the mixture
 LMS_ORDER, LMS_RATE = 16, 0.005
-DECAYS = (0.5, 0.8, 0.95, 0.99)  # of the running means of the main prediction's error
-MAIN_DECAY = 1  # which of them every other predictor's error is followed with
+DECAYS = (0.5, 0.8, 0.95, 0.99)  # of the running means of the cascade's absolute error
+MAIN_DECAY = 1  # which of them the errors of the other predictions are averaged with
 SCALE_START = 0.01
 STRIDE = 8
-WRAP = 1 << 20  # the sample counter starts again; all renewals divide it
+COUNTER_PERIOD = 1 << 20  # the sample counter starts again; all update intervals divide it
 DEFAULT = ((64, 256, 8), (32, 200, 4), (16, 128, 4), (96, 400, 16), (48, 160, 8))
+AMPLITUDES = expand(np.arange(CODES)).astype(f32)
 
-# Numbers of the plan, one row a predictor, and places of the state's parts.
-ORDER, WINDOW, RENEWAL, PLACE = range(4)
+Part = TypeVar("Part")
+
+
+class FeatureColumns(NamedTuple):
+    """Columns of what `Predictor.process` gives for each code: what is known of the next sample.
+
+    Attributes
+    ----------
+    cascade
+        The prediction of the whole cascade, an amplitude in [-1, 1].
+    mixture
+        That of the mixture.
+    single_predictions
+        Those of the single predictors.
+    other_predictions
+        All but the cascade's: the mixture's and the single predictors'.
+    cascade_errors
+        Running means of the cascade's absolute error, one for each of `DECAYS`.
+    main_error
+        That of them with the decay `MAIN_DECAY`.
+    other_errors
+        Running means of the absolute errors of `other_predictions`, with the decay `MAIN_DECAY`.
+    residual
+        The cascade's error for the code that was just processed.
+    """
+
+    cascade: int
+    mixture: int
+    single_predictions: slice
+    other_predictions: slice
+    cascade_errors: slice
+    main_error: int
+    other_errors: slice
+    residual: int
+
+
+def feature_columns(predictors: int) -> FeatureColumns:
+    """The columns for so many single predictors."""
+    errors = 2 + predictors
+    other_errors = errors + len(DECAYS)
+    residual = other_errors + 1 + predictors
+    return FeatureColumns(
+        cascade=0,
+        mixture=1,
+        single_predictions=slice(2, errors),
+        other_predictions=slice(1, errors),
+        cascade_errors=slice(errors, other_errors),
+        main_error=errors + MAIN_DECAY,
+        other_errors=slice(other_errors, residual),
+        residual=residual,
+    )
+
+
+class PredictorState(NamedTuple, Generic[Part]):
+    """Parts of a stream's state, or, as `Predictor.layout`, where they are in it."""
+
+    sample_count: Part  # [1], modulo `COUNTER_PERIOD`
+    history_fill: Part  # [1], samples in the history beyond the longest window
+    history: Part  # [2 * longest window], the latest samples last
+    coefficients: Part  # of all single predictors, the oldest sample's first
+    moments: Part  # [k, k] of the k single predictions around their mean
+    products: Part  # [k] of these with the sample
+    mixture_weights: Part  # [k]
+    lms_weights: Part  # [LMS_ORDER]
+    lms_inputs: Part  # [LMS_ORDER], the mixture's last errors
+    features: Part  # all columns of `FeatureColumns` but the residual
+
+
+class PredictorTables(NamedTuple):
+    """What is the same for all streams and all samples; k single predictors."""
+
+    orders: NDArray[np.int64]  # [k]
+    window_lengths: NDArray[np.int64]  # [k]
+    update_intervals: NDArray[np.int64]  # [k], in samples
+    coefficient_offsets: NDArray[np.int64]  # [k], in `PredictorState.coefficients`
+    windows: NDArray[np.float32]  # [k, longest window]
+    layout: PredictorState[slice]
+    columns: FeatureColumns
+    amplitudes: NDArray[np.float32]  # [256], by code
+
+
+class PredictorScratch(NamedTuple):
+    """Room for `step_codes` to work in; n is more than twice the longest window."""
+
+    windowed: NDArray[np.float32]  # [n]
+    correlation: NDArray[np.float32]  # [n]
+    solution: NDArray[np.float32]  # [n]
+    reversed_coefficients: NDArray[np.float32]  # [n]
+    reversed_correlation: NDArray[np.float32]  # [n]
+    deviation: NDArray[np.float64]  # [k]
+    forward_solution: NDArray[np.float64]  # [k]
+    cholesky: NDArray[np.float64]  # [k, k]
 
 
 class Predictor:
@@ -48,16 +138,22 @@ class Predictor:
     ----------
     predictors
         Of each of the first stage's predictors: its order, the window in codes that it is computed from (longer than
-        the order and than 16), and after how many codes it is renewed (a power of two up to 1024).
+        the order and than 16), and after how many codes it is updated (a power of two up to 1024).
 
     Attributes
     ----------
-    size
+    columns
+        Of what `process` gives for each code.
+    n_features
+        How many columns.
+    n_other_predictions
+        Predictions a code but the cascade's: the mixture's, and each single predictor's.
+    layout
+        Where the parts of a stream's state are.
+    state_size
         Numbers of a stream's state.
-    outputs
-        Predictions a code: the cascade's, the mixture's, and each single predictor's.
-    features
-        Numbers that `advance` gives for each code; see there.
+    tables
+        For `step_codes`.
     """
 
     def __init__(self, predictors: Sequence[Sequence[int]] = DEFAULT) -> None:
@@ -66,169 +162,211 @@ class Predictor:
             raise ValueError("at least one predictor is needed")
         for p in self.predictors:
             if len(p) != 3:
-                raise ValueError(f"predictor {list(p)} must be [order, window, renewal]")
-            order, window, renewal = p
-            if not (1 <= order < window and window > FALL):
-                raise ValueError(f"predictor {list(p)}: its window must be longer than its order and than {FALL}")
-            if not (1 <= renewal <= 1024 and renewal & (renewal - 1) == 0):
-                raise ValueError(f"predictor {list(p)}: its renewal must be a power of two, 1 to 1024")
+                raise ValueError(f"predictor {list(p)} must be [order, window, update interval]")
+            order, window, update_interval = p
+            if not (1 <= order < window and window > TAPER):
+                raise ValueError(f"predictor {list(p)}: its window must be longer than its order and than {TAPER}")
+            if not (1 <= update_interval <= 1024 and update_interval & (update_interval - 1) == 0):
+                raise ValueError(f"predictor {list(p)}: its update interval must be a power of two, 1 to 1024")
         k = len(self.predictors)
-        self.outputs = k + 2
-        self.features = self.outputs + len(DECAYS) + k + 1 + 1
-        self.longest = max(window for _, window, _ in self.predictors)
-        orders = [order for order, _, _ in self.predictors]
-        self.plan = np.zeros((k, 4), np.int64)
-        self.windows = np.zeros((k, self.longest), f32)
-        for i, (order, window, renewal) in enumerate(self.predictors):
-            self.plan[i] = order, window, renewal, sum(orders[:i])
-            self.windows[i, :window] = _window(window)
-        # count, fill | history | coefficients | mixture R, r, w | LMS weights, inputs | predictions | errors
-        parts = [2, 2 * self.longest, sum(orders), k * k, k, k, LMS_ORDER, LMS_ORDER, self.outputs, len(DECAYS) + k + 1]
-        self.places = np.cumsum([0, *parts])
-        self.size = int(self.places[-1])
-        self.tables = (self.plan, self.windows, self.places, AMPLITUDES)
+        self.columns = feature_columns(k)
+        self.n_features = self.columns.residual + 1
+        self.n_other_predictions = k + 1
+        orders, lengths, update_intervals = np.array(self.predictors, np.int64).T.copy()
+        self.longest = int(lengths.max())
+        windows = np.zeros((k, self.longest), f32)
+        for row, length in zip(windows, lengths, strict=True):
+            row[:length] = analysis_window(int(length))
+        sizes = PredictorState(
+            sample_count=1,
+            history_fill=1,
+            history=2 * self.longest,
+            coefficients=int(orders.sum()),
+            moments=k * k,
+            products=k,
+            mixture_weights=k,
+            lms_weights=LMS_ORDER,
+            lms_inputs=LMS_ORDER,
+            features=self.columns.residual,
+        )
+        edges = list(accumulate(sizes, initial=0))
+        self.layout: PredictorState[slice] = PredictorState(*(slice(a, b) for a, b in pairwise(edges)))
+        self.state_size = edges[-1]
+        offsets = orders.cumsum() - orders
+        self.tables = PredictorTables(
+            orders, lengths, update_intervals, offsets, windows, self.layout, self.columns, AMPLITUDES
+        )
 
     def initial_state(self, streams: int) -> NDArray[np.float32]:
-        """State float32 [streams, size] before the first code."""
-        state = np.zeros((streams, self.size), f32)
-        state[:, self.places[9] :] = SCALE_START
+        """State float32 [streams, state_size] before the first code."""
+        state = np.zeros((streams, self.state_size), f32)
+        features = state[:, self.layout.features]
+        features[:, self.columns.cascade_errors] = SCALE_START
+        features[:, self.columns.other_errors] = SCALE_START
         return state
 
-    def scratch(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Room for `consume` to work in."""
-        k = len(self.predictors)
-        return np.empty((5, 2 * self.longest + STRIDE), f32), np.empty((k + 2, k))
+    def scratch(self) -> PredictorScratch:
+        """Room for `step_codes` to work in."""
+        k, n = len(self.predictors), 2 * self.longest + STRIDE
+        return PredictorScratch(
+            windowed=np.empty(n, f32),
+            correlation=np.empty(n, f32),
+            solution=np.empty(n, f32),
+            reversed_coefficients=np.empty(n, f32),
+            reversed_correlation=np.empty(n, f32),
+            deviation=np.empty(k),
+            forward_solution=np.empty(k),
+            cholesky=np.empty((k, k)),
+        )
 
-    def advance(self, codes: NDArray[Any], state: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        """Consume codes.
+    def process(
+        self, codes: NDArray[Any], state: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Follow streams of codes.
 
         Parameters
         ----------
         codes
             Integers [streams, n], 0 to 255.
         state
-            float32 [streams, size], as `initial_state` or the last call gave it.
+            float32 [streams, state_size], as `initial_state` or the last call gave it.
 
         Returns
         -------
-        What is known of the next sample after each code, float32 [streams, n, features]: predictions of its amplitude,
-        in [-1, 1]: the whole cascade's, the mixture's, each predictor's; running means of the cascade's absolute error
-        by `DECAYS`, then of the others' errors by 0.8; last the cascade's error for the code just consumed. And the
-        state after the last code, float32 [streams, size].
+        What is known of the next sample after each code, float32 [streams, n, n_features], see `FeatureColumns`; and
+        the state after the last code, float32 [streams, state_size].
         """
         codes, after = np.ascontiguousarray(codes, np.uint8), np.array(state, f32, order="C")
-        features = np.empty((*codes.shape, self.features), f32)
+        features = np.empty((*codes.shape, self.n_features), f32)
         for stream in range(len(codes)):
-            consume(codes[stream], after[stream], features[stream], self.tables, *self.scratch())
+            step_codes(codes[stream], after[stream], features[stream], self.tables, self.scratch())
         return features, after
 
 
-AMPLITUDES = mu_law_decode(np.arange(CODES)).astype(f32)
+def analysis_window(n: int) -> NDArray[np.float64]:
+    """Rises as a squared sine over the older codes, falls as a cosine over the newest `TAPER`."""
+    rise = np.sin(np.pi / 2 * (np.arange(n - TAPER) + 0.5) / (n - TAPER)) ** 2
+    return np.concatenate([rise, np.cos(np.pi / 2 * (np.arange(TAPER) + 0.5) / TAPER)])
 
 
-def _window(n: int) -> NDArray[np.float64]:
-    """Rises as a squared sine over the older codes, falls as a cosine over the newest `FALL`."""
-    rise = np.sin(np.pi / 2 * (np.arange(n - FALL) + 0.5) / (n - FALL)) ** 2
-    return np.concatenate([rise, np.cos(np.pi / 2 * (np.arange(FALL) + 0.5) / FALL)])
+@njit(nogil=True, fastmath=True, inline="always")
+def _state_parts(state: Any, layout: Any, k: int) -> Any:
+    """Views of the parts of one stream's flat state."""
+    return PredictorState(
+        state[layout.sample_count],
+        state[layout.history_fill],
+        state[layout.history],
+        state[layout.coefficients],
+        state[layout.moments].reshape(k, k),
+        state[layout.products],
+        state[layout.mixture_weights],
+        state[layout.lms_weights],
+        state[layout.lms_inputs],
+        state[layout.features],
+    )
 
 
 @njit(nogil=True, fastmath=True, cache=True)
-def consume(codes: Any, state: Any, features: Any, tables: Any, scratch: Any, small: Any) -> None:
-    """Advance one stream by codes uint8 [n]: `state` [size] in place, `features` [n, features] filled.
+def step_codes(codes: Any, state: Any, features: Any, tables: Any, scratch: Any) -> None:
+    """Advance one stream by codes uint8 [n]: `state` [state_size] in place, `features` [n, n_features] filled.
 
-    `tables` are the predictor's, `scratch` and `small` as its `scratch` made them.
+    `tables` are the predictor's, `scratch` as its `scratch` made it.
     """
-    plan, windows, places, amplitudes = tables
-    k, longest = plan.shape[0], windows.shape[1]
-    count = state[places[0] : places[1]]
-    history = state[places[1] : places[2]]
-    coefficients = state[places[2] : places[3]]
-    moments, products = state[places[3] : places[4]].reshape(k, k), state[places[4] : places[5]]
-    weights = state[places[5] : places[6]]
-    taps, inputs = state[places[6] : places[7]], state[places[7] : places[8]]
-    predictions, errors = state[places[8] : places[9]], state[places[9] :]
-    slow = errors.size - k - 1  # errors of the cascade come first, by DECAYS
-    windowed, correlation, solution, spare, backward = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
-    deviation, half, triangle = small[0], small[1], small[2:]
+    # Taken out of the records once: in the loop each look would count references.
+    orders, window_lengths, update_intervals, coefficient_offsets, windows, layout, columns, amplitudes = tables
+    windowed, correlation, solution, reversed_solution, reversed_correlation, deviation, forward, cholesky = scratch
+    k, longest = windows.shape
+    (
+        sample_count,
+        history_fill,
+        history,
+        coefficients,
+        moments,
+        products,
+        mixture_weights,
+        lms_weights,
+        lms_inputs,
+        latest,
+    ) = _state_parts(state, layout, k)
+    single_predictions, other_predictions = latest[columns.single_predictions], latest[columns.other_predictions]
+    cascade_errors, other_errors = latest[columns.cascade_errors], latest[columns.other_errors]
     for t in range(codes.size):
         x = amplitudes[codes[t]]
-        residual = x - predictions[0]
+        residual = x - latest[columns.cascade]
 
         # The mixture learns from how the single predictions lay around their mean.
         mean = f32(0)
         for i in range(k):
-            mean += predictions[2 + i]
+            mean += single_predictions[i]
         mean /= f32(k)
-        loud = f32(LOUDNESS) + errors[slow]
-        weight = f32(1) / (loud * loud)
+        error_level = f32(LOUDNESS) + other_errors[0]
+        weight = f32(1) / (error_level * error_level)
         trace = 0.0
         for i in range(k):
-            d = predictions[2 + i] - mean
+            d = single_predictions[i] - mean
             deviation[i] = d
             for j in range(i + 1):
                 moments[i, j] = f32(MIX_FORGET) * moments[i, j] + weight * d * f32(deviation[j])
             products[i] = f32(MIX_FORGET) * products[i] + weight * d * (x - mean)
             trace += moments[i, i]
-        _solve(moments, MIX_RIDGE * trace / k + 1e-6, products, weights, triangle, half)
+        _solve(moments, MIX_RIDGE * trace / k + 1e-6, products, mixture_weights, cholesky, forward)
 
         energy = f32(1e-4)
         for i in range(LMS_ORDER):
-            energy += inputs[i] * inputs[i]
+            energy += lms_inputs[i] * lms_inputs[i]
         gain = f32(LMS_RATE) * residual / energy
         for i in range(LMS_ORDER):
-            taps[i] += gain * inputs[i]
+            lms_weights[i] += gain * lms_inputs[i]
         for i in range(LMS_ORDER - 1, 0, -1):
-            inputs[i] = inputs[i - 1]
-        inputs[0] = x - predictions[1]
+            lms_inputs[i] = lms_inputs[i - 1]
+        lms_inputs[0] = x - latest[columns.mixture]
 
-        for i in range(slow):
-            errors[i] = f32(DECAYS[i]) * errors[i] + f32(1 - DECAYS[i]) * abs(residual)
-        for i in range(k + 1):
-            error = abs(x - predictions[1 + i])
-            errors[slow + i] = f32(DECAYS[MAIN_DECAY]) * errors[slow + i] + f32(1 - DECAYS[MAIN_DECAY]) * error
+        for i in range(cascade_errors.size):
+            cascade_errors[i] = f32(DECAYS[i]) * cascade_errors[i] + f32(1 - DECAYS[i]) * abs(residual)
+        for i in range(other_errors.size):
+            error = abs(x - other_predictions[i])
+            other_errors[i] = f32(DECAYS[MAIN_DECAY]) * other_errors[i] + f32(1 - DECAYS[MAIN_DECAY]) * error
 
         # The amplitude joins the history, of which at least the longest window is at hand in one piece.
-        fill = int(count[1])
+        fill = int(history_fill[0])
         if fill == history.size - longest:
             history[:longest] = history[fill : fill + longest]
             fill = 0
         history[fill + longest] = x
         fill += 1
-        count[1] = fill
-        number = int(count[0]) + 1
-        count[0] = number % WRAP
+        history_fill[0] = fill
+        number = int(sample_count[0]) + 1
+        sample_count[0] = number % COUNTER_PERIOD
         newest = fill + longest
 
         mean = f32(0)
         for i in range(k):
-            order, window, renewal, place = plan[i]
-            a = coefficients[place : place + order]
-            if number % renewal == 0:
+            order, window, offset = orders[i], window_lengths[i], coefficient_offsets[i]
+            a = coefficients[offset : offset + order]
+            if number % update_intervals[i] == 0:
                 piece = history[newest - window : newest]
                 for j in range(window):
                     windowed[j] = piece[j] * windows[i, j]
                 windowed[window : window + order + STRIDE] = 0
                 _correlate(windowed, window, correlation[: order + 1])
-                _levinson(correlation, order, solution, spare, backward)
+                _levinson(correlation, order, solution, reversed_solution, reversed_correlation)
                 for j in range(order):  # the oldest sample first, as in the history
                     a[order - 1 - j] = solution[j]
             p = min(max(_dot(a, history[newest - order : newest]), f32(-1)), f32(1))
-            predictions[2 + i] = p
+            single_predictions[i] = p
             mean += p
         mean /= f32(k)
         mixed = mean
         for i in range(k):
-            mixed += weights[i] * (predictions[2 + i] - mean)
+            mixed += mixture_weights[i] * (single_predictions[i] - mean)
         mixed = min(max(mixed, f32(-1)), f32(1))
-        predictions[1] = mixed
-        predictions[0] = min(max(mixed + _dot(taps, inputs), f32(-1)), f32(1))
+        latest[columns.mixture] = mixed
+        latest[columns.cascade] = min(max(mixed + _dot(lms_weights, lms_inputs), f32(-1)), f32(1))
 
         out = features[t]
-        for i in range(predictions.size):
-            out[i] = predictions[i]
-        for i in range(errors.size):
-            out[predictions.size + i] = errors[i]
-        out[out.size - 1] = residual
+        for i in range(latest.size):
+            out[i] = latest[i]
+        out[columns.residual] = residual
 
 
 @njit(nogil=True, fastmath=True, inline="always")
@@ -260,18 +398,18 @@ def _correlate(x: Any, n: int, r: Any) -> None:
 
 
 @njit(nogil=True, fastmath=True)
-def _levinson(r: Any, order: int, a: Any, b: Any, backward: Any) -> None:
+def _levinson(r: Any, order: int, a: Any, b: Any, reversed_r: Any) -> None:
     """Coefficients a[0 .. order - 1] of the predictor of a signal whose autocorrelation is r[0 .. order].
 
-    b holds them in reverse, and `backward` r, so that all loops run forward over neighbours.
+    b holds them in reverse, and `reversed_r` r, so that all loops run forward over neighbours.
     """
     for i in range(order + 1):
-        backward[i] = r[order - i]
+        reversed_r[i] = r[order - i]
     a[:order] = 0
     error = r[0] * f32(1 + RIDGE) + f32(1e-9)
     for i in range(order):
         # a[:i] predicts from the last i samples: a[j] weighs the sample j + 1 back.
-        past = backward[order - i : order]
+        past = reversed_r[order - i : order]
         k = r[i + 1]
         for j in range(i):
             k -= a[j] * past[j]
@@ -287,22 +425,22 @@ def _levinson(r: Any, order: int, a: Any, b: Any, backward: Any) -> None:
 
 
 @njit(nogil=True, fastmath=True)
-def _solve(moments: Any, ridge: float, products: Any, weights: Any, triangle: Any, half: Any) -> None:
+def _solve(moments: Any, ridge: float, products: Any, weights: Any, cholesky: Any, forward: Any) -> None:
     """Weights of (moments + ridge) weights = products, by Cholesky's decomposition; moments' lower half counts."""
     n = products.size
     for i in range(n):
         for j in range(i + 1):
             s = moments[i, j] + (ridge if i == j else 0.0)
             for m in range(j):
-                s -= triangle[i, m] * triangle[j, m]
-            triangle[i, j] = np.sqrt(max(s, 1e-12)) if i == j else s / triangle[j, j]
+                s -= cholesky[i, m] * cholesky[j, m]
+            cholesky[i, j] = np.sqrt(max(s, 1e-12)) if i == j else s / cholesky[j, j]
     for i in range(n):
         s = products[i] + 0.0
         for m in range(i):
-            s -= triangle[i, m] * half[m]
-        half[i] = s / triangle[i, i]
+            s -= cholesky[i, m] * forward[m]
+        forward[i] = s / cholesky[i, i]
     for i in range(n - 1, -1, -1):
-        s = half[i]
+        s = forward[i]
         for m in range(i + 1, n):
-            s -= triangle[m, i] * weights[m]
-        weights[i] = s / triangle[i, i]
+            s -= cholesky[m, i] * weights[m]
+        weights[i] = s / cholesky[i, i]

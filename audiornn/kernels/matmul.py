@@ -16,25 +16,26 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from audiornn.kernels.arrays import Packed
 from audiornn.kernels.jit import f32, njit
 
 LANES = 16  # floats of a vector; LLVM splits it where the processor's registers are shorter
-VECTORS = 4  # vectors of a block
-BLOCK = LANES * VECTORS  # outputs that are computed together
-AHEAD = 4096  # bytes from the weights in use to those that are fetched: the processor's own foresight ends at each page
+VECTORS_PER_BLOCK = 4
+OUTPUTS_PER_BLOCK = LANES * VECTORS_PER_BLOCK  # outputs that are computed together
+PREFETCH_BYTES = 4096  # from the weights in use to those that are fetched: prefetching by hardware ends at each page
 
 
-def padded(n: int) -> int:
+def round_up_to_block(n: int) -> int:
     """The next multiple of a block's outputs."""
-    return -(-n // BLOCK) * BLOCK
+    return -(-n // OUTPUTS_PER_BLOCK) * OUTPUTS_PER_BLOCK
 
 
-def spaced(matrix: NDArray[Any], parts: int = 1) -> NDArray[Any]:
-    """Columns [.., parts * n] with each part, such as a gate, at a multiple of a block's outputs, and zeros between."""
-    before, n = matrix.shape[:-1], matrix.shape[-1] // parts
-    split = matrix.reshape(*before, parts, n)
-    full = np.pad(split, [(0, 0)] * (split.ndim - 1) + [(0, padded(n) - n)])
-    return full.reshape(*before, parts * padded(n))
+def pad_gates(matrix: NDArray[Any], gates: int = 1) -> NDArray[Any]:
+    """Columns [.., gates * n] with each gate at a multiple of a block's outputs, and zeros between."""
+    before, n = matrix.shape[:-1], matrix.shape[-1] // gates
+    split = matrix.reshape(*before, gates, n)
+    full = np.pad(split, [(0, 0)] * (split.ndim - 1) + [(0, round_up_to_block(n) - n)])
+    return full.reshape(*before, gates * round_up_to_block(n))
 
 
 def aligned(array: NDArray[Any]) -> NDArray[Any]:
@@ -46,14 +47,14 @@ def aligned(array: NDArray[Any]) -> NDArray[Any]:
     return copy
 
 
-def pack(matrices: NDArray[Any], bfloat16: bool = False) -> NDArray[Any]:
-    """Matrices [.., inputs, outputs] as `multiply` wants each: [.., blocks, inputs, 64], filled up with zeros.
+def pack(matrices: NDArray[Any], bfloat16: bool = False) -> Packed:
+    """Matrices [.., inputs, outputs] as `matmul_add` wants each: [.., blocks, inputs, 64], filled up with zeros.
 
     With `bfloat16` the upper halves of the floats, rounded to nearest, as uint16: half the bytes to read, 8 bits of
     mantissa.
     """
-    full = spaced(np.asarray(matrices, f32))
-    split = full.reshape(*full.shape[:-1], full.shape[-1] // BLOCK, BLOCK)
+    full = pad_gates(np.asarray(matrices, f32))
+    split = full.reshape(*full.shape[:-1], full.shape[-1] // OUTPUTS_PER_BLOCK, OUTPUTS_PER_BLOCK)
     blocks = np.ascontiguousarray(np.moveaxis(split, -2, -3))
     if bfloat16:
         bits = blocks.view(np.uint32)
@@ -61,8 +62,8 @@ def pack(matrices: NDArray[Any], bfloat16: bool = False) -> NDArray[Any]:
     return aligned(blocks)
 
 
-def _tile(rows: int) -> Any:
-    """A function `(weights, block, x, x_row, y, y_row)` that adds `x @ weights` to `y`: one block, `rows` streams.
+def _build_matmul(streams: int) -> Any:
+    """A function `(weights, block, x, x_row, y, y_row)` that adds `x @ weights` to `y`: one block, so many streams.
 
     Weights are an array as `pack` makes it; x and y addresses in bytes, their rows `x_row` and `y_row` bytes apart.
     """
@@ -81,11 +82,11 @@ def _tile(rows: int) -> Any:
         signature = types.void(weights, *[types.intp] * 5)
         size = weights.dtype.bitwidth // 8  # 2: bfloat16
 
-        def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        def build(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
             array, block, x, x_row, y, y_row = arguments
             array = context.make_array(signature.args[0])(context, b, array)
             inputs = b.extract_value(array.shape, 1)
-            start = b.mul(b.mul(block, inputs), number(BLOCK * size))
+            start = b.mul(b.mul(block, inputs), number(OUTPUTS_PER_BLOCK * size))
             weights = b.add(b.ptrtoint(array.data, index), start)
 
             def at(base: Any, offset: Any) -> Any:
@@ -102,7 +103,8 @@ def _tile(rows: int) -> Any:
             fma = function(f"llvm.fma.v{LANES}f32", vector, [vector] * 3)
             prefetch = function("llvm.prefetch.p0", ir.VoidType(), [ir.PointerType(), *[ir.IntType(32)] * 3])
             offsets = [
-                [b.add(b.mul(y_row, number(r)), number(v * LANES * 4)) for v in range(VECTORS)] for r in range(rows)
+                [b.add(b.mul(y_row, number(r)), number(v * LANES * 4)) for v in range(VECTORS_PER_BLOCK)]
+                for r in range(streams)
             ]
             begin = [[load(y, offset, vector, 4) for offset in row] for row in offsets]
             entry, loop, done = b.block, b.append_basic_block("product"), b.append_basic_block("store")
@@ -111,49 +113,49 @@ def _tile(rows: int) -> Any:
             b.position_at_end(loop)
             i = b.phi(index)
             i.add_incoming(number(0), entry)
-            sums = [[b.phi(vector) for _ in range(VECTORS)] for _ in range(rows)]
-            line = b.mul(i, number(BLOCK * size))  # the weights of one input
+            sums = [[b.phi(vector) for _ in range(VECTORS_PER_BLOCK)] for _ in range(streams)]
+            line = b.mul(i, number(OUTPUTS_PER_BLOCK * size))  # the weights of one input
             columns = []
-            for v in range(VECTORS):
+            for v in range(VECTORS_PER_BLOCK):
                 offset = b.add(line, number(v * LANES * size))
                 if size == 2:
                     bits = b.shl(b.zext(load(weights, offset, halves, 2), wide), ir.Constant(wide, [16] * LANES))
                     columns.append(b.bitcast(bits, vector))
                 else:
                     columns.append(load(weights, offset, vector, 4))
-            for ahead in range(AHEAD, AHEAD + BLOCK * size, 64):
+            for ahead in range(PREFETCH_BYTES, PREFETCH_BYTES + OUTPUTS_PER_BLOCK * size, 64):
                 far = at(weights, b.add(line, number(ahead)))
                 b.call(prefetch, [far, integer(0), integer(3), integer(1)])
             added = []
-            for r in range(rows):
+            for r in range(streams):
                 value = load(x, b.add(b.mul(x_row, number(r)), b.mul(i, number(4))), scalar, 4)
                 lone = b.insert_element(ir.Constant(vector, ir.Undefined), value, integer(0))
-                spread = b.shuffle_vector(lone, ir.Constant(vector, ir.Undefined), ir.Constant(wide, [0] * LANES))
-                added.append([b.call(fma, [columns[v], spread, sums[r][v]]) for v in range(VECTORS)])
+                splat = b.shuffle_vector(lone, ir.Constant(vector, ir.Undefined), ir.Constant(wide, [0] * LANES))
+                added.append([b.call(fma, [columns[v], splat, sums[r][v]]) for v in range(VECTORS_PER_BLOCK)])
             following = b.add(i, number(1))
             i.add_incoming(following, b.block)
-            for r in range(rows):
-                for v in range(VECTORS):
+            for r in range(streams):
+                for v in range(VECTORS_PER_BLOCK):
                     sums[r][v].add_incoming(begin[r][v], entry)
                     sums[r][v].add_incoming(added[r][v], b.block)
             b.cbranch(b.icmp_signed("<", following, inputs), loop, done)
 
             b.position_at_end(done)
-            for r in range(rows):
-                for v in range(VECTORS):
+            for r in range(streams):
+                for v in range(VECTORS_PER_BLOCK):
                     b.store(added[r][v], at(y, offsets[r][v])).align = 4
             return context.get_dummy_value()
 
-        return signature, generate
+        return signature, build
 
     return tile
 
 
-_one, _two, _four = _tile(1), _tile(2), _tile(4)
+_matmul_1, _matmul_2, _matmul_4 = _build_matmul(1), _build_matmul(2), _build_matmul(4)
 
 
 @njit(nogil=True, cache=True)
-def multiply(weights: Any, x: Any, y: Any) -> None:
+def matmul_add(weights: Any, x: Any, y: Any) -> None:
     """Add `x @ weights` to `y`.
 
     Parameters
@@ -163,19 +165,19 @@ def multiply(weights: Any, x: Any, y: Any) -> None:
     x
         float32 [streams, inputs or more], rows contiguous, inputs >= 1; what stands behind the inputs is not read.
     y
-        float32 [streams, padded(outputs)], rows contiguous.
+        float32 [streams, round_up_to_block(outputs)], rows contiguous.
     """
     streams, x_row, y_row = x.shape[0], x.strides[0], y.strides[0]
     for block in range(weights.shape[0]):
-        at_x, at_y = x.ctypes.data, y.ctypes.data + block * BLOCK * 4
+        at_x, at_y = x.ctypes.data, y.ctypes.data + block * OUTPUTS_PER_BLOCK * 4
         s = 0
         while s < streams:
             if s + 4 <= streams:
-                _four(weights, block, at_x + s * x_row, x_row, at_y + s * y_row, y_row)
+                _matmul_4(weights, block, at_x + s * x_row, x_row, at_y + s * y_row, y_row)
                 s += 4
             elif s + 2 <= streams:
-                _two(weights, block, at_x + s * x_row, x_row, at_y + s * y_row, y_row)
+                _matmul_2(weights, block, at_x + s * x_row, x_row, at_y + s * y_row, y_row)
                 s += 2
             else:
-                _one(weights, block, at_x + s * x_row, x_row, at_y + s * y_row, y_row)
+                _matmul_1(weights, block, at_x + s * x_row, x_row, at_y + s * y_row, y_row)
                 s += 1

@@ -74,8 +74,8 @@ class AudioRNN(AudioModel):
         counts = tf.math.bincount(codes, weights=weight, minlength=CODES, dtype=tf.float32)
         projected = tf.gather(self._table(training, counts), codes)
         if self.prior:
-            seen, prior, predictor = self.prior.run(given, state[-1], last)
-            projected += tf.transpose(seen, [1, 0, 2])
+            network_input, prior, predictor = self.prior.run(given, state[-1], last)
+            projected += tf.transpose(network_input, [1, 0, 2])
         after, x = [], amplitude
         for i, (gru, norm) in enumerate(zip(self.grus, self.norms[1:], strict=True)):
             if i:
@@ -99,10 +99,10 @@ class AudioRNN(AudioModel):
         x = self.norms[0](self.dense(amplitude))
         after = []
         if self.prior:
-            seen, prior, predictor = self.prior.step(codes, state[-1])
+            network_input, prior, predictor = self.prior.step(codes, state[-1])
         for i, (gru, norm) in enumerate(zip(self.grus, self.norms[1:], strict=True)):
             projected = gru.project(tf.concat([x, amplitude], -1))
-            h = gru.step(projected + seen if self.prior and not i else projected, state[i])
+            h = gru.step(projected + network_input if self.prior and not i else projected, state[i])
             after.append(h)
             x = norm(h)
         logits = self.head(x)

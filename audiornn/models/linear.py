@@ -60,7 +60,7 @@ class Linear(TieredModel):
         super().__init__()
         embedded = Embedding(embedding, name="embedding")
         cores = [LinearCore(units, layers, name=f"core_{frame}") for frame in frames]
-        self.connect(
+        self._assemble(
             Tiers(embedded, frames, cores, dense, window=lookback, name="tiers"),
             LookBack(embedded, lookback, dense, name="lookback"),
             predictor,

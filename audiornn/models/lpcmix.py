@@ -21,16 +21,16 @@ from pydantic import Field
 from audiornn.backend import COMPILE, keras, tf
 from audiornn.codec import SILENCE
 from audiornn.errors import AudioRNNError
-from audiornn.kernels.linear_prediction import AMPLITUDES, DEFAULT, Predictor
+from audiornn.kernels.linear_prediction import AMPLITUDES, DEFAULT, FeatureColumns, Predictor
 from audiornn.models.base import AudioModel, State
 from audiornn.models.layers import logistic_mixture, lpc_prior
 from audiornn.models.layers.gru import GRU
+from audiornn.validation import Count
 
-Count = Annotated[int, Field(ge=1)]
 PREDICTORS = [list(p) for p in DEFAULT]
 
-SPREAD = 1.5  # the components' centres lie within so many scales of the prediction before training
-HITS_EVERY = 64  # in training accuracy is measured on every so many-th target
+INITIAL_CENTRE_RANGE = 1.5  # the components' centres lie within so many scales of the prediction before training
+ACCURACY_STRIDE = 64  # in training accuracy is measured on every so many-th target
 
 
 class LPCMix(AudioModel):
@@ -51,7 +51,7 @@ class LPCMix(AudioModel):
     history
         Past samples and errors that the network sees.
     predictors
-        Order, window and renewal of each linear predictor; see
+        Order, window and update interval of each linear predictor; see
         `audiornn.kernels.linear_prediction.Predictor`. For other rates than 8 kHz scale them: the longest order should
         reach beyond a pitch period.
     """
@@ -72,7 +72,6 @@ class LPCMix(AudioModel):
             self.predictor = Predictor(predictors)
         except ValueError as error:
             raise AudioRNNError(f"train.model: predictors: {error}") from None
-        k = len(predictors) + 1
         self.gru = GRU(units, name="gru")
         self.condition = keras.layers.Dense(hidden, use_bias=False, name="condition")
         self.first = keras.layers.Dense(hidden, name="first")
@@ -80,17 +79,18 @@ class LPCMix(AudioModel):
         self.head = keras.layers.Dense(
             3 * mixture, name="head", kernel_initializer=keras.initializers.RandomNormal(0, 0.01)
         )
-        self.gru.build(2 * history + lpc_prior.PLACE)
+        self.gru.build(2 * history + lpc_prior.NUM_POSITION_FEATURES)
         self.condition.build([None, units])
-        self.first.build([None, 3 * history + 2 * k + lpc_prior.PLACE])
+        others = self.predictor.n_other_predictions
+        self.first.build([None, 3 * history + 2 * others + lpc_prior.NUM_POSITION_FEATURES])
         for layer in [*self.residual, self.head]:
             layer.build([None, hidden])
-        shifts = np.linspace(-SPREAD, SPREAD, mixture) if mixture > 1 else np.zeros(1)
-        self.head.bias.assign(np.concatenate([np.zeros(2 * mixture), shifts]))
+        centres = np.linspace(-INITIAL_CENTRE_RANGE, INITIAL_CENTRE_RANGE, mixture) if mixture > 1 else np.zeros(1)
+        self.head.bias.assign(np.concatenate([np.zeros(2 * mixture), centres]))
         self.built = True
         # XLA fuses the many small operations between the matrix products.
         self._compiled_distribution = tf.function(self._distribution, jit_compile=COMPILE)
-        self._compiled_surprise = tf.function(self._surprise, jit_compile=COMPILE)
+        self._compiled_nll_and_hits = tf.function(self._nll_and_hits, jit_compile=COMPILE)
 
     @property
     def output_bias(self) -> Any:
@@ -110,35 +110,33 @@ class LPCMix(AudioModel):
     def run(
         self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None
     ) -> tuple:
-        seen, after = self._see(codes, state, last)
-        return (self._compiled_distribution if codes.shape[1] >= lpc_prior.COMPILED else self._distribution)(
-            *seen
-        ), after
+        features, after = self._features(codes, state, last)
+        compiled = codes.shape[1] >= lpc_prior.MIN_COMPILED_CODES
+        return (self._compiled_distribution if compiled else self._distribution)(*features), after
 
     def consume(self, codes: Any, state: State) -> tuple:
-        seen, after = self._see(codes, state, 1)
-        return self._distribution(*seen)[:, -1], after  # prompts have any length: not worth compiling for
+        features, after = self._features(codes, state, 1)
+        return self._distribution(*features)[:, -1], after  # prompts have any length: not worth compiling for
 
     def learn(
         self, codes: Any, labels: Any, state: State, training: bool = True, valid: Any = None, last: int | None = None
     ) -> tuple:
-        seen, after = self._see(codes, state, last)
-        nats, hits = (self._compiled_surprise if codes.shape[1] >= lpc_prior.COMPILED else self._surprise)(
-            labels, *seen
-        )
+        features, after = self._features(codes, state, last)
+        compiled = codes.shape[1] >= lpc_prior.MIN_COMPILED_CODES
+        nats, hits = (self._compiled_nll_and_hits if compiled else self._nll_and_hits)(labels, *features)
         return nats, hits, after
 
     def step(self, codes: Any, state: State) -> tuple:
-        known, predictor = lpc_prior.advance(self.predictor, codes[:, None], state["predictor"])
-        amplitudes, errors = self._histories(codes[:, None], known, state)
+        features, predictor = lpc_prior.lpc_features(self.predictor, codes[:, None], state["predictor"])
+        amplitudes, errors = self._histories(codes[:, None], features, state)
 
         def begin() -> tuple:
-            frames = self._frames(amplitudes, errors, known)
+            frames = self._frames(amplitudes, errors, features)
             gru = self.gru.step(self.gru.project(frames[:, 0]), state["gru"])
             return gru, self.condition(gru)
 
         gru, condition = tf.cond(state["phase"][0] == 0, begin, lambda: (state["gru"], state["condition"]))
-        logits = self._distribution(amplitudes, errors, known, condition[:, None])
+        logits = self._distribution(amplitudes, errors, features, condition[:, None])
         after = {
             "predictor": predictor,
             "amplitudes": amplitudes[:, 1:],
@@ -149,15 +147,15 @@ class LPCMix(AudioModel):
         }
         return logits[:, 0], after
 
-    def _see(self, codes: Any, state: State, last: int | None) -> tuple:
-        """What the residual layers see of the last codes, see `_mixtures`, and the state after all.
+    def _features(self, codes: Any, state: State, last: int | None) -> tuple:
+        """What the residual layers see of the last codes, as `_mixtures` takes it, and the state after all.
 
         The state before must be at the begin of a frame.
         """
         time = codes.shape[1]
-        known, predictor = lpc_prior.advance(self.predictor, codes, state["predictor"])
-        amplitudes, errors = self._histories(codes, known, state)
-        frames = self._frames(amplitudes, errors, known)
+        features, predictor = lpc_prior.lpc_features(self.predictor, codes, state["predictor"])
+        amplitudes, errors = self._histories(codes, features, state)
+        frames = self._frames(amplitudes, errors, features)
         grus = self.gru.scan(self.gru.project(tf.transpose(frames, [1, 0, 2])), state["gru"])
         conditions = self.condition(tf.transpose(grus, [1, 0, 2]))
         after = {
@@ -169,44 +167,48 @@ class LPCMix(AudioModel):
             "phase": tf.fill([tf.shape(codes)[0]], time % self.hop),
         }
         first = time - (last or time)
-        each = tf.repeat(conditions, self.hop, axis=1)[:, first:time]
-        return (amplitudes[:, first:], errors[:, first:], known[:, first:], each), after
+        conditions_per_sample = tf.repeat(conditions, self.hop, axis=1)[:, first:time]
+        return (amplitudes[:, first:], errors[:, first:], features[:, first:], conditions_per_sample), after
 
-    def _histories(self, codes: Any, known: Any, state: State) -> tuple:
+    @property
+    def _columns(self) -> FeatureColumns:
+        return self.predictor.columns
+
+    def _histories(self, codes: Any, features: Any, state: State) -> tuple:
         """Amplitudes and the predictor's errors [batch, history + time]: the last ones of the state, then the new."""
         amplitudes = tf.gather(tf.constant(AMPLITUDES), tf.cast(codes, tf.int32))
-        together = [tf.concat([state["amplitudes"], amplitudes], 1), tf.concat([state["errors"], known[..., -1]], 1)]
-        return together[0], together[1]
+        errors = features[..., self._columns.residual]
+        return tf.concat([state["amplitudes"], amplitudes], 1), tf.concat([state["errors"], errors], 1)
 
-    def _frames(self, amplitudes: Any, errors: Any, known: Any) -> Any:
+    def _frames(self, amplitudes: Any, errors: Any, features: Any) -> Any:
         """Inputs of the GRU [batch, frames, ..]: what is known at the first code of each frame."""
-        known = known[:, :: self.hop]
+        features = features[:, :: self.hop]
         recent = _windows(lpc_prior.compand(amplitudes), self.history, self.hop)
-        past_errors = tf.asinh(
-            _windows(errors, self.history, self.hop) / lpc_prior.scale(known, self.predictor)[..., None]
-        )
-        return tf.concat([recent, past_errors, lpc_prior.place(known, self.predictor)], -1)
+        scale = lpc_prior.error_scale(features, self._columns)
+        past_errors = tf.asinh(_windows(errors, self.history, self.hop) / scale[..., None])
+        return tf.concat([recent, past_errors, lpc_prior.position_features(features, self._columns)], -1)
 
-    def _distribution(self, *seen: Any) -> Any:
+    def _distribution(self, *features: Any) -> Any:
         """log P of each code [batch, time, 256]; arguments as of `_mixtures`."""
-        return logistic_mixture.logits(*self._mixtures(*seen))
+        return logistic_mixture.logits(*self._mixtures(*features))
 
-    def _surprise(self, labels: Any, amplitudes: Any, errors: Any, known: Any, condition: Any) -> tuple:
+    def _nll_and_hits(self, labels: Any, *features: Any) -> tuple:
         """-log P(label), and whether a label was the likeliest code, of which samples are taken; [batch, time] both."""
-        mixtures = self._mixtures(amplitudes, errors, known, condition)
-        some = [tf.stop_gradient(part[:, ::HITS_EVERY]) for part in mixtures]
-        hits = tf.cast(tf.argmax(logistic_mixture.logits(*some), -1, tf.int32) == labels[:, ::HITS_EVERY], tf.float32)
-        return logistic_mixture.nats(labels, *mixtures), tf.repeat(hits, HITS_EVERY, axis=1)[:, : labels.shape[1]]
+        mixtures = self._mixtures(*features)
+        subsampled = [tf.stop_gradient(part[:, ::ACCURACY_STRIDE]) for part in mixtures]
+        likeliest = tf.argmax(logistic_mixture.logits(*subsampled), -1, tf.int32)
+        hits = tf.cast(likeliest == labels[:, ::ACCURACY_STRIDE], tf.float32)
+        return logistic_mixture.nats(labels, *mixtures), tf.repeat(hits, ACCURACY_STRIDE, axis=1)[:, : labels.shape[1]]
 
-    def _mixtures(self, amplitudes: Any, errors: Any, known: Any, condition: Any) -> tuple:
+    def _mixtures(self, amplitudes: Any, errors: Any, features: Any, condition: Any) -> tuple:
         """The residual layers' answer for every sample.
 
         Parameters
         ----------
         amplitudes, errors
             Of the codes and, before them, of the history: float32 [batch, history + time].
-        known
-            What the predictors know after each code, [batch, time, features].
+        features
+            What the predictors know after each code, [batch, time, n_features].
         condition
             What the GRU adds to the first layer, [batch, time, hidden].
 
@@ -214,17 +216,16 @@ class LPCMix(AudioModel):
         -------
         Parameters of the mixture [batch, time, 3 * mixture], prediction and scale [batch, time].
         """
-        p, scale = known[..., 0], lpc_prior.scale(known, self.predictor)
+        columns = self._columns
+        p, scale = features[..., columns.cascade], lpc_prior.error_scale(features, columns)
         recent, past_errors = _windows(amplitudes, self.history), _windows(errors, self.history)
-        n = self.predictor.outputs
-        others = known[..., 1:n] - p[..., None]
-        reliability = lpc_prior.reliability(known, self.predictor)
+        others = features[..., columns.other_predictions] - p[..., None]
         around = tf.concat([recent - p[..., None], past_errors, others], -1)
         x = tf.concat(
             [
                 tf.asinh(around / scale[..., None]),
-                reliability,
-                lpc_prior.place(known, self.predictor),
+                lpc_prior.relative_log_errors(features, columns),
+                lpc_prior.position_features(features, columns),
                 lpc_prior.compand(recent),
             ],
             -1,

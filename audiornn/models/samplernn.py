@@ -50,7 +50,7 @@ class SampleRNN(TieredModel):
         super().__init__()
         embedded = Embedding(embedding, name="embedding")
         cores = [GRUCore(units, name=f"gru_{frame}") for frame in frames]
-        self.connect(
+        self._assemble(
             Tiers(embedded, frames, cores, dense, name="tiers"),
             LookBack(embedded, lookback, dense, name="lookback"),
             predictor,

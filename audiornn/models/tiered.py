@@ -13,14 +13,14 @@ from audiornn.models.layers.tiers import LookBack, Tiers
 class TieredModel(AudioModel):
     """Tiers, a view of the last codes, and a network at sample level that sees the sum of both: a model.
 
-    Its constructor calls `connect`, and makes what `logits` needs.
+    Its constructor calls `_assemble`, and makes what `logits` needs.
     """
 
-    def connect(self, tiers: Tiers, lookback: LookBack, predictor: bool) -> None:
+    def _assemble(self, tiers: Tiers, lookback: LookBack, predictor: bool) -> None:
         """Set up all but the network at sample level; with `predictor` it also sees a linear prediction."""
         self.tiers, self.lookback = tiers, lookback
         self.prior = Prior(lookback.width, name="prior") if predictor else None
-        self.hop, self.remembered = tiers.frames[0], max(*tiers.windows, lookback.length)
+        self.hop, self.history_length = tiers.frames[0], max(*tiers.windows, lookback.length)
 
     @abc.abstractmethod
     def logits(self, x: Any) -> Any:
@@ -28,7 +28,7 @@ class TieredModel(AudioModel):
 
     def initial_state(self, batch: Any) -> State:
         return {
-            "recent": tf.fill([batch, self.remembered], SILENCE),
+            "history": tf.fill([batch, self.history_length], SILENCE),
             "phase": tf.zeros([batch], tf.int32),  # codes since the slowest tier's tick
             "tiers": self.tiers.initial_state(batch),
             "prior": self.prior.initial_state(batch) if self.prior else [],
@@ -39,26 +39,26 @@ class TieredModel(AudioModel):
     ) -> tuple:
         time = codes.shape[1]
         skip = time - (last or time)
-        known = tf.concat([state["recent"], tf.cast(codes, tf.int32)], 1)
-        vectors, tiers = self.tiers.run(known, state["tiers"], time, skip)
-        x = vectors + self.lookback.run(known[:, self.remembered + 1 - self.lookback.length + skip :])
+        recent = tf.concat([state["history"], tf.cast(codes, tf.int32)], 1)
+        vectors, tiers = self.tiers.run(recent, state["tiers"], time, skip)
+        x = vectors + self.lookback.run(recent[:, self.history_length + 1 - self.lookback.length + skip :])
         after = {
-            "recent": known[:, -self.remembered :],
+            "history": recent[:, -self.history_length :],
             "phase": (state["phase"] + time) % self.hop,
             "tiers": tiers,
             "prior": [],
         }
         if not self.prior:
             return self.logits(x), after
-        view, log_p, after["prior"] = self.prior.run(codes, state["prior"], last, last)
-        return self.logits(x + view) + log_p, after
+        network_input, log_p, after["prior"] = self.prior.run(codes, state["prior"], last, last)
+        return self.logits(x + network_input) + log_p, after
 
     def step(self, codes: Any, state: State) -> tuple:
-        recent = tf.concat([state["recent"][:, 1:], tf.cast(codes, tf.int32)[:, None]], 1)
+        recent = tf.concat([state["history"][:, 1:], tf.cast(codes, tf.int32)[:, None]], 1)
         vector, tiers = self.tiers.step(recent, state["tiers"], state["phase"][0])
         x = vector + self.lookback.step(recent)
-        after = {"recent": recent, "phase": (state["phase"] + 1) % self.hop, "tiers": tiers, "prior": []}
+        after = {"history": recent, "phase": (state["phase"] + 1) % self.hop, "tiers": tiers, "prior": []}
         if not self.prior:
             return self.logits(x), after
-        view, log_p, after["prior"] = self.prior.step(codes, state["prior"])
-        return self.logits(x + view) + log_p, after
+        network_input, log_p, after["prior"] = self.prior.step(codes, state["prior"])
+        return self.logits(x + network_input) + log_p, after

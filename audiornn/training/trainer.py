@@ -104,7 +104,9 @@ def train(
         scaled = optimizers.mixed_precision(params.mixed_precision)
         optimizer = optimizers.build_optimizer(params, model, scaled=scaled)
     replicas = strategy.num_replicas_in_sync
-    plan = BatchPlan.for_windows(params, layout.context, layout.span, windows=split.windows, hop=model.hop, replicas=replicas)
+    plan = BatchPlan.for_windows(
+        params, layout.context, layout.span, windows=split.windows, hop=model.hop, replicas=replicas
+    )
     devices = DeviceSteps(model, optimizer, plan, params, strategy)
     budget = Budget(params, -(-split.windows // plan.batch), clock, start)
     fingerprint = [training_fingerprint(params.model_dump(), manifest), asdict(plan)]

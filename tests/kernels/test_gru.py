@@ -33,7 +33,7 @@ def test_states_and_gradients_are_those_of_plain_steps(time, batch, units, gpus,
     made = [tf.constant(a) for a in arguments(time, batch, units)]
     upstream = tf.constant(arguments(time, batch, units, seed=1)[0][..., :units])
     results = []
-    for form in (gru.scan, in_steps):
+    for form in (gru.gru_scan, in_steps):
         with tf.GradientTape() as tape:
             tape.watch(made)
             states = form(*made)
@@ -64,7 +64,7 @@ def test_a_graph_takes_sequences_of_any_length():
     def run(inputs, before):
         with tf.GradientTape() as tape:
             tape.watch(before)
-            states = gru.scan(inputs, before, kernel, bias)
+            states = gru.gru_scan(inputs, before, kernel, bias)
         return states, tape.gradient(states, before)
 
     whole, _ = run(inputs, before)

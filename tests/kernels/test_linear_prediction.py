@@ -36,11 +36,11 @@ SIGNALS = {
 def test_no_prediction_depends_on_the_code_it_is_for_or_on_later_ones(predictors):
     p = Predictor(predictors)
     codes = np.stack([speechlike(1000, seed) for seed in range(2)])
-    before, _ = p.advance(codes, p.initial_state(2))
+    before, _ = p.process(codes, p.initial_state(2))
     for place in (0, 1, 16, 17, 500, 998):
         changed = codes.copy()
         changed[:, place + 1 :] = np.random.default_rng(place).integers(0, 256, changed[:, place + 1 :].shape)
-        after, _ = p.advance(changed, p.initial_state(2))
+        after, _ = p.process(changed, p.initial_state(2))
         np.testing.assert_array_equal(before[:, : place + 1], after[:, : place + 1])
     assert np.any(before[:, 999] != after[:, 999])
 
@@ -49,11 +49,11 @@ def test_no_prediction_depends_on_the_code_it_is_for_or_on_later_ones(predictors
 def test_in_blocks_of_any_length_and_step_by_step_it_is_the_same_to_the_bit(name):
     p = Predictor(SMALL)
     codes = np.stack([SIGNALS[name], SIGNALS[name][::-1]])
-    whole, end = p.advance(codes, p.initial_state(2))
+    whole, end = p.process(codes, p.initial_state(2))
     for lengths in ([1] * 400, [7, 1, 300, 64, 5], [2999]):
         state, made, first = p.initial_state(2), [], 0
         for length in [*lengths, 3000 - sum(lengths)]:
-            features, state = p.advance(codes[:, first : first + length], state)
+            features, state = p.process(codes[:, first : first + length], state)
             made.append(features)
             first += length
         np.testing.assert_array_equal(np.concatenate(made, axis=1), whole)
@@ -64,21 +64,23 @@ def test_in_blocks_of_any_length_and_step_by_step_it_is_the_same_to_the_bit(name
 def test_it_is_stable_whatever_comes(name):
     p = Predictor()
     codes = np.tile(SIGNALS[name], 10)[None]
-    features, state = p.advance(codes, p.initial_state(1))
+    features, state = p.process(codes, p.initial_state(1))
     assert np.isfinite(features).all()
     assert np.isfinite(state).all()
-    predictions, errors = features[0, :, : p.outputs], features[0, :, p.outputs : -1]
-    assert np.abs(predictions).max() <= 1
-    assert errors.min() >= 0
-    assert errors.max() <= 2
+    columns = p.columns
+    for predictions in (columns.cascade, columns.other_predictions):
+        assert np.abs(features[..., predictions]).max() <= 1
+    for errors in (columns.cascade_errors, columns.other_errors):
+        assert features[..., errors].min() >= 0
+        assert features[..., errors].max() <= 2
 
 
 @pytest.mark.parametrize("name", ["silence", "full scale up", "sine"])
 def test_what_repeats_itself_is_predicted(name):
     p = Predictor()
-    features, _ = p.advance(SIGNALS[name][None], p.initial_state(1))
+    features, _ = p.process(SIGNALS[name][None], p.initial_state(1))
     amplitudes = AMPLITUDES[SIGNALS[name]]
-    error = amplitudes[2001:] - features[0, 2000:-1, 0]
+    error = amplitudes[2001:] - features[0, 2000:-1, p.columns.cascade]
     # The sine is known to half an interval of its codes only.
     assert np.sqrt(np.mean(error**2)) < 0.02 * max(np.sqrt(np.mean(amplitudes**2)), 0.05)
 
@@ -86,20 +88,20 @@ def test_what_repeats_itself_is_predicted(name):
 def test_the_counter_starts_again_unnoticed():
     p = Predictor(SMALL)
     codes = speechlike(2000)[None]
-    _, state = p.advance(codes[:, :1008], p.initial_state(1))
+    _, state = p.process(codes[:, :1008], p.initial_state(1))
     late = state.copy()
-    late[:, 0] = linear_prediction.WRAP - 1024 + 1008 % 1024
-    (features, _), (features_late, end) = p.advance(codes[:, 1008:], state), p.advance(codes[:, 1008:], late)
+    late[:, p.layout.sample_count] = linear_prediction.COUNTER_PERIOD - 1024 + 1008 % 1024
+    (features, _), (features_late, end) = p.process(codes[:, 1008:], state), p.process(codes[:, 1008:], late)
     np.testing.assert_array_equal(features, features_late)
-    assert end[0, 0] < 2000
+    assert end[0, p.layout.sample_count] < 2000
 
 
 def test_streams_do_not_touch_each_other():
     p = Predictor(SMALL)
     codes = np.stack([SIGNALS["noise"], SIGNALS["speech"], SIGNALS["silence"]])
-    together, states = p.advance(codes, p.initial_state(3))
+    together, states = p.process(codes, p.initial_state(3))
     for i in range(3):
-        alone, state = p.advance(codes[i : i + 1], p.initial_state(1))
+        alone, state = p.process(codes[i : i + 1], p.initial_state(1))
         np.testing.assert_array_equal(alone[0], together[i])
         np.testing.assert_array_equal(state[0], states[i])
 
@@ -108,40 +110,42 @@ def test_a_single_predictor_solves_the_normal_equations_of_its_window():
     order, window = 10, 80
     p = Predictor([(order, window, 1)])
     codes = speechlike(400)
-    features, _ = p.advance(codes[None], p.initial_state(1))
+    features, _ = p.process(codes[None], p.initial_state(1))
     x = AMPLITUDES[codes].astype(np.float64)
-    weights = linear_prediction._window(window)
+    weights = linear_prediction.analysis_window(window)
     for t in (100, 250, 399):
         windowed = x[t - window + 1 : t + 1] * weights
         r = np.array([windowed[: window - lag] @ windowed[lag:] for lag in range(order + 1)])
         column = r[:order].copy()
         column[0] = r[0] * (1 + linear_prediction.RIDGE) + 1e-9
         a = solve_toeplitz(column, r[1:])
-        assert features[0, t, 2] == pytest.approx(a @ x[t : t - order : -1], abs=2e-4)
+        assert features[0, t, p.columns.single_predictions] == pytest.approx(a @ x[t : t - order : -1], abs=2e-4)
 
 
 def test_features_are_what_they_say():
     p = Predictor(SMALL)
     codes = speechlike(600)
-    features = p.advance(codes[None], p.initial_state(1))[0][0].astype(np.float64)
-    assert features.shape == (600, p.features)
+    features = p.process(codes[None], p.initial_state(1))[0][0].astype(np.float64)
+    assert features.shape == (600, p.n_features)
     x = AMPLITUDES[codes]
-    residual = x[1:] - features[:-1, 0]
-    np.testing.assert_allclose(features[1:, -1], residual, atol=1e-6)
-    errors = features[:, p.outputs : -1]
+    columns = p.columns
+    residual = x[1:] - features[:-1, columns.cascade]
+    np.testing.assert_allclose(features[1:, columns.residual], residual, atol=1e-6)
+    errors = features[:, columns.cascade_errors]
     for i, decay in enumerate(DECAYS):
         np.testing.assert_allclose(errors[1:, i], decay * errors[:-1, i] + (1 - decay) * np.abs(residual), atol=1e-6)
     for i in range(len(SMALL) + 1):
-        column, e = errors[:, len(DECAYS) + i], np.abs(x[1:] - features[:-1, 1 + i])
+        column = features[:, columns.other_errors][:, i]
+        e = np.abs(x[1:] - features[:-1, columns.other_predictions][:, i])
         np.testing.assert_allclose(column[1:], 0.8 * column[:-1] + 0.2 * e, atol=1e-6)
 
 
 def test_each_stage_improves_on_the_one_before():
     p = Predictor()
     codes = speechlike(20_000)
-    features = p.advance(codes[None], p.initial_state(1))[0][0]
-    error = np.abs(AMPLITUDES[codes][1:, None] - features[:-1, : p.outputs])[1000:].mean(axis=0)
-    cascade, mixture, single = error[0], error[1], error[2:]
+    features = p.process(codes[None], p.initial_state(1))[0][0]
+    error = np.abs(AMPLITUDES[codes][1:, None] - features[:-1])[1000:].mean(axis=0)
+    cascade, mixture, single = (error[c] for c in (p.columns.cascade, p.columns.mixture, p.columns.single_predictions))
     assert mixture < single.min()
     assert cascade < 1.01 * mixture
     assert mixture < 0.7 * np.abs(np.diff(AMPLITUDES[codes])).mean()  # than repeating the last sample

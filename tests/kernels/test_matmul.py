@@ -14,7 +14,7 @@ from audiornn.kernels import elementwise, gru, jit, matmul
 f32 = np.float32
 
 
-@jit.block
+@jit.kernel
 def each(function, x):
     y = np.empty_like(x)
     for i in range(x.size):
@@ -51,17 +51,17 @@ def test_products_are_those_of_numpy_whatever_the_sizes(streams, inputs, outputs
     random = np.random.default_rng(seed)
     matrix = random.standard_normal((inputs, outputs)).astype(f32)
     x = random.standard_normal((streams, inputs + spare)).astype(f32)
-    begin = random.standard_normal((streams, matmul.padded(outputs))).astype(f32)
+    begin = random.standard_normal((streams, matmul.round_up_to_block(outputs))).astype(f32)
     y = begin.copy()
     weights = matmul.pack(matrix, bfloat16)
-    matmul.multiply(weights, x, y)
+    matmul.matmul_add(weights, x, y)
     expected = x[:, :inputs].astype(np.float64) @ (rounded(matrix) if bfloat16 else matrix) + begin[:, :outputs]
     np.testing.assert_allclose(y[:, :outputs], expected, atol=1e-5 * inputs)
     np.testing.assert_array_equal(y[:, outputs:], begin[:, outputs:])  # what fills up the last block stays
     for s in range(streams):  # alone, with spread rows: the same bytes
         alone = np.zeros((1, 2 * y.shape[1]), f32)[:, : y.shape[1]]
         alone[:] = begin[s]
-        matmul.multiply(weights, x[s : s + 1], alone)
+        matmul.matmul_add(weights, x[s : s + 1], alone)
         np.testing.assert_array_equal(alone[0], y[s])
 
 
@@ -70,8 +70,8 @@ def test_look_ups_are_products_with_embedded_codes():
     tables = random.standard_normal((3, 256, 10)).astype(f32)
     history = random.integers(0, 256, (4, 20), dtype=np.uint8)
     y = np.empty((4, 10), f32)
-    elementwise.spread(np.arange(10, dtype=f32), y)
-    elementwise.lookup(tables, history[:, 5:8], y)
+    elementwise.broadcast_bias(np.arange(10, dtype=f32), y)
+    elementwise.add_table_rows(tables, history[:, 5:8], y)
     one_hot = np.eye(256)[history[:, 5:8]]
     np.testing.assert_allclose(y, np.arange(10) + np.einsum("slc,lcn->sn", one_hot, tables), atol=1e-5)
 
@@ -79,7 +79,7 @@ def test_look_ups_are_products_with_embedded_codes():
 @pytest.mark.parametrize("units", [1, 16, 65])
 def test_gru_is_its_formula(units):
     random = np.random.default_rng(0)
-    p = matmul.padded(units)
+    p = matmul.round_up_to_block(units)
     inputs, recurrent = (3 * random.standard_normal((5, 3, p)).astype(f32) for _ in range(2))
     state = random.standard_normal((5, units)).astype(f32)
     x_z, x_r, x_c = np.moveaxis(inputs[..., :units].astype(np.float64), 1, 0)
@@ -113,7 +113,7 @@ def test_draws_are_inversions_of_what_the_restrictions_leave(n, top_k, top_p, wi
         logits = np.round(logits / 3) * 3
     uniform = np.sort(random.random(200).astype(f32))
     scratch = np.empty(n, f32)
-    drawn = np.array([draws.draw(logits, 1.0, draws.Limits(top_k, top_p), u, scratch) for u in uniform])
+    drawn = np.array([draws.sample_code(logits, 1.0, draws.Limits(top_k, top_p), u, scratch) for u in uniform])
     allowed = sorted(kept(logits, min(top_k, n), top_p))
     if with_ties and 0 < top_p < 1:  # sums that are equal but for round-off may keep one code more or less
         assert set(drawn) <= kept(logits, min(top_k, n), min(top_p + 1e-5, 1))
@@ -127,12 +127,12 @@ def test_draws_are_inversions_of_what_the_restrictions_leave(n, top_k, top_p, wi
 
 
 def test_compiled_functions_are_kept_apart_for_each_state_of_what_they_are_made_of(tmp_path):
-    assert Path(matmul.multiply._cache.cache_path).parent == Path(config.CACHE_DIR)
+    assert Path(matmul.matmul_add._cache.cache_path).parent == Path(config.CACHE_DIR)
     files, stamps = [tmp_path / "a.py", tmp_path / "b.py"], []
     for text in ("x = 1", "x = 2", "x = 1"):
         files[0].write_text("")
         files[1].write_text(text)
-        stamps.append(jit.stamp(files))
+        stamps.append(jit.source_hash(files))
     assert stamps[0] == stamps[2] != stamps[1]
     counted = set(jit.sources())
     compiled = {file for file in jit.PACKAGE.rglob("*.py") if "kernels.jit import" in file.read_text(encoding="utf-8")}
@@ -149,11 +149,11 @@ def test_blocks_may_be_used_in_a_loop_of_ones_own():
     def run(tables, bias, weights, codes, out):
         x, y = np.empty((1, 64), f32), np.empty((1, 64), f32)
         for t in range(out.shape[0]):
-            elementwise.spread(bias, x)
-            elementwise.lookup(tables, codes[:, t : t + 4], x)
+            elementwise.broadcast_bias(bias, x)
+            elementwise.add_table_rows(tables, codes[:, t : t + 4], x)
             for i in range(64):
                 y[0, i], x[0, i] = x[0, i], max(x[0, i], f32(0))
-            matmul.multiply(weights, x, y)
+            matmul.matmul_add(weights, x, y)
             for i in range(64):
                 out[t, i] = y[0, i]
 

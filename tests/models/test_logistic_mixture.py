@@ -16,13 +16,13 @@ numbers = st.floats(-8, 8)
 def reference(mixture, p, scale):
     """log P of each code, in double precision."""
     weights, widths, centres = np.split(np.asarray(mixture, np.float64), 3)
-    inverse = np.exp(-logistic_mixture.WIDEST * np.tanh(widths / logistic_mixture.WIDEST))
-    z = ((logistic_mixture._edges - p) / scale - centres[:, None]) * inverse[:, None]
+    inverse = np.exp(-logistic_mixture.MAX_LOG_WIDTH * np.tanh(widths / logistic_mixture.MAX_LOG_WIDTH))
+    z = ((logistic_mixture.EXACT_EDGES - p) / scale - centres[:, None]) * inverse[:, None]
     low, high = z[:, :-1], z[:, 1:]
     # Of both tails the one in which nothing cancels.
     mass = np.where(low > 0, expit(-low) - expit(-high), expit(high) - expit(low))
     probability = (np.exp(weights - logsumexp(weights))[:, None] * mass).sum(axis=0)
-    return np.log((1 - logistic_mixture.FLOOR) * probability + logistic_mixture.FLOOR / CODES)
+    return np.log((1 - logistic_mixture.UNIFORM_SHARE) * probability + logistic_mixture.UNIFORM_SHARE / CODES)
 
 
 @settings(max_examples=60, deadline=None)
@@ -49,7 +49,9 @@ def test_a_narrow_component_gives_its_code_all_there_is():
         logits = logistic_mixture.logits(*arguments).numpy()[0, 0]
         assert logits.argmax() == code
         assert logits[code] > np.log(0.999)
-        assert logits.min() == pytest.approx(np.log(logistic_mixture.FLOOR / CODES), abs=1e-3)  # never minus infinity
+        assert logits.min() == pytest.approx(
+            np.log(logistic_mixture.UNIFORM_SHARE / CODES), abs=1e-3
+        )  # never minus infinity
 
 
 def test_gradients_are_finite_whatever_the_label():

@@ -1,51 +1,13 @@
-"""Draw codes: temperature, top-k, top-p, and where they do not apply."""
+"""How codes are drawn: temperature, top-k, top-p, and where they do not apply."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from audiornn.kernels.arrays import Float32, UInt8
 from audiornn.kernels.elementwise import exp
-from audiornn.kernels.jit import block, f32
+from audiornn.kernels.jit import f32, kernel, njit
 from audiornn.kernels.matmul import LANES
-
-
-@block
-def _amount(weights: Any, threshold: Any, by_count: bool) -> Any:
-    """How many weights reach a threshold, or what they add up to."""
-    amount = f32(0)
-    if by_count:
-        for weight in weights:
-            amount += f32(1) if weight >= threshold else f32(0)
-    else:
-        for weight in weights:
-            amount += weight if weight >= threshold else f32(0)
-    return amount
-
-
-@block
-def _restrict(weights: Any, top_k: int, top_p: float) -> None:
-    """Set all weights in [0, 1] to 0 but the `top_k` largest, and of these the fewest with `top_p` of their sum.
-
-    Of equal weights the first are kept. The threshold is found bit by bit: positive floats are ordered as their bits.
-    """
-    for by_count in (True, False):
-        goal = f32(top_k) if by_count else f32(top_p) * _amount(weights, f32(0), by_count)
-        if not 0 < top_k < weights.size if by_count else top_p >= 1:
-            continue
-        low, high = 0, 0x3F800001  # above the bits of 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            if _amount(weights, np.int32(middle).view(f32), by_count) >= goal:
-                low = middle
-            else:
-                high = middle
-        threshold = np.int32(low).view(f32)
-        kept = _amount(weights, np.int32(high).view(f32), by_count)
-        for i in range(weights.size):
-            if weights[i] == threshold and kept < goal:
-                kept += f32(1) if by_count else threshold
-            elif weights[i] <= threshold:
-                weights[i] = 0
 
 
 class Limits(NamedTuple):
@@ -72,7 +34,67 @@ class Limits(NamedTuple):
 UNLIMITED = Limits()
 
 
-@block
+class Draws(NamedTuple):
+    """How the next codes are chosen: sampled, or forced where `forced` has columns.
+
+    Attributes
+    ----------
+    uniform
+        In [0, 1), [streams, n].
+    temperature
+        [streams, n].
+    limits
+        What sampling is restricted to.
+    forced
+        [streams, n], or [streams, 0].
+    """
+
+    uniform: Float32
+    temperature: Float32
+    limits: Limits
+    forced: UInt8
+
+
+@kernel
+def _mass_above(weights: Any, threshold: Any, by_count: bool) -> Any:
+    """How many weights reach a threshold, or what they add up to."""
+    amount = f32(0)
+    if by_count:
+        for weight in weights:
+            amount += f32(1) if weight >= threshold else f32(0)
+    else:
+        for weight in weights:
+            amount += weight if weight >= threshold else f32(0)
+    return amount
+
+
+@kernel
+def _mask_top_k_top_p(weights: Any, top_k: int, top_p: float) -> None:
+    """Set all weights in [0, 1] to 0 but the `top_k` largest, and of these the fewest with `top_p` of their sum.
+
+    Of equal weights the first are kept. The threshold is found bit by bit: positive floats are ordered as their bits.
+    """
+    for by_count in (True, False):
+        goal = f32(top_k) if by_count else f32(top_p) * _mass_above(weights, f32(0), by_count)
+        if not 0 < top_k < weights.size if by_count else top_p >= 1:
+            continue
+        low, high = 0, 0x3F800001  # above the bits of 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            if _mass_above(weights, np.int32(middle).view(f32), by_count) >= goal:
+                low = middle
+            else:
+                high = middle
+        threshold = np.int32(low).view(f32)
+        kept = _mass_above(weights, np.int32(high).view(f32), by_count)
+        for i in range(weights.size):
+            if weights[i] == threshold and kept < goal:
+                kept += f32(1) if by_count else threshold
+            elif weights[i] <= threshold:
+                weights[i] = 0
+
+
+@kernel
 def _exponentials(logits: Any, largest: Any, factor: Any, weights: Any) -> Any:
     """Set weights to exp((logits - largest) * factor) and return their sum."""
     total = f32(0)
@@ -84,8 +106,8 @@ def _exponentials(logits: Any, largest: Any, factor: Any, weights: Any) -> Any:
     return total
 
 
-@block
-def draw(logits: Any, temperature: Any, limits: Any, uniform: Any, weights: Any) -> int:
+@kernel
+def sample_code(logits: Any, temperature: Any, limits: Any, uniform: Any, weights: Any) -> int:
     """A code drawn from `softmax(logits / temperature)`, restricted to likely codes, by inversion.
 
     Parameters
@@ -115,7 +137,7 @@ def draw(logits: Any, temperature: Any, limits: Any, uniform: Any, weights: Any)
     if not alone:
         _exponentials(logits, largest, f32(1) / f32(temperature), weights)
         if 0 < limits.top_k < n or limits.top_p < 1:
-            _restrict(weights, limits.top_k, limits.top_p)
+            _mask_top_k_top_p(weights, limits.top_k, limits.top_p)
     # Sums of whole vectors say in which of them the code lies: adding up one by one takes ten times as long.
     sums = np.empty(-(-n // LANES), f32)
     total = 0.0
@@ -139,3 +161,17 @@ def draw(logits: Any, temperature: Any, limits: Any, uniform: Any, weights: Any)
     while i > 0 and weights[i] == 0:
         i -= 1
     return i
+
+
+@njit(nogil=True, cache=True)
+def choose_codes(logits: Any, draws: Any, t: int, codes: Any, sampling_weights: Any) -> None:
+    """Set `codes[:, t]`: to the forced ones, where there are any, or to those sampled from the logits.
+
+    `sampling_weights` float32 [256] is overwritten.
+    """
+    uniform, temperature, limits, forced = draws
+    for s in range(len(logits)):
+        if forced.shape[1]:
+            codes[s, t] = forced[s, t]
+        else:
+            codes[s, t] = sample_code(logits[s], temperature[s, t], limits, uniform[s, t], sampling_weights)

@@ -4,98 +4,107 @@ Names are those of `audiornn.models.layers.lpc_prior` and `audiornn.models.layer
 in `audiornn.kernels.linear_prediction`.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from audiornn.codec import CODES
+from audiornn.codec import CODES, MU
+from audiornn.kernels.arrays import Float32, Packed
 from audiornn.kernels.elementwise import exp, log, one_minus_exp, tanh
-from audiornn.kernels.jit import block, njit
-from audiornn.kernels.linear_prediction import AMPLITUDES, DECAYS, MAIN_DECAY, consume
-from audiornn.kernels.matmul import pack, spaced
-from audiornn.models.layers.logistic_mixture import EDGES, FLOOR, MU, WIDEST, WIDTHS
-from audiornn.models.layers.lpc_prior import PLACE, SCALE, SMALLEST, WAVES
+from audiornn.kernels.jit import f32, kernel, njit
+from audiornn.kernels.linear_prediction import DECAYS, PredictorScratch, PredictorTables, step_codes
+from audiornn.kernels.matmul import matmul_add, pack, pad_gates
+from audiornn.models.layers.logistic_mixture import EDGES, MAX_LOG_WIDTH, UNIFORM_SHARE, WIDTHS
+from audiornn.models.layers.lpc_prior import (
+    EMBEDDING_FREQUENCIES,
+    ERROR_SHARE,
+    LOG_FACTOR,
+    LOG_OFFSET,
+    MIN_AMPLITUDE,
+    NUM_POSITION_FEATURES,
+    Prior,
+)
 
-f32 = np.float32
-Arrays = tuple[Any, ...]
 LOG_CODES = np.log(CODES)
-MEANS = len(DECAYS)
+NUM_ERROR_MEANS = len(DECAYS)
 
 
-@block
-def unit(known: Any, outputs: int) -> Any:
-    """As `prior.scale`: the unit in which the next sample lies around the prediction."""
-    return f32(SCALE) * known[outputs + MAIN_DECAY] + f32(SMALLEST)
+@kernel
+def error_scale(features: Any, columns: Any) -> Any:
+    """The unit in which the next sample lies around the prediction."""
+    return f32(ERROR_SHARE) * features[columns.main_error] + f32(MIN_AMPLITUDE)
 
 
-@block
-def _place(known: Any, outputs: int, into: Any) -> None:
-    """As `prior.place`: float32 [PLACE]."""
-    p = known[0]
-    for i in range(MEANS):
-        into[i] = f32(0.3) * log(known[outputs + i] + f32(SMALLEST)) + f32(1)
+@kernel
+def _position_features(features: Any, columns: Any, out: Any) -> None:
+    """Loudness of the error, and where the prediction is: float32 [NUM_POSITION_FEATURES]."""
+    p, errors = features[columns.cascade], features[columns.cascade_errors]
+    n = NUM_ERROR_MEANS
+    for i in range(n):
+        out[i] = f32(LOG_FACTOR) * log(errors[i] + f32(MIN_AMPLITUDE)) + f32(LOG_OFFSET)
     interval = (abs(p) + f32(1 / MU)) * f32(2 * LOG_CODES / MU)
-    into[MEANS] = f32(0.3) * log(interval / unit(known, outputs))
+    out[n] = f32(LOG_FACTOR) * log(interval / error_scale(features, columns))
     companded = np.copysign(log(f32(1) + f32(MU) * abs(p)) / f32(LOG_CODES), p)
-    into[MEANS + 1] = companded
-    waves = WAVES.size
+    out[n + 1] = companded
+    waves = EMBEDDING_FREQUENCIES.size
     for i in range(waves):
-        into[MEANS + 2 + i] = np.sin(companded * WAVES[i])
-        into[MEANS + 2 + waves + i] = np.cos(companded * WAVES[i])
+        out[n + 2 + i] = np.sin(companded * EMBEDDING_FREQUENCIES[i])
+        out[n + 2 + waves + i] = np.cos(companded * EMBEDDING_FREQUENCIES[i])
 
 
-@block
-def relate(amplitudes: Any, errors: Any, known: Any, outputs: int, into: Any) -> None:
+@kernel
+def network_inputs(amplitudes: Any, errors: Any, features: Any, columns: Any, out: Any) -> None:
     """What a network sees, in units of the scale around the prediction, or as logarithms.
 
     Parameters
     ----------
     amplitudes, errors
         The last samples and the cascade's errors for them, latest first, float32 [n] each.
-    known
-        What the predictors know of the next sample, float32 [features].
-    outputs
-        How many predictions that begins with.
-    into
-        float32 [2 n + 2 (outputs - 1) + PLACE]: samples, errors, the other predictions, their reliability, the place.
+    features
+        What the predictors know of the next sample, float32 [n_features].
+    columns
+        `FeatureColumns` of that.
+    out
+        float32 [2 n + 2 n_other_predictions + NUM_POSITION_FEATURES]: samples, errors, the other predictions, their
+        relative errors, the position.
     """
-    n, others = amplitudes.size, outputs - 1
-    p, inverse = known[0], f32(1) / unit(known, outputs)
+    predictions, mean_errors = features[columns.other_predictions], features[columns.other_errors]
+    n, others = amplitudes.size, predictions.size
+    p, inverse = features[columns.cascade], f32(1) / error_scale(features, columns)
     for i in range(n):
-        into[i] = (amplitudes[i] - p) * inverse
-        into[n + i] = errors[i] * inverse
+        out[i] = (amplitudes[i] - p) * inverse
+        out[n + i] = errors[i] * inverse
     for i in range(others):
-        into[2 * n + i] = (known[1 + i] - p) * inverse
+        out[2 * n + i] = (predictions[i] - p) * inverse
     end = 2 * n + others
     for i in range(end):  # asinh
-        size = abs(into[i])
-        into[i] = np.copysign(log(size + np.sqrt(size * size + f32(1))), into[i])
-    main = log(known[outputs + MAIN_DECAY] + f32(SMALLEST))
+        size = abs(out[i])
+        out[i] = np.copysign(log(size + np.sqrt(size * size + f32(1))), out[i])
+    main = log(features[columns.main_error] + f32(MIN_AMPLITUDE))
     for i in range(others):
-        into[end + i] = log(known[outputs + MEANS + i] + f32(SMALLEST)) - main
-    _place(known, outputs, into[end + others :])
+        out[end + i] = log(mean_errors[i] + f32(MIN_AMPLITUDE)) - main
+    _position_features(features, columns, out[end + others :])
 
 
-@block
-def mixture(outputs: Any, p: Any, scale: Any, sums: Any, logits: Any) -> None:
-    """log P of each code: `logistic.logits` for one sample. `sums` float32 [2, 257] is overwritten."""
-    components = outputs.size // 3
-    largest = outputs[0]
+@kernel
+def mixture_log_probs(mixture: Any, p: Any, scale: Any, sums: Any, log_p: Any) -> None:
+    """log P of each code: `logistic_mixture.logits` for one sample. `sums` float32 [2, 257] is overwritten."""
+    components = mixture.size // 3
+    largest = mixture[0]
     for m in range(components):
-        largest = max(largest, outputs[m])
+        largest = max(largest, mixture[m])
     total = f32(0)
     for m in range(components):
-        total += exp(max(outputs[m] - largest, f32(-80)))
+        total += exp(max(mixture[m] - largest, f32(-80)))
     below, above = sums[0], sums[1]
-    n = logits.size
+    n = log_p.size
     for i in range(n):
-        logits[i] = f32(FLOOR / CODES)
+        log_p[i] = f32(UNIFORM_SHARE / CODES)
     inverse_scale = f32(1) / scale
     for m in range(components):
-        weight = exp(max(outputs[m] - largest, f32(-80))) / total * f32(1 - FLOOR)
-        inverse = exp(f32(-WIDEST) * tanh(outputs[components + m] / f32(WIDEST)))
-        centre = outputs[2 * components + m]
+        weight = exp(max(mixture[m] - largest, f32(-80))) / total * f32(1 - UNIFORM_SHARE)
+        inverse = exp(f32(-MAX_LOG_WIDTH) * tanh(mixture[components + m] / f32(MAX_LOG_WIDTH)))
+        centre = mixture[2 * components + m]
         for i in range(n + 1):  # sigmoid(z) and sigmoid(-z), each to the last digits
             z = ((EDGES[i] - p) * inverse_scale - centre) * inverse
             e = exp(min(max(-z, f32(-40)), f32(40)))
@@ -104,60 +113,91 @@ def mixture(outputs: Any, p: Any, scale: Any, sums: Any, logits: Any) -> None:
             above[i] = e * low
         factor = inverse_scale * inverse
         for i in range(n):
-            logits[i] += weight * below[i + 1] * above[i] * one_minus_exp(WIDTHS[i] * factor)
+            log_p[i] += weight * below[i + 1] * above[i] * one_minus_exp(WIDTHS[i] * factor)
     for i in range(n):
-        logits[i] = log(logits[i])
+        log_p[i] = log(log_p[i])
 
 
-def weights(prior: Any, parts: int, bfloat16: bool) -> Arrays:
-    """A `Prior` as the functions below want it, or, for None, arrays of the same kinds that hold nothing.
+class PriorWeights(NamedTuple):
+    """What is read of a `Prior`."""
 
-    What networks see is multiplied by its matrix [n, parts * units], of which each part begins at a multiple of
-    `padded(units)`.
-    """
+    tables: PredictorTables
+    kernel: Packed  # what networks see -> what is added to their input
+    mixture: Float32  # [3], the logistic around the prediction: log weight, log width, centre
+
+
+class PriorState(NamedTuple):
+    """Predictors of streams, what they know, and room to work in."""
+
+    predictor: Float32  # [streams, state_size]
+    scratch: PredictorScratch
+    features: Float32  # [streams, 1, n_features]
+    network_input: Float32  # [streams, inputs of the view]
+    log_p: Float32  # [256]
+    sums: Float32  # [2, 257]
+
+
+def pack_prior(prior: Prior | None, gates: int, bfloat16: bool) -> PriorWeights | None:
+    """A `Prior` as `PriorWeights`; each gate of its matrix [n, gates * units] begins with a block of outputs."""
     if prior is None:
-        blank = np.zeros((0, 4), np.int64), np.zeros((0, 0), f32), np.zeros(0, np.int64), AMPLITUDES
-        return blank, pack(np.zeros((1, 0)), bfloat16), np.zeros(3, f32), 0
-    shape = np.array([0, np.asarray(prior.shape)[0], 0], f32)
-    view = spaced(np.asarray(prior.view.kernel), parts)
-    return prior.predictor.tables, pack(view, bfloat16), shape, prior.predictor.outputs
+        return None
+    return PriorWeights(
+        prior.predictor.tables,
+        pack(pad_gates(np.asarray(prior.view.kernel), gates), bfloat16),
+        np.array([0, np.asarray(prior.shape)[0], 0], f32),
+    )
 
 
-def state(prior: Any, predictor: NDArray[np.float32] | None) -> Arrays:
-    """A prior's state as `see` wants it: the predictor's float32 [streams, size], and room to work in."""
+def pack_prior_state(prior: Prior | None, predictor: Any) -> PriorState | None:
+    """The state of a prior, whose predictors' is float32 [streams, state_size]."""
     if prior is None:
-        return np.zeros((0, 0), f32), np.zeros((0, 0), f32), np.zeros((0, 0))
-    return np.array(predictor, f32), *prior.predictor.scratch()
+        return None
+    state, used = np.array(predictor, f32), prior.predictor
+    inputs = 2 + 2 * used.n_other_predictions + NUM_POSITION_FEATURES
+    return PriorState(
+        state,
+        used.scratch(),
+        np.empty((len(state), 1, used.n_features), f32),
+        np.empty((len(state), inputs), f32),
+        np.empty(CODES, f32),
+        np.empty((2, CODES + 1), f32),
+    )
+
+
+# Where a model has no prior, both records are None, and what follows compiles to nothing.
 
 
 @njit(nogil=True, cache=True)
-def room(prior: Any, streams: int) -> Any:
-    """Arrays for `see` and `add_log_p`: what is known, what networks see, a distribution, and sums for it."""
-    outputs = prior[3]
-    known = np.empty((streams, 1, 2 * outputs + MEANS), np.float32)
-    x = np.empty((streams, 2 * outputs + PLACE), np.float32)
-    return known, x, np.empty(CODES, np.float32), np.empty((2, CODES + 1), np.float32)
-
-
-@njit(nogil=True, cache=True)
-def see(codes: Any, t: int, prior: Any, states: Any, room: Any) -> None:
-    """Let each stream's predictor consume `codes[stream, t]`; the room then has what is known, and is to be seen."""
-    tables, _, _, outputs = prior
-    predictor, scratch, small = states
-    known, x, _, _ = room
+def update_prior(prior: Any, state: Any, codes: Any, t: int) -> None:
+    """Let each stream's predictor follow `codes[stream, t]`."""
+    if prior is None:
+        return
+    tables, scratch, amplitudes, columns = prior.tables, state.scratch, prior.tables.amplitudes, prior.tables.columns
+    predictor, features, network_input = state.predictor, state.features, state.network_input
     for s in range(len(codes)):
-        consume(codes[s, t : t + 1], predictor[s], known[s], tables, scratch, small)
-        k = known[s, 0]
-        amplitude = tables[3][codes[s, t] : codes[s, t] + 1]
-        relate(amplitude, k[k.size - 1 :], k, outputs, x[s])
+        step_codes(codes[s, t : t + 1], predictor[s], features[s], tables, scratch)
+        latest = features[s, 0]
+        amplitude = amplitudes[codes[s, t] : codes[s, t] + 1]
+        network_inputs(amplitude, latest[columns.residual :], latest, columns, network_input[s])
 
 
 @njit(nogil=True, cache=True)
-def add_log_p(prior: Any, room: Any, logits: Any) -> None:
+def add_prior_input(prior: Any, state: Any, x: Any) -> None:
+    """Add what networks see of the prediction, times the prior's matrix, to x float32 [streams, columns]."""
+    if prior is None:
+        return
+    matmul_add(prior.kernel, state.network_input, x)
+
+
+@njit(nogil=True, cache=True)
+def add_prior_log_probs(prior: Any, state: Any, logits: Any) -> None:
     """Add log P of each code by linear prediction to each stream's logits [streams, 256]."""
-    _, _, shape, outputs = prior
-    known, _, log_p, sums = room
+    if prior is None:
+        return
+    mixture, columns = prior.mixture, prior.tables.columns
+    features, log_p, sums = state.features, state.log_p, state.sums
     for s in range(len(logits)):
-        mixture(shape, known[s, 0, 0], unit(known[s, 0], outputs), sums, log_p)
+        latest = features[s, 0]
+        mixture_log_probs(mixture, latest[columns.cascade], error_scale(latest, columns), sums, log_p)
         for i in range(log_p.size):
             logits[s, i] += log_p[i]

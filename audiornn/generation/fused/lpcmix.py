@@ -1,160 +1,189 @@
 """The fused engine of `lpcmix`; names are those of `audiornn.models.lpcmix`."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from audiornn.codec import CODES
-from audiornn.generation.fused.engine import Arrays, FusedEngine, keep, take
-from audiornn.generation.fused.lpc_prior import MEANS, mixture, relate, unit
-from audiornn.kernels.elementwise import add, silu, spread
+from audiornn.codec import CODES, COMPANDED, compand
+from audiornn.generation.fused.draws import choose_codes
+from audiornn.generation.fused.engine import FusedEngine, record_logits
+from audiornn.generation.fused.lpc_prior import error_scale, mixture_log_probs, network_inputs
+from audiornn.kernels.arrays import Float32, Int64, Packed
+from audiornn.kernels.elementwise import add, broadcast_bias, silu
 from audiornn.kernels.gru import gru
-from audiornn.kernels.jit import njit
-from audiornn.kernels.linear_prediction import consume
-from audiornn.kernels.matmul import multiply, pack, padded, spaced
-from audiornn.models.base import State
-from audiornn.models.layers.logistic_mixture import MU
-from audiornn.models.layers.lpc_prior import PLACE
+from audiornn.kernels.jit import f32, njit
+from audiornn.kernels.linear_prediction import PredictorScratch, PredictorTables, step_codes
+from audiornn.kernels.matmul import matmul_add, pack, pad_gates, round_up_to_block
+from audiornn.models import base
+from audiornn.models.layers.lpc_prior import NUM_POSITION_FEATURES
 
-f32 = np.float32
-COMPANDED = (2 * np.arange(CODES) / MU - 1).astype(f32)
+
+class Weights(NamedTuple):
+    """What the loop reads; p = round_up_to_block(units), a gate begins at each p, and columns are of hidden layers."""
+
+    tables: PredictorTables
+    companded: Float32  # [256], by code
+    first: Packed
+    residual: Packed  # of all residual layers
+    biases: Float32  # [1 + residual layers, columns]
+    head: Packed
+    head_bias: Float32  # [round_up_to_block(3 * components)]
+    gru_input: Packed
+    gru_recurrent: Packed
+    gru_input_bias: Float32  # [3p]
+    gru_recurrent_bias: Float32  # [3p]
+    condition: Packed
+    hop: int
+    components: int
+
+
+class State(NamedTuple):
+    """What the loop changes, and room to work in; what is of the last samples has the latest first."""
+
+    predictor: Float32  # [streams, state_size]
+    predictor_scratch: PredictorScratch
+    amplitudes: Float32  # [streams, history]
+    errors: Float32  # [streams, history]
+    companded: Float32  # [streams, history]
+    gru: Float32  # [streams, units]
+    condition: Float32  # [streams, columns]
+    phase: Int64  # [1], codes since the last frame began
+    features: Float32  # [streams, 1, n_features]
+    inputs: Float32  # [streams, inputs of the first layer]
+    frame: Float32  # [streams, inputs of the GRU]
+    gates: Float32  # [streams, 3p]
+    recurrent: Float32  # [streams, 3p]
+    hidden: Float32  # [streams, columns]
+    layer_output: Float32  # [streams, columns]
+    mixtures: Float32  # [streams, round_up_to_block(3 * components)]
+    sums: Float32  # [2, 257]
 
 
 @njit(nogil=True, cache=True)
-def _lpcmix(
-    weights: Any,
-    states: Any,
-    logits: Any,
-    uniform: Any,
-    temperature: Any,
-    limits: Any,
-    given: Any,
-    kept: Any,
-) -> Any:
-    """The kernel of `FusedLPCMix`; see `FusedEngine.kernel`."""
-    tables, companded, layers, biases, head, head_bias, frame_weights, frame_biases, numbers = weights
-    first, residual = layers
-    frame_input, frame_recurrent, condition_weights = frame_weights
-    predictor, scratch, small, amplitudes, errors, past, memory, condition, phase = states
-    history, hop, outputs, components = numbers
-    streams, n = len(logits), max(given.shape[1], uniform.shape[1])
-    codes = np.empty((streams, n), np.uint8)
-    known = np.empty((streams, 1, 2 * outputs + MEANS), np.float32)
-    inputs = np.empty((streams, first.shape[1]), np.float32)
-    frame = np.empty((streams, frame_input.shape[1]), np.float32)
-    gates = np.empty((streams, frame_biases.shape[1]), np.float32)
-    recurrent = np.empty((streams, frame_biases.shape[1]), np.float32)
-    hidden = np.empty((streams, biases.shape[1]), np.float32)
-    more = np.empty((streams, biases.shape[1]), np.float32)
-    mixtures = np.empty((streams, head_bias.size), np.float32)
-    sums = np.empty((2, logits.shape[1] + 1), np.float32)
-    weighed = np.empty(logits.shape[1], np.float32)
+def _loop(weights: Any, state: Any, draws: Any, logits: Any, trace: Any) -> Any:
+    """See `FusedEngine.loop`."""
+    tables, companded_codes, hop, components = weights.tables, weights.companded, weights.hop, weights.components
+    first, residual, biases, head, head_bias = (
+        weights.first,
+        weights.residual,
+        weights.biases,
+        weights.head,
+        weights.head_bias,
+    )
+    gru_input, gru_input_bias, condition_kernel = weights.gru_input, weights.gru_input_bias, weights.condition
+    gru_recurrent, gru_recurrent_bias = weights.gru_recurrent, weights.gru_recurrent_bias
+    predictor, scratch, features, phase = state.predictor, state.predictor_scratch, state.features, state.phase
+    amplitudes, errors, companded = state.amplitudes, state.errors, state.companded
+    inputs, frame, gates, recurrent = state.inputs, state.frame, state.gates, state.recurrent
+    h, condition, hidden, y = state.gru, state.condition, state.hidden, state.layer_output
+    mixtures, sums = state.mixtures, state.sums
+    amplitude_of, columns, history = tables.amplitudes, tables.columns, amplitudes.shape[1]
     end = inputs.shape[1] - history
+    streams, n = len(logits), max(draws.forced.shape[1], draws.uniform.shape[1])
+    codes = np.empty((streams, n), np.uint8)
+    sampling_weights = np.empty(CODES, np.float32)
     for t in range(n):
-        take(logits, uniform, temperature, limits, given, t, codes, weighed)
+        choose_codes(logits, draws, t, codes, sampling_weights)
         for s in range(streams):
-            consume(codes[s, t : t + 1], predictor[s], known[s], tables, scratch, small)
+            step_codes(codes[s, t : t + 1], predictor[s], features[s], tables, scratch)
             for i in range(history - 1, 0, -1):
                 amplitudes[s, i] = amplitudes[s, i - 1]
                 errors[s, i] = errors[s, i - 1]
-                past[s, i] = past[s, i - 1]
-            k, x = known[s, 0], inputs[s]
-            amplitudes[s, 0] = tables[3][codes[s, t]]
-            errors[s, 0] = k[-1]
-            past[s, 0] = companded[codes[s, t]]
-            relate(amplitudes[s], errors[s], k, outputs, x[:end])
-            x[end:] = past[s]
+                companded[s, i] = companded[s, i - 1]
+            latest, x = features[s, 0], inputs[s]
+            amplitudes[s, 0] = amplitude_of[codes[s, t]]
+            errors[s, 0] = latest[columns.residual]
+            companded[s, 0] = companded_codes[codes[s, t]]
+            network_inputs(amplitudes[s], errors[s], latest, columns, x[:end])
+            x[end:] = companded[s]
             if phase[0] == 0:
-                frame[s, :history] = past[s]
+                frame[s, :history] = companded[s]
                 frame[s, history : 2 * history] = x[history : 2 * history]
-                frame[s, 2 * history :] = x[end - PLACE : end]
+                frame[s, 2 * history :] = x[end - NUM_POSITION_FEATURES : end]
         if phase[0] == 0:
-            spread(frame_biases[0], gates)
-            multiply(frame_input, frame, gates)
-            spread(frame_biases[1], recurrent)
-            multiply(frame_recurrent, memory, recurrent)
-            gru(gates, recurrent, memory)
+            broadcast_bias(gru_input_bias, gates)
+            matmul_add(gru_input, frame, gates)
+            broadcast_bias(gru_recurrent_bias, recurrent)
+            matmul_add(gru_recurrent, h, recurrent)
+            gru(gates, recurrent, h)
             condition[:] = 0
-            multiply(condition_weights, memory, condition)
+            matmul_add(condition_kernel, h, condition)
         phase[0] = (phase[0] + 1) % hop
-        spread(biases[0], hidden)
-        multiply(first, inputs, hidden)
+        broadcast_bias(biases[0], hidden)
+        matmul_add(first, inputs, hidden)
         for s in range(streams):
             add(condition[s], hidden[s])
             silu(hidden[s])
         for layer in range(residual.shape[0]):
-            spread(biases[1 + layer], more)
-            multiply(residual[layer], hidden, more)
+            broadcast_bias(biases[1 + layer], y)
+            matmul_add(residual[layer], hidden, y)
             for s in range(streams):
-                silu(more[s])
-                add(more[s], hidden[s])
-        spread(head_bias, mixtures)
-        multiply(head, hidden, mixtures)
+                silu(y[s])
+                add(y[s], hidden[s])
+        broadcast_bias(head_bias, mixtures)
+        matmul_add(head, hidden, mixtures)
         for s in range(streams):
-            k = known[s, 0]
-            mixture(mixtures[s, : 3 * components], k[0], unit(k, outputs), sums, logits[s])
-        keep(logits, t, kept)
+            latest, mixture = features[s, 0], mixtures[s, : 3 * components]
+            mixture_log_probs(mixture, latest[columns.cascade], error_scale(latest, columns), sums, logits[s])
+        record_logits(logits, t, trace)
     return codes
 
 
 class FusedLPCMix(FusedEngine):
     """Generate with `lpcmix` models."""
 
-    kernel = _lpcmix
+    loop = _loop
+    weights: Weights
 
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of weights that a sample of one stream reads; of what is read once a frame, its share."""
-        _, _, layers, biases, head, head_bias, frame, frame_biases, _ = self.weights
-        each = sum(part.nbytes for part in (*layers, biases, head, head_bias))
-        return each + sum(part.nbytes for part in (*frame, frame_biases)) // self.model.hop
-
-    def pack_state(self, state: State, streams: slice) -> Arrays:
-        """Predictors; last amplitudes, errors and companded amplitudes, latest first; GRU, conditioning, phase."""
+    def pack_state(self, state: base.State, streams: slice) -> State:
+        """See `State`."""
         s = {key: np.array(part[streams]) for key, part in state.items()}
+        model, weights = self.model, self.weights
         amplitudes = np.ascontiguousarray(s["amplitudes"][:, ::-1])
-        past = np.sign(amplitudes) * np.log1p(MU * np.abs(amplitudes)) / np.log(CODES)
-        condition = np.zeros((len(amplitudes), padded(self.model.hidden)), f32)
-        condition[:, : self.model.hidden] = s["condition"]
-        return (
-            s["predictor"],
-            *self.model.predictor.scratch(),
-            amplitudes,
-            np.ascontiguousarray(s["errors"][:, ::-1]),
-            past.astype(f32),
-            s["gru"],
-            condition,
-            s["phase"][:1].astype(np.int64),
+        n, columns, gates = len(amplitudes), round_up_to_block(model.hidden), weights.gru_input_bias.size
+        condition = np.zeros((n, columns), f32)
+        condition[:, : model.hidden] = s["condition"]
+        return State(
+            predictor=s["predictor"],
+            predictor_scratch=model.predictor.scratch(),
+            amplitudes=amplitudes,
+            errors=np.ascontiguousarray(s["errors"][:, ::-1]),
+            companded=compand(amplitudes).astype(f32),
+            gru=s["gru"],
+            condition=condition,
+            phase=s["phase"][:1].astype(np.int64),
+            features=np.empty((n, 1, model.predictor.n_features), f32),
+            inputs=np.empty((n, weights.first.shape[1]), f32),
+            frame=np.empty((n, weights.gru_input.shape[1]), f32),
+            gates=np.empty((n, gates), f32),
+            recurrent=np.empty((n, gates), f32),
+            hidden=np.empty((n, columns), f32),
+            layer_output=np.empty((n, columns), f32),
+            mixtures=np.empty((n, weights.head_bias.size), f32),
+            sums=np.empty((2, CODES + 1), f32),
         )
 
-    def pack_weights(self, model: Any, bfloat16: bool) -> tuple[Any, ...]:
-        """Tables of the predictors and the codes; matrices packed, gates and layers padded to whole blocks."""
-        hidden, units = model.hidden, model.units
+    def pack_weights(self, model: Any, bfloat16: bool) -> Weights:
+        """See `Weights`."""
+        hidden, cell = model.hidden, model.gru
 
-        def array(variable: Any) -> NDArray[np.float32]:
+        def array(variable: Any) -> Float32:
             return np.asarray(variable, f32)
 
-        cell = model.gru
-        recurrent_bias = np.r_[np.zeros(2 * units, f32), array(cell.recurrent_bias)]
-        return (
-            model.predictor.tables,
-            COMPANDED,
-            (
-                pack(array(model.first.kernel), bfloat16),
-                pack(np.reshape([array(layer.kernel) for layer in model.residual], (-1, hidden, hidden)), bfloat16),
-            ),
-            spaced(np.stack([array(layer.bias) for layer in [model.first, *model.residual]])),
-            pack(array(model.head.kernel), bfloat16),
-            spaced(array(model.head.bias)),
-            tuple(
-                pack(kernel, bfloat16)
-                for kernel in (
-                    spaced(array(cell.kernel), 3),
-                    spaced(array(cell.recurrent_kernel), 3),
-                    array(model.condition.kernel),
-                )
-            ),
-            spaced(np.stack([array(cell.bias), recurrent_bias]), 3),
-            (model.history, model.hop, model.predictor.outputs, model.mixture),
+        residual = np.reshape([array(layer.kernel) for layer in model.residual], (-1, hidden, hidden))
+        return Weights(
+            tables=model.predictor.tables,
+            companded=COMPANDED.astype(f32),
+            first=pack(array(model.first.kernel), bfloat16),
+            residual=pack(residual, bfloat16),
+            biases=pad_gates(np.stack([array(layer.bias) for layer in [model.first, *model.residual]])),
+            head=pack(array(model.head.kernel), bfloat16),
+            head_bias=pad_gates(array(model.head.bias)),
+            gru_input=pack(pad_gates(array(cell.kernel), 3), bfloat16),
+            gru_recurrent=pack(pad_gates(array(cell.recurrent_kernel), 3), bfloat16),
+            gru_input_bias=pad_gates(array(cell.bias), 3),
+            gru_recurrent_bias=pad_gates(np.r_[np.zeros(2 * cell.units, f32), array(cell.recurrent_bias)], 3),
+            condition=pack(array(model.condition.kernel), bfloat16),
+            hop=model.hop,
+            components=model.mixture,
         )

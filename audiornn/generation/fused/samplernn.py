@@ -1,115 +1,140 @@
 """The fused engine of `samplernn`."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from audiornn.codec import CODES
-from audiornn.generation.fused import lpc_prior
-from audiornn.generation.fused.engine import keep, take
-from audiornn.generation.fused.lpc_prior import Arrays, add_log_p, room, see
-from audiornn.generation.fused.tiers import (
-    FRAME,
-    INPUTS,
-    _array,
-    _bytes,
-    _FusedTiers,
-    _know,
-    _leave,
-    _look,
-    _relu,
-    _tables,
-    f32,
+from audiornn.generation.fused.draws import choose_codes
+from audiornn.generation.fused.engine import FusedEngine, record_logits
+from audiornn.generation.fused.lpc_prior import (
+    PriorState,
+    PriorWeights,
+    add_prior_input,
+    add_prior_log_probs,
+    pack_prior,
+    pack_prior_state,
+    update_prior,
 )
-from audiornn.kernels.elementwise import spread
+from audiornn.generation.fused.tiers import (
+    TierState,
+    TierWeights,
+    pack_code_tables,
+    pack_tier_state,
+    pack_tiers,
+    push_codes,
+    sample_level_input,
+    tier_input,
+    upsample,
+)
+from audiornn.kernels.arrays import Float32, Packed
+from audiornn.kernels.elementwise import broadcast_bias, relu
 from audiornn.kernels.gru import gru
-from audiornn.kernels.jit import njit
-from audiornn.kernels.matmul import multiply, pack, spaced
+from audiornn.kernels.jit import f32, njit
+from audiornn.kernels.matmul import matmul_add, pack, pad_gates
+from audiornn.models import base
+
+
+class Weights(NamedTuple):
+    """What the loop reads; p = round_up_to_block(units), a gate begins at each p."""
+
+    tiers: TierWeights
+    recurrent_kernels: Packed  # of all tiers
+    recurrent_biases: Float32  # [tiers, 3p]
+    code_tables: Float32  # [lookback, 256, columns], what the sample level sees of each code
+    hidden: Packed
+    hidden_bias: Float32  # [columns]
+    head: Packed
+    head_bias: Float32  # [256]
+    prior: PriorWeights | None
+
+
+class State(NamedTuple):
+    """What the loop changes, and room to work in."""
+
+    tiers: TierState
+    gates: Float32  # [streams, 3p]
+    recurrent: Float32  # [streams, 3p]
+    x: Float32  # [streams, columns]
+    layer_output: Float32  # [streams, columns]
+    prior: PriorState | None
 
 
 @njit(nogil=True, cache=True)
-def _samplernn(
-    weights: Any,
-    states: Any,
-    logits: Any,
-    uniform: Any,
-    temperature: Any,
-    limits: Any,
-    given: Any,
-    kept: Any,
-) -> Any:
-    """The kernel of `FusedSampleRNN`; see `FusedEngine.kernel`."""
-    tiers, recurrent_weights, recurrent_bias, tables, hidden, hidden_bias, head, head_bias, prior = weights
-    past, phase, cores, left, prior_state = states
-    plan, dense, remembered = tiers[0], hidden.shape[1], past.shape[1]
-    streams, n = len(logits), max(given.shape[1], uniform.shape[1])
-    predicts = len(prior_state[0]) > 0
-    space = room(prior, streams)
+def _loop(weights: Any, state: Any, draws: Any, logits: Any, trace: Any) -> Any:
+    """See `FusedEngine.loop`."""
+    tiers, recurrent_kernels, recurrent_biases = weights.tiers, weights.recurrent_kernels, weights.recurrent_biases
+    code_tables, hidden, hidden_bias = weights.code_tables, weights.hidden, weights.hidden_bias
+    head, head_bias, prior = weights.head, weights.head_bias, weights.prior
+    tier_state, gates, recurrent, x, y = state.tiers, state.gates, state.recurrent, state.x, state.layer_output
+    frames, cores, phase, prior_state = tiers.plan.frames, tier_state.cores, tier_state.phase, state.prior
+    streams, n = len(logits), max(draws.forced.shape[1], draws.uniform.shape[1])
     codes = np.empty((streams, n), np.uint8)
-    recent = np.empty((streams, remembered + n), np.uint8)
-    recent[:, :remembered] = past
-    inputs = np.empty((streams, plan[:, INPUTS].max()), np.float32)
-    gates = np.empty((streams, recurrent_bias.shape[1]), np.float32)
-    recurrent = np.empty((streams, recurrent_bias.shape[1]), np.float32)
-    x = np.empty((streams, hidden_bias.size), np.float32)
-    y = np.empty((streams, hidden_bias.size), np.float32)
-    scratch = np.empty(CODES, np.float32)
+    sampling_weights = np.empty(CODES, np.float32)
     for t in range(n):
-        take(logits, uniform, temperature, limits, given, t, codes, scratch)
-        now = remembered + t
-        recent[:, now] = codes[:, t]
-        for tier in range(len(plan)):
-            if phase[0] % plan[tier, FRAME] == 0:
-                _look(tiers, tier, recent, now, phase[0], left, inputs, gates)
-                spread(recurrent_bias[tier], recurrent)
-                multiply(recurrent_weights[tier], cores[tier], recurrent)
+        choose_codes(logits, draws, t, codes, sampling_weights)
+        push_codes(tier_state.history, codes, t)
+        for tier in range(len(frames)):
+            if phase[0] % frames[tier] == 0:
+                tier_input(tiers, tier_state, tier, gates)
+                broadcast_bias(recurrent_biases[tier], recurrent)
+                matmul_add(recurrent_kernels[tier], cores[tier], recurrent)
                 gru(gates, recurrent, cores[tier])
-                _leave(tiers, tier, cores[tier], left)
-        _know(plan, phase[0], left, tables, recent, now, dense, x)
-        if predicts:
-            see(codes, t, prior, prior_state, space)
-            multiply(prior[1], space[1], x)
-        phase[0] = (phase[0] + 1) % plan[0, FRAME]
+                upsample(tiers, tier_state, tier, cores[tier])
+        sample_level_input(tiers, tier_state, code_tables, hidden.shape[1], x)
+        update_prior(prior, prior_state, codes, t)
+        add_prior_input(prior, prior_state, x)
+        phase[0] = (phase[0] + 1) % frames[0]
         for s in range(streams):
-            _relu(x[s])
-        spread(hidden_bias, y)
-        multiply(hidden, x, y)
+            relu(x[s])
+        broadcast_bias(hidden_bias, y)
+        matmul_add(hidden, x, y)
         for s in range(streams):
-            _relu(y[s])
-        spread(head_bias, logits)
-        multiply(head, y, logits)
-        if predicts:
-            add_log_p(prior, space, logits)
-        keep(logits, t, kept)
-    past[:] = recent[:, n:]
+            relu(y[s])
+        broadcast_bias(head_bias, logits)
+        matmul_add(head, y, logits)
+        add_prior_log_probs(prior, prior_state, logits)
+        record_logits(logits, t, trace)
     return codes
 
 
-class FusedSampleRNN(_FusedTiers):
+class FusedSampleRNN(FusedEngine):
     """Generate with `samplernn` models."""
 
-    kernel = _samplernn
+    loop = _loop
+    weights: Weights
 
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of weights that a sample of one stream reads; of what is read at ticks, its share."""
-        _, recurrent, recurrent_bias, tables, *layers, prior = self.weights
-        ticks = self.tick_bytes([_bytes(recurrent[0], recurrent_bias[0])] * len(recurrent))
-        return ticks + _bytes(*layers, prior[1]) + tables[:, 0].nbytes
+    def pack_state(self, state: base.State, streams: slice) -> State:
+        """See `State`."""
+        prior, tiers = self.model.prior, pack_tier_state(self.weights.tiers, state, streams)
+        n, columns = len(tiers.history), self.weights.hidden_bias.size
+        gates = self.weights.recurrent_biases.shape[1]
+        return State(
+            tiers,
+            np.empty((n, gates), f32),
+            np.empty((n, gates), f32),
+            np.empty((n, columns), f32),
+            np.empty((n, columns), f32),
+            pack_prior_state(prior, np.asarray(state["prior"])[streams] if prior else None),
+        )
 
-    def pack_weights(self, model: Any, bfloat16: bool) -> Arrays:
-        """Tiers, recurrent matrices, tables of the view, and the layers at sample level."""
+    def pack_weights(self, model: Any, bfloat16: bool) -> Weights:
+        """See `Weights`."""
+
+        def array(variable: Any) -> Float32:
+            return np.asarray(variable, f32)
+
         cells = [core.gru for core in model.tiers.cores]
         units = cells[0].units
-        biases = np.stack([np.r_[np.zeros(2 * units, f32), _array(cell.recurrent_bias)] for cell in cells])
-        return (
-            self.pack_tiers(model, cells, 3, bfloat16),
-            pack(np.stack([spaced(_array(cell.recurrent_kernel), 3) for cell in cells]), bfloat16),
-            spaced(biases, 3),
-            _tables(model.lookback),
-            pack(_array(model.hidden.kernel), bfloat16),
-            spaced(_array(model.hidden.bias)),
-            pack(_array(model.head.kernel), bfloat16),
-            _array(model.head.bias),
-            lpc_prior.weights(model.prior, 1, bfloat16),
+        biases = np.stack([np.r_[np.zeros(2 * units, f32), array(cell.recurrent_bias)] for cell in cells])
+        return Weights(
+            tiers=pack_tiers(model, cells, 3, bfloat16),
+            recurrent_kernels=pack(np.stack([pad_gates(array(cell.recurrent_kernel), 3) for cell in cells]), bfloat16),
+            recurrent_biases=pad_gates(biases, 3),
+            code_tables=pack_code_tables(model.lookback),
+            hidden=pack(array(model.hidden.kernel), bfloat16),
+            hidden_bias=pad_gates(array(model.hidden.bias)),
+            head=pack(array(model.head.kernel), bfloat16),
+            head_bias=array(model.head.bias),
+            prior=pack_prior(model.prior, 1, bfloat16),
         )

@@ -5,136 +5,148 @@ third of all products or more are saved. A tier multiplies the embedded codes of
 hundredths of the products, as it only happens at its ticks, and tables for it would fill the processor's last cache.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from audiornn.generation.fused import lpc_prior
-from audiornn.generation.fused.engine import FusedEngine
-from audiornn.generation.fused.lpc_prior import Arrays
-from audiornn.kernels.elementwise import lookup, spread
-from audiornn.kernels.jit import block, njit
-from audiornn.kernels.matmul import BLOCK, aligned, multiply, pack, padded, spaced
+from audiornn.kernels.arrays import Float32, Int64, Packed, UInt8
+from audiornn.kernels.elementwise import add_table_rows, broadcast_bias
+from audiornn.kernels.jit import f32, njit
+from audiornn.kernels.matmul import OUTPUTS_PER_BLOCK, aligned, matmul_add, pack, pad_gates, round_up_to_block
 from audiornn.models.base import State
+from audiornn.models.layers.tiers import LookBack
 
-f32 = np.float32
-# Columns of the plan, a row a tier: codes of its frame and its window, values that its core is given, numbers of the
-# core's and of the upsampling's matrix, and where these begin among those of all tiers.
-FRAME, WINDOW, INPUTS, CORE, UPSAMPLE, CORE_AT, UPSAMPLE_AT = range(7)
+
+class TierPlan(NamedTuple):
+    """Sizes of each tier, [tiers] each, and where its matrices begin among those of all tiers."""
+
+    frames: Int64  # codes
+    windows: Int64  # codes
+    inputs: Int64  # values that its core is given
+    input_offsets: Int64
+    input_sizes: Int64
+    upsample_offsets: Int64
+    upsample_sizes: Int64
+
+
+class TierWeights(NamedTuple):
+    """What is read of all tiers but their recurrences."""
+
+    plan: TierPlan
+    embedding: Float32  # [256, width]
+    input_kernels: Packed  # of the cores' first layers, one after the other
+    input_biases: Float32  # [tiers, columns]
+    upsample_kernels: Packed  # one after the other
+    upsample_biases: Float32  # [tiers, columns]
+
+
+class TierState(NamedTuple):
+    """What is changed of all tiers, and room to work in."""
+
+    history: UInt8  # [streams, history_length], the last codes, the latest last
+    phase: Int64  # [1], codes since the slowest tier's tick
+    cores: Float32  # [tiers, .., streams, units]
+    conditioning: Float32  # [tiers, streams, columns], the vectors for the next tier, one after the other
+    inputs: Float32  # [streams, the most inputs of a tier]
 
 
 @njit(nogil=True, cache=True)
-def _look(tiers: Any, tier: int, recent: Any, now: int, phase: int, left: Any, inputs: Any, x: Any) -> None:
-    """A tier's input times its core's first matrix: x float32 [streams, columns].
+def push_codes(history: Any, codes: Any, t: int) -> None:
+    """Let `codes[:, t]` join a history [streams, n], whose oldest codes leave it."""
+    last = history.shape[1] - 1
+    for s in range(len(codes)):
+        for i in range(last):
+            history[s, i] = history[s, i + 1]
+        history[s, last] = codes[s, t]
 
-    `recent` are codes up to number `now`, `left` what each tier has left for the next; `inputs` is room.
-    """
-    plan, embedding, core_weights, core_bias, _, _ = tiers
-    width, seen, given = embedding.shape[1], plan[tier, WINDOW], plan[tier, INPUTS]
+
+@njit(nogil=True, cache=True)
+def tier_input(weights: Any, state: Any, tier: int, x: Any) -> None:
+    """What a tier's core is given, times the core's first matrix: x float32 [streams, columns]."""
+    plan, embedding, history = weights.plan, weights.embedding, state.history
+    conditioning, inputs = state.conditioning, state.inputs
+    width, window, n = embedding.shape[1], plan.windows[tier], plan.inputs[tier]
+    first = history.shape[1] - window
     for s in range(len(x)):
-        for i in range(seen):
-            inputs[s, i * width : (i + 1) * width] = embedding[recent[s, now + 1 - seen + i]]
+        for i in range(window):
+            inputs[s, i * width : (i + 1) * width] = embedding[history[s, first + i]]
         if tier:
-            units = given - seen * width
-            place = phase % plan[tier - 1, FRAME] // plan[tier, FRAME] * units
-            inputs[s, seen * width : given] = left[tier - 1, s, place : place + units]
-    begin = plan[tier, CORE_AT]
-    weights = core_weights[begin : begin + plan[tier, CORE]].reshape(-1, given, BLOCK)
-    spread(core_bias[tier], x)
-    multiply(weights, inputs, x)
+            units = n - window * width
+            begin = state.phase[0] % plan.frames[tier - 1] // plan.frames[tier] * units
+            inputs[s, window * width : n] = conditioning[tier - 1, s, begin : begin + units]
+    begin = plan.input_offsets[tier]
+    kernel = weights.input_kernels[begin : begin + plan.input_sizes[tier]].reshape(-1, n, OUTPUTS_PER_BLOCK)
+    broadcast_bias(weights.input_biases[tier], x)
+    matmul_add(kernel, inputs, x)
 
 
 @njit(nogil=True, cache=True)
-def _leave(tiers: Any, tier: int, h: Any, left: Any) -> None:
-    """What a tier whose core has come to h [streams, units] leaves for the next."""
-    plan, _, _, _, upsample_weights, upsample_bias = tiers
-    begin = plan[tier, UPSAMPLE_AT]
-    weights = upsample_weights[begin : begin + plan[tier, UPSAMPLE]].reshape(-1, h.shape[1], BLOCK)
-    spread(upsample_bias[tier], left[tier])
-    multiply(weights, h, left[tier])
+def upsample(weights: Any, state: Any, tier: int, h: Any) -> None:
+    """The vectors for the next tier, of a tier whose core has come to h [streams, units]."""
+    begin, out = weights.plan.upsample_offsets[tier], state.conditioning[tier]
+    size = weights.plan.upsample_sizes[tier]
+    kernel = weights.upsample_kernels[begin : begin + size].reshape(-1, h.shape[1], OUTPUTS_PER_BLOCK)
+    broadcast_bias(weights.upsample_biases[tier], out)
+    matmul_add(kernel, h, out)
 
 
 @njit(nogil=True, cache=True)
-def _know(plan: Any, phase: int, left: Any, tables: Any, recent: Any, now: int, dense: int, x: Any) -> None:
-    """What is known at sample level without linear prediction: x float32 [streams, padded(dense)]."""
-    last, lags = len(plan) - 1, len(tables)
-    begin = phase % plan[last, FRAME] * dense
+def sample_level_input(weights: Any, state: Any, tables: Any, dense: int, x: Any) -> None:
+    """What is known at sample level without linear prediction: x float32 [streams, round_up_to_block(dense)]."""
+    last, lags, history = len(weights.plan.frames) - 1, len(tables), state.history
+    begin = state.phase[0] % weights.plan.frames[last] * dense
     for s in range(len(x)):
-        x[s, :dense] = left[last, s, begin : begin + dense]
+        x[s, :dense] = state.conditioning[last, s, begin : begin + dense]
         x[s, dense:] = 0
-    lookup(tables, recent[:, now + 1 - lags : now + 1], x)
+    add_table_rows(tables, history[:, history.shape[1] - lags :], x)
 
 
-@block
-def _relu(x: Any) -> None:
-    """max(x, 0) of float32 [n], in place."""
-    for i in range(x.size):
-        x[i] = max(x[i], f32(0))
+def pack_tier_state(weights: TierWeights, state: State, streams: slice) -> TierState:
+    """Some streams' state of a `TieredModel` as `TierState`."""
+    vectors = [np.asarray(part)[streams] for part in state["tiers"]["conditioning"]]
+    conditioning = np.zeros((len(vectors), len(vectors[0]), weights.upsample_biases.shape[1]), f32)
+    for into, part in zip(conditioning, vectors, strict=True):
+        flat = part.reshape(len(part), -1)
+        into[:, : flat.shape[1]] = flat
+    return TierState(
+        np.asarray(state["history"])[streams].astype(np.uint8),
+        np.asarray(state["phase"])[:1].astype(np.int64),
+        np.ascontiguousarray(np.array(state["tiers"]["cores"], f32)[..., streams, :]),
+        conditioning,
+        np.empty((len(vectors[0]), int(weights.plan.inputs.max())), f32),
+    )
 
 
-def _array(variable: Any) -> NDArray[np.float32]:
-    return np.asarray(variable, f32)
+def pack_tiers(model: Any, input_layers: Sequence[Any], gates: int, bfloat16: bool) -> TierWeights:
+    """The tiers of a `TieredModel` as `TierWeights`; the cores' `input_layers` have so many gates."""
+    tiers = model.tiers
+    inputs = [pack(pad_gates(np.asarray(layer.kernel, f32), gates), bfloat16) for layer in input_layers]
+    upsamples = [pack(np.asarray(layer.kernel, f32), bfloat16) for layer in tiers.upsample]
+    input_sizes, upsample_sizes = (np.array([kernel.size for kernel in part], np.int64) for part in (inputs, upsamples))
+    biases = np.zeros((len(upsamples), max(round_up_to_block(layer.units) for layer in tiers.upsample)), f32)
+    for row, layer in zip(biases, tiers.upsample, strict=True):
+        row[: layer.units] = np.asarray(layer.bias, f32)
+    plan = TierPlan(
+        frames=np.array(tiers.frames, np.int64),
+        windows=np.array(tiers.windows, np.int64),
+        inputs=np.array([kernel.shape[1] for kernel in inputs], np.int64),
+        input_offsets=input_sizes.cumsum() - input_sizes,
+        input_sizes=input_sizes,
+        upsample_offsets=upsample_sizes.cumsum() - upsample_sizes,
+        upsample_sizes=upsample_sizes,
+    )
+    return TierWeights(
+        plan,
+        np.asarray(tiers.embedding.table, f32),
+        aligned(np.concatenate([kernel.ravel() for kernel in inputs])),
+        pad_gates(np.stack([np.asarray(layer.bias, f32) for layer in input_layers]), gates),
+        aligned(np.concatenate([kernel.ravel() for kernel in upsamples])),
+        biases,
+    )
 
 
-def _bytes(*parts: Any) -> int:
-    return sum(part.nbytes for part in parts)
-
-
-class _FusedTiers(FusedEngine):
-    """What the engines of both families share."""
-
-    def pack_state(self, state: State, streams: slice) -> Arrays:
-        """Last codes, phase, cores' states [tiers, (layers,) streams, units], what tiers have left, the prior's."""
-        tiers, upsample_bias = state["tiers"], self.weights[0][-1]
-        vectors = [np.asarray(part)[streams] for part in tiers["left"]]
-        left = np.zeros((len(vectors), len(vectors[0]), upsample_bias.shape[1]), f32)
-        for into, part in zip(left, vectors, strict=True):
-            flat = part.reshape(len(part), -1)
-            into[:, : flat.shape[1]] = flat
-        prior = self.model.prior
-        return (
-            np.asarray(state["recent"])[streams].astype(np.uint8),
-            np.asarray(state["phase"])[:1].astype(np.int64),
-            np.ascontiguousarray(np.array(tiers["cores"], f32)[..., streams, :]),
-            left,
-            lpc_prior.state(prior, np.asarray(state["prior"])[streams] if prior else None),
-        )
-
-    def pack_tiers(self, model: Any, firsts: list[Any], parts: int, bfloat16: bool) -> Arrays:
-        """Plan, embedding, and what all tiers have: the cores' first matrices and the upsampling's, each in one array.
-
-        `firsts` are the layers of the first matrices, whose columns have so many parts.
-        """
-        tiers = model.tiers
-        cores = [pack(spaced(_array(layer.kernel), parts), bfloat16) for layer in firsts]
-        upsample = [pack(_array(layer.kernel), bfloat16) for layer in tiers.upsample]
-        plan = np.zeros((len(cores), 7), np.int64)
-        for i, (core, up) in enumerate(zip(cores, upsample, strict=True)):
-            plan[i, :UPSAMPLE] = tiers.frames[i], tiers.windows[i], core.shape[1], core.size
-            plan[i, UPSAMPLE] = up.size
-        plan[1:, CORE_AT], plan[1:, UPSAMPLE_AT] = plan[:-1, CORE].cumsum(), plan[:-1, UPSAMPLE].cumsum()
-        bias = np.zeros((len(cores), max(padded(layer.units) for layer in tiers.upsample)), f32)
-        for row, layer in zip(bias, tiers.upsample, strict=True):
-            row[: layer.units] = _array(layer.bias)
-        return (
-            plan,
-            _array(tiers.embedding.table),
-            aligned(np.concatenate([core.ravel() for core in cores])),
-            spaced(np.stack([_array(layer.bias) for layer in firsts]), parts),
-            aligned(np.concatenate([up.ravel() for up in upsample])),
-            bias,
-        )
-
-    def tick_bytes(self, rest: list[int]) -> int:
-        """Bytes that ticks read, a sample's share; `rest` is what a tier's core reads but for its first matrix."""
-        plan, _, core_weights, _, upsample_weights, _ = self.weights[0]
-        each = core_weights.itemsize * (plan[:, CORE] + plan[:, UPSAMPLE]) + rest
-        assert upsample_weights.itemsize == core_weights.itemsize
-        return int((each // plan[:, FRAME]).sum())
-
-
-def _tables(lookback: Any) -> NDArray[np.float32]:
-    """Products of every code at every place of a view with its kernel: [length, 256, padded(width)]."""
+def pack_code_tables(lookback: LookBack) -> Float32:
+    """Products of every code at every lag of a view with its kernel: [length, 256, round_up_to_block(width)]."""
     products = np.asarray(lookback.embedding.table, np.float64) @ np.asarray(lookback.kernel, np.float64)
-    return spaced(products.astype(f32))
+    return pad_gates(products.astype(f32))

@@ -20,9 +20,9 @@ class BatchNormalization(keras.layers.Layer):
         """Create the weights for an input of `width` values."""
         self.gamma = self.add_weight(shape=[width], initializer="ones", name="gamma")
         self.beta = self.add_weight(shape=[width], initializer="zeros", name="beta")
-        alike = {"shape": [width], "trainable": False, "aggregation": "only_first_replica"}  # on all devices the same
-        self.moving_mean = self.add_weight(initializer="zeros", name="moving_mean", **alike)
-        self.moving_variance = self.add_weight(initializer="ones", name="moving_variance", **alike)
+        shared = {"shape": [width], "trainable": False, "aggregation": "only_first_replica"}  # on all devices the same
+        self.moving_mean = self.add_weight(initializer="zeros", name="moving_mean", **shared)
+        self.moving_variance = self.add_weight(initializer="ones", name="moving_variance", **shared)
         self.built = True
 
     def call(self, x: Any, training: bool = False, weight: Any = None) -> Any:
@@ -31,9 +31,9 @@ class BatchNormalization(keras.layers.Layer):
             axes = list(range(len(x.shape) - 1))
             weight = tf.ones(tf.shape(x)[:-1]) if weight is None else weight
             weight = weight[..., None]
-            sums = _over_devices(tf.concat([tf.reduce_sum(x * weight, axes), [tf.reduce_sum(weight)]], 0))
+            sums = _all_reduce_sum(tf.concat([tf.reduce_sum(x * weight, axes), [tf.reduce_sum(weight)]], 0))
             mean = sums[:-1] / sums[-1]
-            variance = _over_devices(tf.reduce_sum(tf.square(x - mean) * weight, axes)) / sums[-1]
+            variance = _all_reduce_sum(tf.reduce_sum(tf.square(x - mean) * weight, axes)) / sums[-1]
             for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 moving.assign(moving * self.momentum + now * (1 - self.momentum))
         else:
@@ -42,7 +42,7 @@ class BatchNormalization(keras.layers.Layer):
         return x * scale + (self.beta - mean * scale)
 
 
-def _over_devices(x: Any) -> Any:
+def _all_reduce_sum(x: Any) -> Any:
     """The sum of a tensor over the devices that share a batch."""
     context = tf.distribute.get_replica_context()
     return x if context is None or context.num_replicas_in_sync == 1 else context.all_reduce("sum", x)

@@ -12,47 +12,47 @@ from audiornn.backend import GPUS, keras, tf
 from audiornn.kernels import gru
 
 
-def _forward(inputs: Any, before: Any, kernel: Any, bias: Any) -> tuple:
-    """As `bptt.forward`, on any device."""
+def _forward(inputs: Any, initial_state: Any, kernel: Any, bias: Any) -> tuple:
+    """As `audiornn.kernels.gru.forward`, on any device."""
     units, steps = kernel.shape[0], tf.shape(inputs)[0]
-    states = tf.TensorArray(tf.float32, steps, element_shape=before.shape)
-    saved = tf.TensorArray(tf.float32, steps, element_shape=[before.shape[0], 4 * units])
+    states = tf.TensorArray(tf.float32, steps, element_shape=initial_state.shape)
+    gates = tf.TensorArray(tf.float32, steps, element_shape=[initial_state.shape[0], 4 * units])
 
-    def body(t: Any, h: Any, states: Any, saved: Any) -> tuple:
+    def body(t: Any, h: Any, states: Any, gates: Any) -> tuple:
         x, m = inputs[t], tf.matmul(h, kernel)
         zr = tf.sigmoid(x[:, : 2 * units] + m[:, : 2 * units])
         z, r = zr[:, :units], zr[:, units:]
         recurrent = m[:, 2 * units :] + bias
         candidate = tf.tanh(x[:, 2 * units :] + r * recurrent)
         h = candidate + z * (h - candidate)
-        return t + 1, h, states.write(t, h), saved.write(t, tf.concat([zr, candidate, recurrent], 1))
+        return t + 1, h, states.write(t, h), gates.write(t, tf.concat([zr, candidate, recurrent], 1))
 
-    _, _, states, saved = tf.while_loop(
-        lambda t, *_: t < steps, body, (0, before, states, saved), parallel_iterations=1
+    _, _, states, gates = tf.while_loop(
+        lambda t, *_: t < steps, body, (0, initial_state, states, gates), parallel_iterations=1
     )
-    return tf.concat([before[None], states.stack()], 0), saved.stack()
+    return tf.concat([initial_state[None], states.stack()], 0), gates.stack()
 
 
-def _backward(upstream: Any, states: Any, saved: Any, kernel: Any) -> tuple:
-    """As `bptt.backward`, on any device."""
-    units, steps = kernel.shape[0], tf.shape(upstream)[0]
+def _backward(grad_states: Any, states: Any, gates: Any, kernel: Any) -> tuple:
+    """As `audiornn.kernels.gru.backward`, on any device."""
+    units, steps = kernel.shape[0], tf.shape(grad_states)[0]
     shape = [states.shape[1], 3 * units]
     inputs, products = (tf.TensorArray(tf.float32, steps, element_shape=shape) for _ in range(2))
 
     def body(t: Any, later: Any, bias: Any, inputs: Any, products: Any) -> tuple:
-        z, r, candidate, recurrent = tf.split(saved[t], 4, axis=1)
-        d = later + upstream[t]
-        d_z = d * (states[t] - candidate) * z * (1 - z)
-        d_candidate = d * (1 - z) * (1 - candidate * candidate)
+        z, r, candidate, recurrent = tf.split(gates[t], 4, axis=1)
+        grad_h = later + grad_states[t]
+        d_z = grad_h * (states[t] - candidate) * z * (1 - z)
+        d_candidate = grad_h * (1 - z) * (1 - candidate * candidate)
         d_r = d_candidate * recurrent * r * (1 - r)
         d_product = tf.concat([d_z, d_r, d_candidate * r], 1)
-        earlier = d * z + tf.matmul(d_product, kernel, transpose_b=True)
+        earlier = grad_h * z + tf.matmul(d_product, kernel, transpose_b=True)
         inputs = inputs.write(t, tf.concat([d_z, d_r, d_candidate], 1))
         return t - 1, earlier, bias + d_candidate * r, inputs, products.write(t, d_product)
 
-    nothing = tf.zeros_like(states[0])
+    zero = tf.zeros_like(states[0])
     _, before, bias, inputs, products = tf.while_loop(
-        lambda t, *_: t >= 0, body, (steps - 1, nothing, nothing, inputs, products), parallel_iterations=1
+        lambda t, *_: t >= 0, body, (steps - 1, zero, zero, inputs, products), parallel_iterations=1
     )
     return inputs.stack(), products.stack(), bias, before
 
@@ -64,14 +64,14 @@ def _compiled(function: Any, *tensors: Any, shapes: list) -> list:
 
 
 @tf.custom_gradient
-def scan(inputs: Any, before: Any, kernel: Any, bias: Any) -> tuple:
+def gru_scan(inputs: Any, initial_state: Any, kernel: Any, bias: Any) -> tuple:
     """GRU states over a sequence.
 
     Parameters
     ----------
     inputs
         Float [time, batch, 3 * units]: input products and biases of update gate z, reset gate r and candidate.
-    before
+    initial_state
         Float [batch, units], the state before the first step.
     kernel
         Float [units, 3 * units], recurrent weights in the same order.
@@ -82,22 +82,22 @@ def scan(inputs: Any, before: Any, kernel: Any, bias: Any) -> tuple:
     -------
     Float [time, batch, units].
     """
-    steps, batch, units = inputs.shape[0], before.shape[0], kernel.shape[0]
+    steps, batch, units = inputs.shape[0], initial_state.shape[0], kernel.shape[0]
     # No tape may look into the loop: its gradient is the one below.
-    arguments = [tf.stop_gradient(tensor) for tensor in (inputs, before, kernel, bias)]
+    arguments = [tf.stop_gradient(tensor) for tensor in (inputs, initial_state, kernel, bias)]
     if GPUS:
-        states, saved = _forward(*arguments)
+        states, gates = _forward(*arguments)
     else:
         shapes = [[None if steps is None else steps + 1, batch, units], [steps, batch, 4 * units]]
-        states, saved = _compiled(gru.forward, *arguments, shapes=shapes)
+        states, gates = _compiled(gru.forward, *arguments, shapes=shapes)
 
-    def gradient(upstream: Any) -> tuple:
+    def gradient(grad_states: Any) -> tuple:
         if GPUS:
-            d_inputs, d_products, d_bias, d_before = _backward(upstream, states, saved, kernel)
+            d_inputs, d_products, d_bias, d_before = _backward(grad_states, states, gates, kernel)
         else:
             shapes = [[steps, batch, 3 * units]] * 2 + [[batch, units]] * 2
             d_inputs, d_products, d_bias, d_before = _compiled(
-                gru.backward, upstream, states, saved, kernel, shapes=shapes
+                gru.backward, grad_states, states, gates, kernel, shapes=shapes
             )
         d_kernel = tf.matmul(
             tf.reshape(states[:-1], [-1, units]), tf.reshape(d_products, [-1, 3 * units]), transpose_a=True
@@ -137,7 +137,7 @@ class GRU(keras.layers.Layer):
     def scan(self, projected: Any, before: Any) -> Any:
         """States [time, batch, units] from projected inputs [time, batch, 3 * units]."""
         kernel, bias = tf.convert_to_tensor(self.recurrent_kernel), tf.convert_to_tensor(self.recurrent_bias)
-        return scan(projected, before, kernel, bias)
+        return gru_scan(projected, before, kernel, bias)
 
     def step(self, projected: Any, before: Any) -> Any:
         """The next state [batch, units] from one step's projected input [batch, 3 * units]."""

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from audiornn.backend import tf
-from audiornn.codec import CODES
+from audiornn.codec import CODES, MU, expand_companded
 
-MU = CODES - 1
-WIDEST = 3.0  # components are at most e^3 scales wide, and no narrower than e^-3
-FLOOR = 2.0**-14  # share of a uniform distribution over the codes: nothing is impossible, and logarithms stay finite
+MAX_LOG_WIDTH = 3.0  # components are at most e^3 scales wide, and no narrower than e^-3
+UNIFORM_SHARE = (
+    2.0**-14
+)  # share of a uniform distribution over the codes: nothing is impossible, and logarithms stay finite
 
 # Amplitudes [257] between which the codes' intervals lie, the outermost far out, and the intervals' widths [256].
-_companded = 2 * (np.arange(1, CODES) - 0.5) / MU - 1
-_edges = np.concatenate([[-1e6], np.sign(_companded) * (CODES ** np.abs(_companded) - 1) / MU, [1e6]])
-EDGES, WIDTHS = _edges.astype(np.float32), np.diff(_edges).astype(np.float32)
+EXACT_EDGES = np.concatenate([[-1e6], expand_companded((np.arange(1, CODES) - 0.5) / MU * 2 - 1), [1e6]])
+EDGES, WIDTHS = EXACT_EDGES.astype(np.float32), np.diff(EXACT_EDGES).astype(np.float32)
 
 
 def nats(labels: Any, mixture: Any, p: Any, scale: Any) -> Any:
@@ -56,7 +56,7 @@ def logits(mixture: Any, p: Any, scale: Any) -> Any:
 def _components(mixture: Any) -> tuple:
     """Log weights, inverse widths and centres of the components, each [batch, time, components]."""
     weights, widths, centres = tf.split(mixture, 3, axis=-1)
-    return tf.nn.log_softmax(weights), tf.exp(-WIDEST * tf.tanh(widths / WIDEST)), centres
+    return tf.nn.log_softmax(weights), tf.exp(-MAX_LOG_WIDTH * tf.tanh(widths / MAX_LOG_WIDTH)), centres
 
 
 def _log_mass(low: Any, high: Any, width: Any) -> Any:
@@ -68,7 +68,7 @@ def _log_mass(low: Any, high: Any, width: Any) -> Any:
 
 
 def _floored(log_p: Any) -> Any:
-    """log((1 - FLOOR) p + FLOOR / 256)."""
-    floor = np.float32(np.log(FLOOR / CODES))
+    """log((1 - UNIFORM_SHARE) p + UNIFORM_SHARE / 256)."""
+    floor = np.float32(np.log(UNIFORM_SHARE / CODES))
     larger = tf.maximum(log_p, floor)
-    return larger + tf.math.log((1 - FLOOR) * tf.exp(log_p - larger) + tf.exp(floor - larger))
+    return larger + tf.math.log((1 - UNIFORM_SHARE) * tf.exp(log_p - larger) + tf.exp(floor - larger))

@@ -7,9 +7,10 @@ import numpy as np
 from audiornn.backend import keras, tf
 from audiornn.models.layers.linear_scan import scan
 
-SHARPNESS = 8.0  # Griffin's c: with its gate open a unit decays by the 8th power of what it does with an eighth of it
-MEMORIES = (2.0, 1000.0)  # ticks after which units forget at the start, where all gates are half open
-FLOOR = 1e-7  # of what a unit forgets, as a share of its power: keeps the root's gradient finite where that is nothing
+DECAY_POWER = 8.0  # Griffin's c: with its gate open a unit decays by the 8th power of what it does with an eighth of it
+INITIAL_TIME_CONSTANTS = (2.0, 1000.0)  # ticks after which units forget at the start, where all gates are half open
+MIN_FORGOTTEN = 1e-7  # least share of its power that a unit forgets: keeps the root's gradient finite
+RMS_EPSILON = 1e-6
 
 
 class RGLRU(keras.layers.Layer):
@@ -28,35 +29,36 @@ class RGLRU(keras.layers.Layer):
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units = units
-        self.norm = keras.layers.RMSNormalization(epsilon=1e-6, name="norm")
+        self.norm = keras.layers.RMSNormalization(epsilon=RMS_EPSILON, name="norm")
         self.inputs = keras.layers.Dense(4 * units, name="inputs")
         self.output_layer = keras.layers.Dense(units, name="output")
         self.norm.build([None, units])
         self.inputs.build([None, units])
         self.output_layer.build([None, units])
         self.rate = self.add_weight(shape=[units], initializer="zeros", name="rate")
-        start = 2 / (SHARPNESS * np.geomspace(*MEMORIES, units))
+        start = 2 / (DECAY_POWER * np.geomspace(*INITIAL_TIME_CONSTANTS, units))
         self.rate.assign(np.log(np.expm1(start)))  # softplus gives it back
         self.built = True
 
     def _recurrence(self, x: Any) -> tuple:
-        """Decay and input of the linear recurrence, and the gate behind it: float [..., units] each."""
-        value, recurrence, gate, behind = tf.split(self.inputs(self.norm(x)), 4, -1)
-        log_decay = -SHARPNESS * tf.nn.softplus(tf.convert_to_tensor(self.rate)) * tf.sigmoid(recurrence)
-        forgotten = tf.maximum(-tf.math.expm1(2 * log_decay), FLOOR)
-        return tf.exp(log_decay), tf.sqrt(forgotten) * tf.sigmoid(gate) * value, tf.nn.silu(behind)
+        """Decay and input of the linear recurrence, and its output gate: float [..., units] each."""
+        value, recurrence_gate, input_gate, output_gate = tf.split(self.inputs(self.norm(x)), 4, -1)
+        log_decay = -DECAY_POWER * tf.nn.softplus(tf.convert_to_tensor(self.rate)) * tf.sigmoid(recurrence_gate)
+        one_minus_a_squared = tf.maximum(-tf.math.expm1(2 * log_decay), MIN_FORGOTTEN)
+        inputs = tf.sqrt(one_minus_a_squared) * tf.sigmoid(input_gate) * value
+        return tf.exp(log_decay), inputs, tf.nn.silu(output_gate)
 
     def run(self, x: Any, before: Any) -> tuple:
         """Outputs [time, batch, units] of inputs [time, batch, units], and the state after them."""
-        decay, inputs, behind = self._recurrence(x)
+        decay, inputs, output_gate = self._recurrence(x)
         h = scan(decay, inputs, before)
-        return x + self.output_layer(behind * h), h[-1]
+        return x + self.output_layer(output_gate * h), h[-1]
 
     def step(self, x: Any, before: Any) -> tuple:
         """The same of one input [batch, units]."""
-        decay, inputs, behind = self._recurrence(x)
+        decay, inputs, output_gate = self._recurrence(x)
         h = decay * before + inputs
-        return x + self.output_layer(behind * h), h
+        return x + self.output_layer(output_gate * h), h
 
 
 class LinearCore(keras.layers.Layer):

@@ -157,17 +157,17 @@ class Tiers(keras.layers.Layer):
             for frame, ratio, width in zip(self.frames, self.ratios, self.widths, strict=True)
         ]
         above = 0
-        for seen, core, upsample, width in zip(self.windows, self.cores, self.upsample, self.widths, strict=True):
-            core.build(seen * embedding.width + above)
+        for length, core, upsample, width in zip(self.windows, self.cores, self.upsample, self.widths, strict=True):
+            core.build(length * embedding.width + above)
             upsample.build([None, core.units])
             above = width
         self.built = True
 
     def initial_state(self, batch: Any) -> Any:
-        """Cores' states, and what each tier has left for the next."""
+        """Cores' states, and the vectors that condition the next tier, [batch, ratio, width] for each tier."""
         return {
             "cores": [core.initial_state(batch) for core in self.cores],
-            "left": [tf.zeros([batch, r, width]) for r, width in zip(self.ratios, self.widths, strict=True)],
+            "conditioning": [tf.zeros([batch, r, width]) for r, width in zip(self.ratios, self.widths, strict=True)],
         }
 
     def run(self, codes: Any, state: Any, time: int, skip: int = 0) -> tuple:
@@ -187,30 +187,30 @@ class Tiers(keras.layers.Layer):
         Float [batch, time - skip, width], and the state after the sequence.
         """
         batch = -1 if codes.shape[0] is None else codes.shape[0]
-        cores, left, vectors = [], [], None
-        for i, (frame, seen, core, ratio, width) in enumerate(
+        cores, conditioning, vectors = [], [], None
+        for i, (frame, window, core, ratio, width) in enumerate(
             zip(self.frames, self.windows, self.cores, self.ratios, self.widths, strict=True)
         ):
-            ticks, first = -(-time // frame), codes.shape[1] - time + 1 - seen
-            places = first + np.arange(ticks)[:, None] * frame + np.arange(seen)
-            x = self.embedding(tf.gather(tf.transpose(codes), places))  # [ticks, seen, batch, width]
-            x = tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [ticks, batch, seen * self.embedding.width])
+            ticks, first = -(-time // frame), codes.shape[1] - time + 1 - window
+            indices = first + np.arange(ticks)[:, None] * frame + np.arange(window)
+            x = self.embedding(tf.gather(tf.transpose(codes), indices))  # [ticks, window, batch, width]
+            x = tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [ticks, batch, window * self.embedding.width])
             if vectors is not None:
                 x = tf.concat([x, vectors[:ticks]], -1)
             h, after = core.run(x, state["cores"][i])
             cores.append(after)
             if i + 1 < len(self.cores):
                 vectors = tf.reshape(self.upsample[i](h), [ticks, batch, ratio, width])
-                left.append(vectors[-1])
+                conditioning.append(vectors[-1])
                 vectors = tf.reshape(tf.transpose(vectors, [0, 2, 1, 3]), [ticks * ratio, batch, width])
         # From here on batch comes first. It is moved while there is a vector a frame, not yet one a code.
         unused = skip // frame
         vectors = self.upsample[-1](tf.transpose(h[unused:], [1, 0, 2]))
-        left.append(tf.reshape(vectors[:, -1], [batch, frame, width]))
+        conditioning.append(tf.reshape(vectors[:, -1], [batch, frame, width]))
         vectors = tf.reshape(vectors, [batch, (ticks - unused) * frame, width])
         if vectors.shape[1] != time - skip:
             vectors = vectors[:, skip % frame :][:, : time - skip]
-        return vectors, {"cores": cores, "left": left}
+        return vectors, {"cores": cores, "conditioning": conditioning}
 
     def step(self, recent: Any, state: Any, phase: Any) -> tuple:
         """The vector for one code.
@@ -226,17 +226,19 @@ class Tiers(keras.layers.Layer):
         -------
         Float [batch, width], and the state after the code.
         """
-        cores, left, vector = [], [], None
+        cores, conditioning, vector = [], [], None
         for i, (frame, ratio) in enumerate(zip(self.frames, self.ratios, strict=True)):
 
             def tick(i: int = i, above: Any = vector) -> Any:
                 x = self.embedding(recent[:, -self.windows[i] :])
                 x = tf.reshape(x, [-1, self.windows[i] * self.embedding.width])
                 h, after = self.cores[i].step(x if above is None else tf.concat([x, above], -1), state["cores"][i])
-                return after, tf.reshape(self.upsample[i](h), tf.shape(state["left"][i]))
+                return after, tf.reshape(self.upsample[i](h), tf.shape(state["conditioning"][i]))
 
-            after, vectors = tf.cond(phase % frame == 0, tick, lambda i=i: (state["cores"][i], state["left"][i]))
+            after, vectors = tf.cond(
+                phase % frame == 0, tick, lambda i=i: (state["cores"][i], state["conditioning"][i])
+            )
             cores.append(after)
-            left.append(vectors)
+            conditioning.append(vectors)
             vector = vectors[:, phase % frame // (frame // ratio)]
-        return vector, {"cores": cores, "left": left}
+        return vector, {"cores": cores, "conditioning": conditioning}
