@@ -162,7 +162,8 @@ def test_clips_while_it_learns_are_in_the_run(finished, tmp_path):
     workspace, _ = finished
     copy = Workspace(tmp_path / "copy")
     shutil.copytree(workspace.root, copy.root, ignore=shutil.ignore_patterns(".dvc", ".git", "mlruns", "mlflow.db"))
-    generous = "from audiornn.generation import training_clips as l; l.FIRST, l.MEASURED, l.SHARE, l.SECONDS = 0, 0, 100, 0.1; "
+    generous = "from audiornn.generation import training_clips as t; "
+    generous += "t.FIRST, t.MEASURED, t.SHARE, t.SECONDS = 0, 0, 100, 0.1; "
     copy.run(sys.executable, "-c", generous + "import runpy; runpy.run_module('stages.train', run_name='__main__')")
     client, [run] = copy.store()
     assert run.data.metrics["listen.clips"] == 3
