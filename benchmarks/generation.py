@@ -179,7 +179,7 @@ def bits_per_sample(model: AudioModel, name: str, folder: Path) -> float:
 def bits(model: AudioModel, folder: Path) -> list[Row]:
     """Print and give what the parallel form, the exact and the rounded engine make of the same codes."""
     rows: list[Row] = [{"engine": name, "bits_per_sample": bits_per_sample(model, name, folder)} for name in FAST]
-    parallel = scores.evaluate(model, folder)["test"]
+    parallel = scores.evaluate(model, shards.read_manifest(folder))["test"]
     exact, rounded = (row["bits_per_sample"] for row in rows)
     print(f"bits per sample of {parallel['targets']:,} targets of the test part: {parallel['bits_per_sample']:.5f} in")
     print(f"parallel, {exact:.5f} by fused, {rounded:.5f} by fused-bf16: {rounded - exact:+.5f} for rounded weights")
