@@ -21,7 +21,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.codec import CODES, mu_law_decode
+from audiornn.codec import CODES
 from audiornn.kernels.jit import f32, njit
 
 TAPER = 16  # samples at the newest end of a window over which it falls to zero
@@ -35,7 +35,7 @@ SCALE_START = 0.01
 STRIDE = 8
 COUNTER_PERIOD = 1 << 20  # the sample counter starts again; all update intervals divide it
 DEFAULT = ((64, 256, 8), (32, 200, 4), (16, 128, 4), (96, 400, 16), (48, 160, 8))
-AMPLITUDES = expand(np.arange(CODES)).astype(f32)
+AMPLITUDES = mu_law_decode(np.arange(CODES)).astype(f32)
 
 Part = TypeVar("Part")
 

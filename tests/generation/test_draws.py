@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from audiornn.generation import sampling, tensorflow_engine
-from audiornn.generation.fused.draws import Limits, draw
+from audiornn.generation.fused.draws import Limits, sample_code
 
 
 def drawn_by(how, logits, temperature, uniform, *limits):
@@ -16,7 +16,7 @@ def drawn_by(how, logits, temperature, uniform, *limits):
             tiled, np.full(len(uniform), temperature, np.float32), uniform, Limits(*limits)
         ).numpy()
     scratch = np.empty(256, np.float32)
-    return np.array([draw(logits, temperature, Limits(*limits), u, scratch) for u in uniform])
+    return np.array([sample_code(logits, temperature, Limits(*limits), u, scratch) for u in uniform])
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ def check_engines_on_a_trained_model(trained, codes):
         for name in ("tensorflow", "fused"):
             runner = engines.engine(trained, name)
             for before in (1, 800):
-                runner.start(*sampling.consume(trained, codes[:streams, :before]))
-                logits = runner.follow(codes[:streams, before : before + 3000])
+                runner.load_state(*sampling.consume(trained, codes[:streams, :before]))
+                logits = runner.teacher_force(codes[:streams, before : before + 3000])
                 np.testing.assert_allclose(logits, expected[:, before : before + 3000], atol=1e-4, err_msg=name)
 
 
