@@ -62,7 +62,7 @@ SLOW = (
     "tests/training/test_trainer.py::test_accumulated_gradients_are_those_of_the_larger_batch",
     "tests/training/test_trainer.py::test_after_each_batch_one_is_told_where_the_training_stands",
     "tests/training/test_trainer.py::test_averaged_weights_are_validated_and_kept",
-    "tests/training/test_trainer.py::test_crops_and_pieces_learn_and_count_their_targets",
+    "tests/training/test_trainer.py::test_crops_and_chunks_learn_and_count_their_targets",
     "tests/training/test_trainer.py::test_every_optimiser_learns",
     "tests/training/test_trainer.py::test_same_seed_same_weights_other_seed_other_weights",
     "tests/training/test_trainer.py::test_the_curves_by_step_hold_means_over_their_updates",

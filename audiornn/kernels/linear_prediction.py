@@ -21,7 +21,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.codec import CODES
+from audiornn.codec import CODES, mu_law_decode
 from audiornn.kernels.jit import f32, njit
 
 TAPER = 16  # samples at the newest end of a window over which it falls to zero
