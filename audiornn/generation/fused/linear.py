@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiornn.codec import CODES
-from audiornn.generation.fused.draws import choose_codes
+from audiornn.generation.fused.draws import Draws, choose_codes
 from audiornn.generation.fused.engine import FusedEngine, record_logits
 from audiornn.generation.fused.lpc_prior import (
     PriorState,
@@ -29,7 +29,7 @@ from audiornn.generation.fused.tiers import (
     tier_input,
     upsample,
 )
-from audiornn.kernels.arrays import Float32, Packed
+from audiornn.kernels.arrays import Float32, Packed, UInt8
 from audiornn.kernels.elementwise import add, broadcast_bias, one_minus_exp, sigmoid, silu
 from audiornn.kernels.jit import f32, kernel, njit
 from audiornn.kernels.matmul import matmul_add, pack, pad_gates
@@ -67,7 +67,7 @@ class State(NamedTuple):
 
 
 @kernel
-def _rms_norm(x: Any, out: Any) -> None:
+def _rms_norm(x: Float32, out: Float32) -> None:
     """x / rms(x) of float32 [n], as `RMSNormalization`; its scale is in the matrix behind."""
     power = f32(0)
     for i in range(out.size):
@@ -78,7 +78,7 @@ def _rms_norm(x: Any, out: Any) -> None:
 
 
 @kernel
-def _rglru_step(y: Any, rates: Any, h: Any, out: Any) -> None:
+def _rglru_step(y: Float32, rates: Float32, h: Float32, out: Float32) -> None:
     """Advance the state h float32 [units] of an `RGLRU` in place, out: its gated output.
 
     y float32 [4p], p = round_up_to_block(units): value, recurrence gate, input gate, output gate; rates: 8
@@ -95,7 +95,7 @@ def _rglru_step(y: Any, rates: Any, h: Any, out: Any) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _loop(weights: Any, state: Any, draws: Any, logits: Any, trace: Any) -> Any:
+def _loop(weights: Weights, state: State, draws: Draws, logits: Float32, trace: Float32) -> UInt8:
     """See `FusedEngine.loop`."""
     tiers, gate_kernels, gate_biases, rates = weights.tiers, weights.gate_kernels, weights.gate_biases, weights.rates
     output_kernels, output_biases, code_tables = weights.output_kernels, weights.output_biases, weights.code_tables

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from audiornn.codec import CODES
-from audiornn.generation.fused.draws import choose_codes
+from audiornn.generation.fused.draws import Draws, choose_codes
 from audiornn.generation.fused.engine import FusedEngine, record_logits
 from audiornn.generation.fused.lpc_prior import (
     PriorState,
@@ -27,7 +27,7 @@ from audiornn.generation.fused.tiers import (
     tier_input,
     upsample,
 )
-from audiornn.kernels.arrays import Float32, Packed
+from audiornn.kernels.arrays import Float32, Packed, UInt8
 from audiornn.kernels.elementwise import broadcast_bias, relu
 from audiornn.kernels.gru import gru
 from audiornn.kernels.jit import f32, njit
@@ -61,7 +61,7 @@ class State(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def _loop(weights: Any, state: Any, draws: Any, logits: Any, trace: Any) -> Any:
+def _loop(weights: Weights, state: State, draws: Draws, logits: Float32, trace: Float32) -> UInt8:
     """See `FusedEngine.loop`."""
     tiers, recurrent_kernels, recurrent_biases = weights.tiers, weights.recurrent_kernels, weights.recurrent_biases
     code_tables, hidden, hidden_bias = weights.code_tables, weights.hidden, weights.hidden_bias
