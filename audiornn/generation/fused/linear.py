@@ -103,14 +103,14 @@ def _loop(weights: Weights, state: State, draws: Draws, logits: Float32, trace: 
     head, head_bias, prior = weights.head, weights.head_bias, weights.prior
     tier_state, core, inner, gates = state.tiers, state.core, state.inner, state.gates
     x, y, prior_state = state.x, state.layer_output, state.prior
-    frames, cores, phase = tiers.plan.frames, tier_state.cores, tier_state.phase
+    frames, history, cores, phase = tiers.plan.frames, tier_state.history, tier_state.cores, tier_state.phase
     layers, units = rates.shape[1], rates.shape[2]
     streams, n = len(logits), max(draws.forced.shape[1], draws.uniform.shape[1])
     codes = np.empty((streams, n), np.uint8)
     sampling_weights = np.empty(CODES, np.float32)
     for t in range(n):
         choose_codes(logits, draws, t, codes, sampling_weights)
-        push_codes(tier_state.history, codes, t)
+        push_codes(history, codes, t)
         for tier in range(len(frames)):
             if phase[0] % frames[tier] == 0:
                 tier_input(tiers, tier_state, tier, core)
