@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from audiornn.kernels.arrays import Float32, UInt8
 from audiornn.kernels.jit import f32, kernel, scalar_kernel
 
 
@@ -76,28 +77,28 @@ def one_minus_exp(x: Any) -> Any:
 
 
 @kernel
-def add(x: Any, y: Any) -> None:
+def add(x: Float32, y: Float32) -> None:
     """Add x float32 [n] to y."""
     for i in range(x.size):
         y[i] += x[i]
 
 
 @kernel
-def silu(x: Any) -> None:
+def silu(x: Float32) -> None:
     """x sigmoid(x) of float32 [n], in place."""
     for i in range(x.size):
         x[i] = x[i] / (f32(1) + exp(min(max(-x[i], f32(-80)), f32(80))))
 
 
 @kernel
-def relu(x: Any) -> None:
+def relu(x: Float32) -> None:
     """max(x, 0) of float32 [n], in place."""
     for i in range(x.size):
         x[i] = max(x[i], f32(0))
 
 
 @kernel
-def broadcast_bias(row: Any, y: Any) -> None:
+def broadcast_bias(row: Float32, y: Float32) -> None:
     """Set every row of y float32 [streams, n] to `row` float32 [n]: biases, where sums begin."""
     for s in range(y.shape[0]):
         into = y[s]
@@ -106,7 +107,7 @@ def broadcast_bias(row: Any, y: Any) -> None:
 
 
 @kernel
-def add_table_rows(tables: Any, codes: Any, y: Any) -> None:
+def add_table_rows(tables: Float32, codes: UInt8, y: Float32) -> None:
     """Add the sum over lags of `tables[lag, codes[stream, lag]]` to each stream's row of y float32 [streams, n].
 
     The product with embedded codes: tables float32 [lags, 256, n], codes [streams, lags].

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -99,7 +98,9 @@ def _parallel_over_streams(batch: int, run: Callable[[int, int], None]) -> None:
 
 
 @kernel
-def _forward(inputs: Any, packed: Any, bias: Any, first: int, last: int, states: Any, gates: Any) -> None:
+def _forward(
+    inputs: Float32, packed: Float32, bias: Float32, first: int, last: int, states: Float32, gates: Float32
+) -> None:
     products = np.empty((last - first, packed.shape[0] * OUTPUTS_PER_BLOCK), f32)
     for t in range(inputs.shape[0]):
         for row in products:
@@ -111,7 +112,7 @@ def _forward(inputs: Any, packed: Any, bias: Any, first: int, last: int, states:
 
 
 @kernel
-def _step(x: Any, product: Any, bias: Any, before: Any, after: Any, gates: Any) -> None:
+def _step(x: Float32, product: Float32, bias: Float32, before: Float32, after: Float32, gates: Float32) -> None:
     n = bias.size
     x_z, x_r, x_c = x[:n], x[n : 2 * n], x[2 * n :]
     h_z, h_r, h_c = product[:n], product[n : 2 * n], product[2 * n :]
@@ -125,16 +126,16 @@ def _step(x: Any, product: Any, bias: Any, before: Any, after: Any, gates: Any) 
 
 @kernel
 def _backward(
-    grad_states: Any,
-    states: Any,
-    gates: Any,
-    packed: Any,
+    grad_states: Float32,
+    states: Float32,
+    gates: Float32,
+    packed: Float32,
     first: int,
     last: int,
-    d_inputs: Any,
-    d_products: Any,
-    d_bias: Any,
-    d_before: Any,
+    d_inputs: Float32,
+    d_products: Float32,
+    d_bias: Float32,
+    d_before: Float32,
 ) -> None:
     time, _, n = grad_states.shape
     grad_h = np.zeros((last - first, packed.shape[0] * OUTPUTS_PER_BLOCK), f32)
@@ -151,7 +152,9 @@ def _backward(
 
 
 @kernel
-def _step_gradient(before: Any, gates: Any, grad_h: Any, d_input: Any, d_product: Any, d_bias: Any) -> None:
+def _step_gradient(
+    before: Float32, gates: Float32, grad_h: Float32, d_input: Float32, d_product: Float32, d_bias: Float32
+) -> None:
     """From grad_h, the gradient by the state after a step; in its place what reaches the one before directly."""
     n = before.size
     zs, rs, candidates, recurrents = gates[:n], gates[n : 2 * n], gates[2 * n : 3 * n], gates[3 * n :]
@@ -169,7 +172,7 @@ def _step_gradient(before: Any, gates: Any, grad_h: Any, d_input: Any, d_product
 
 
 @kernel
-def gru(inputs: Any, recurrent: Any, state: Any) -> None:
+def gru(inputs: Float32, recurrent: Float32, state: Float32) -> None:
     """Advance GRU states in place.
 
     Parameters

@@ -22,17 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiornn.codec import CODES, mu_law_decode
+from audiornn.kernels.arrays import Float32, Float64, Int64, UInt8
 from audiornn.kernels.jit import f32, njit
+from audiornn.kernels.normal_equations import STRIDE, autocorrelate, dot, levinson_durbin, solve_ridge
 
 TAPER = 16  # samples at the newest end of a window over which it falls to zero
-RIDGE = 3e-4  # white noise added to the signal before a predictor is computed, as a share of its power
 MIX_FORGET, MIX_RIDGE = 0.99, 0.2  # of the mixture
 LOUDNESS = 1e-3  # below this mean error a sample weighs no more in the mixture
 LMS_ORDER, LMS_RATE = 16, 0.005
 DECAYS = (0.5, 0.8, 0.95, 0.99)  # of the running means of the cascade's absolute error
 MAIN_DECAY = 1  # which of them the errors of the other predictions are averaged with
 SCALE_START = 0.01
-STRIDE = 8
 COUNTER_PERIOD = 1 << 20  # the sample counter starts again; all update intervals divide it
 DEFAULT = ((64, 256, 8), (32, 200, 4), (16, 128, 4), (96, 400, 16), (48, 160, 8))
 AMPLITUDES = mu_law_decode(np.arange(CODES)).astype(f32)
@@ -108,27 +108,27 @@ class PredictorState(NamedTuple, Generic[Part]):
 class PredictorTables(NamedTuple):
     """What is the same for all streams and all samples; k single predictors."""
 
-    orders: NDArray[np.int64]  # [k]
-    window_lengths: NDArray[np.int64]  # [k]
-    update_intervals: NDArray[np.int64]  # [k], in samples
-    coefficient_offsets: NDArray[np.int64]  # [k], in `PredictorState.coefficients`
-    windows: NDArray[np.float32]  # [k, longest window]
+    orders: Int64  # [k]
+    window_lengths: Int64  # [k]
+    update_intervals: Int64  # [k], in samples
+    coefficient_offsets: Int64  # [k], in `PredictorState.coefficients`
+    windows: Float32  # [k, longest window]
     layout: PredictorState[slice]
     columns: FeatureColumns
-    amplitudes: NDArray[np.float32]  # [256], by code
+    amplitudes: Float32  # [256], by code
 
 
 class PredictorScratch(NamedTuple):
     """Room for `step_codes` to work in; n is more than twice the longest window."""
 
-    windowed: NDArray[np.float32]  # [n]
-    correlation: NDArray[np.float32]  # [n]
-    solution: NDArray[np.float32]  # [n]
-    reversed_coefficients: NDArray[np.float32]  # [n]
-    reversed_correlation: NDArray[np.float32]  # [n]
-    deviation: NDArray[np.float64]  # [k]
-    forward_solution: NDArray[np.float64]  # [k]
-    cholesky: NDArray[np.float64]  # [k, k]
+    windowed: Float32  # [n]
+    correlation: Float32  # [n]
+    solution: Float32  # [n]
+    reversed_coefficients: Float32  # [n]
+    reversed_correlation: Float32  # [n]
+    deviation: Float64  # [k]
+    forward_solution: Float64  # [k]
+    cholesky: Float64  # [k, k]
 
 
 class Predictor:
@@ -197,7 +197,7 @@ class Predictor:
             orders, lengths, update_intervals, offsets, windows, self.layout, self.columns, AMPLITUDES
         )
 
-    def initial_state(self, streams: int) -> NDArray[np.float32]:
+    def initial_state(self, streams: int) -> Float32:
         """State float32 [streams, state_size] before the first code."""
         state = np.zeros((streams, self.state_size), f32)
         features = state[:, self.layout.features]
@@ -219,9 +219,7 @@ class Predictor:
             cholesky=np.empty((k, k)),
         )
 
-    def process(
-        self, codes: NDArray[Any], state: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def process(self, codes: NDArray[Any], state: Float32) -> tuple[Float32, Float32]:
         """Follow streams of codes.
 
         Parameters
@@ -243,14 +241,14 @@ class Predictor:
         return features, after
 
 
-def analysis_window(n: int) -> NDArray[np.float64]:
+def analysis_window(n: int) -> Float64:
     """Rises as a squared sine over the older codes, falls as a cosine over the newest `TAPER`."""
     rise = np.sin(np.pi / 2 * (np.arange(n - TAPER) + 0.5) / (n - TAPER)) ** 2
     return np.concatenate([rise, np.cos(np.pi / 2 * (np.arange(TAPER) + 0.5) / TAPER)])
 
 
 @njit(nogil=True, fastmath=True, inline="always")
-def _state_parts(state: Any, layout: Any, k: int) -> Any:
+def _state_parts(state: Float32, layout: PredictorState[slice], k: int) -> PredictorState[Float32]:
     """Views of the parts of one stream's flat state."""
     return PredictorState(
         state[layout.sample_count],
@@ -267,27 +265,30 @@ def _state_parts(state: Any, layout: Any, k: int) -> Any:
 
 
 @njit(nogil=True, fastmath=True, cache=True)
-def step_codes(codes: Any, state: Any, features: Any, tables: Any, scratch: Any) -> None:
+def step_codes(
+    codes: UInt8, state: Float32, features: Float32, tables: PredictorTables, scratch: PredictorScratch
+) -> None:
     """Advance one stream by codes uint8 [n]: `state` [state_size] in place, `features` [n, n_features] filled.
 
     `tables` are the predictor's, `scratch` as its `scratch` made it.
     """
     # Taken out of the records once: in the loop each look would count references.
-    orders, window_lengths, update_intervals, coefficient_offsets, windows, layout, columns, amplitudes = tables
-    windowed, correlation, solution, reversed_solution, reversed_correlation, deviation, forward, cholesky = scratch
+    orders, window_lengths, offsets = tables.orders, tables.window_lengths, tables.coefficient_offsets
+    update_intervals, windows, amplitudes, columns = (
+        tables.update_intervals,
+        tables.windows,
+        tables.amplitudes,
+        tables.columns,
+    )
+    windowed, correlation, solution = scratch.windowed, scratch.correlation, scratch.solution
+    reversed_solution, reversed_correlation = scratch.reversed_coefficients, scratch.reversed_correlation
+    deviation, forward, cholesky = scratch.deviation, scratch.forward_solution, scratch.cholesky
     k, longest = windows.shape
-    (
-        sample_count,
-        history_fill,
-        history,
-        coefficients,
-        moments,
-        products,
-        mixture_weights,
-        lms_weights,
-        lms_inputs,
-        latest,
-    ) = _state_parts(state, layout, k)
+    parts = _state_parts(state, tables.layout, k)
+    sample_count, history_fill, history = parts.sample_count, parts.history_fill, parts.history
+    coefficients, moments, products = parts.coefficients, parts.moments, parts.products
+    mixture_weights, lms_weights, lms_inputs = parts.mixture_weights, parts.lms_weights, parts.lms_inputs
+    latest = parts.features
     single_predictions, other_predictions = latest[columns.single_predictions], latest[columns.other_predictions]
     cascade_errors, other_errors = latest[columns.cascade_errors], latest[columns.other_errors]
     for t in range(codes.size):
@@ -309,7 +310,7 @@ def step_codes(codes: Any, state: Any, features: Any, tables: Any, scratch: Any)
                 moments[i, j] = f32(MIX_FORGET) * moments[i, j] + weight * d * f32(deviation[j])
             products[i] = f32(MIX_FORGET) * products[i] + weight * d * (x - mean)
             trace += moments[i, i]
-        _solve(moments, MIX_RIDGE * trace / k + 1e-6, products, mixture_weights, cholesky, forward)
+        solve_ridge(moments, MIX_RIDGE * trace / k + 1e-6, products, mixture_weights, cholesky, forward)
 
         energy = f32(1e-4)
         for i in range(LMS_ORDER):
@@ -341,18 +342,18 @@ def step_codes(codes: Any, state: Any, features: Any, tables: Any, scratch: Any)
 
         mean = f32(0)
         for i in range(k):
-            order, window, offset = orders[i], window_lengths[i], coefficient_offsets[i]
+            order, window, offset = orders[i], window_lengths[i], offsets[i]
             a = coefficients[offset : offset + order]
             if number % update_intervals[i] == 0:
                 piece = history[newest - window : newest]
                 for j in range(window):
                     windowed[j] = piece[j] * windows[i, j]
                 windowed[window : window + order + STRIDE] = 0
-                _correlate(windowed, window, correlation[: order + 1])
-                _levinson(correlation, order, solution, reversed_solution, reversed_correlation)
+                autocorrelate(windowed, window, correlation[: order + 1])
+                levinson_durbin(correlation, order, solution, reversed_solution, reversed_correlation)
                 for j in range(order):  # the oldest sample first, as in the history
                     a[order - 1 - j] = solution[j]
-            p = min(max(_dot(a, history[newest - order : newest]), f32(-1)), f32(1))
+            p = min(max(dot(a, history[newest - order : newest]), f32(-1)), f32(1))
             single_predictions[i] = p
             mean += p
         mean /= f32(k)
@@ -361,86 +362,9 @@ def step_codes(codes: Any, state: Any, features: Any, tables: Any, scratch: Any)
             mixed += mixture_weights[i] * (single_predictions[i] - mean)
         mixed = min(max(mixed, f32(-1)), f32(1))
         latest[columns.mixture] = mixed
-        latest[columns.cascade] = min(max(mixed + _dot(lms_weights, lms_inputs), f32(-1)), f32(1))
+        latest[columns.cascade] = min(max(mixed + dot(lms_weights, lms_inputs), f32(-1)), f32(1))
 
         out = features[t]
         for i in range(latest.size):
             out[i] = latest[i]
         out[columns.residual] = residual
-
-
-@njit(nogil=True, fastmath=True, inline="always")
-def _dot(a: Any, b: Any) -> Any:
-    total = f32(0)
-    for i in range(a.size):
-        total += a[i] * b[i]
-    return total
-
-
-@njit(nogil=True, fastmath=True)
-def _correlate(x: Any, n: int, r: Any) -> None:
-    """Autocorrelation r[lag] of x[:n], behind which there are at least `STRIDE` more zeros than lags."""
-    r[:] = 0
-    for i in range(0, n, STRIDE):  # eight products a sum held in a register; the lags lie side by side in vectors
-        x0, x1, x2, x3, x4, x5, x6, x7 = x[i], x[i + 1], x[i + 2], x[i + 3], x[i + 4], x[i + 5], x[i + 6], x[i + 7]
-        y = x[i:]
-        for lag in range(r.size):
-            r[lag] += (
-                x0 * y[lag]
-                + x1 * y[lag + 1]
-                + x2 * y[lag + 2]
-                + x3 * y[lag + 3]
-                + x4 * y[lag + 4]
-                + x5 * y[lag + 5]
-                + x6 * y[lag + 6]
-                + x7 * y[lag + 7]
-            )
-
-
-@njit(nogil=True, fastmath=True)
-def _levinson(r: Any, order: int, a: Any, b: Any, reversed_r: Any) -> None:
-    """Coefficients a[0 .. order - 1] of the predictor of a signal whose autocorrelation is r[0 .. order].
-
-    b holds them in reverse, and `reversed_r` r, so that all loops run forward over neighbours.
-    """
-    for i in range(order + 1):
-        reversed_r[i] = r[order - i]
-    a[:order] = 0
-    error = r[0] * f32(1 + RIDGE) + f32(1e-9)
-    for i in range(order):
-        # a[:i] predicts from the last i samples: a[j] weighs the sample j + 1 back.
-        past = reversed_r[order - i : order]
-        k = r[i + 1]
-        for j in range(i):
-            k -= a[j] * past[j]
-        k /= error
-        if not abs(k) < f32(1):  # round-off: what there is predicts already
-            return
-        for j in range(i):
-            b[j] = a[i - 1 - j]
-        for j in range(i):
-            a[j] -= k * b[j]
-        a[i] = k
-        error *= f32(1) - k * k
-
-
-@njit(nogil=True, fastmath=True)
-def _solve(moments: Any, ridge: float, products: Any, weights: Any, cholesky: Any, forward: Any) -> None:
-    """Weights of (moments + ridge) weights = products, by Cholesky's decomposition; moments' lower half counts."""
-    n = products.size
-    for i in range(n):
-        for j in range(i + 1):
-            s = moments[i, j] + (ridge if i == j else 0.0)
-            for m in range(j):
-                s -= cholesky[i, m] * cholesky[j, m]
-            cholesky[i, j] = np.sqrt(max(s, 1e-12)) if i == j else s / cholesky[j, j]
-    for i in range(n):
-        s = products[i] + 0.0
-        for m in range(i):
-            s -= cholesky[i, m] * forward[m]
-        forward[i] = s / cholesky[i, i]
-    for i in range(n - 1, -1, -1):
-        s = forward[i]
-        for m in range(i + 1, n):
-            s -= cholesky[m, i] * weights[m]
-        weights[i] = s / cholesky[i, i]

@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from audiornn.kernels.arrays import Packed
+from audiornn.kernels.arrays import Float32, Packed
 from audiornn.kernels.jit import f32, njit
 
 LANES = 16  # floats of a vector; LLVM splits it where the processor's registers are shorter
@@ -155,7 +155,7 @@ _matmul_1, _matmul_2, _matmul_4 = _build_matmul(1), _build_matmul(2), _build_mat
 
 
 @njit(nogil=True, cache=True)
-def matmul_add(weights: Any, x: Any, y: Any) -> None:
+def matmul_add(weights: Packed, x: Float32, y: Float32) -> None:
     """Add `x @ weights` to `y`.
 
     Parameters

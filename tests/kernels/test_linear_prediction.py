@@ -5,7 +5,7 @@ import pytest
 from scipy.linalg import solve_toeplitz
 
 from audiornn import codec
-from audiornn.kernels import linear_prediction
+from audiornn.kernels import linear_prediction, normal_equations
 from audiornn.kernels.linear_prediction import AMPLITUDES, DECAYS, Predictor
 
 SMALL = ((8, 40, 4), (4, 24, 1), (12, 64, 16))
@@ -117,7 +117,7 @@ def test_a_single_predictor_solves_the_normal_equations_of_its_window():
         windowed = x[t - window + 1 : t + 1] * weights
         r = np.array([windowed[: window - lag] @ windowed[lag:] for lag in range(order + 1)])
         column = r[:order].copy()
-        column[0] = r[0] * (1 + linear_prediction.RIDGE) + 1e-9
+        column[0] = r[0] * (1 + normal_equations.RIDGE) + 1e-9
         a = solve_toeplitz(column, r[1:])
         assert features[0, t, p.columns.single_predictions] == pytest.approx(a @ x[t : t - order : -1], abs=2e-4)
 

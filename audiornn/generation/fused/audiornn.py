@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from audiornn.codec import CODES
-from audiornn.generation.fused.draws import choose_codes
+from audiornn.generation.fused.draws import Draws, choose_codes
 from audiornn.generation.fused.engine import FusedEngine, record_logits
 from audiornn.generation.fused.lpc_prior import (
     PriorState,
@@ -16,7 +16,7 @@ from audiornn.generation.fused.lpc_prior import (
     pack_prior_state,
     update_prior,
 )
-from audiornn.kernels.arrays import Float32, Float64, Packed
+from audiornn.kernels.arrays import Float32, Float64, Packed, UInt8
 from audiornn.kernels.elementwise import add_table_rows, broadcast_bias
 from audiornn.kernels.gru import gru
 from audiornn.kernels.jit import f32, njit
@@ -47,7 +47,7 @@ class State(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def _loop(weights: Any, state: Any, draws: Any, logits: Any, trace: Any) -> Any:
+def _loop(weights: Weights, state: State, draws: Draws, logits: Float32, trace: Float32) -> UInt8:
     """See `FusedEngine.loop`."""
     code_tables, input_kernels, input_biases = weights.code_tables, weights.input_kernels, weights.input_biases
     recurrent_kernels, recurrent_biases = weights.recurrent_kernels, weights.recurrent_biases

@@ -56,7 +56,7 @@ class Draws(NamedTuple):
 
 
 @kernel
-def _mass_above(weights: Any, threshold: Any, by_count: bool) -> Any:
+def _mass_above(weights: Float32, threshold: float, by_count: bool) -> Any:
     """How many weights reach a threshold, or what they add up to."""
     amount = f32(0)
     if by_count:
@@ -69,7 +69,7 @@ def _mass_above(weights: Any, threshold: Any, by_count: bool) -> Any:
 
 
 @kernel
-def _mask_top_k_top_p(weights: Any, top_k: int, top_p: float) -> None:
+def _mask_top_k_top_p(weights: Float32, top_k: int, top_p: float) -> None:
     """Set all weights in [0, 1] to 0 but the `top_k` largest, and of these the fewest with `top_p` of their sum.
 
     Of equal weights the first are kept. The threshold is found bit by bit: positive floats are ordered as their bits.
@@ -95,7 +95,7 @@ def _mask_top_k_top_p(weights: Any, top_k: int, top_p: float) -> None:
 
 
 @kernel
-def _exponentials(logits: Any, largest: Any, factor: Any, weights: Any) -> Any:
+def _exponentials(logits: Float32, largest: float, factor: float, weights: Float32) -> Any:
     """Set weights to exp((logits - largest) * factor) and return their sum."""
     total = f32(0)
     for i in range(logits.size):
@@ -107,7 +107,7 @@ def _exponentials(logits: Any, largest: Any, factor: Any, weights: Any) -> Any:
 
 
 @kernel
-def sample_code(logits: Any, temperature: Any, limits: Any, uniform: Any, weights: Any) -> int:
+def sample_code(logits: Float32, temperature: float, limits: Limits, uniform: float, weights: Float32) -> int:
     """A code drawn from `softmax(logits / temperature)`, restricted to likely codes, by inversion.
 
     Parameters
@@ -164,7 +164,7 @@ def sample_code(logits: Any, temperature: Any, limits: Any, uniform: Any, weight
 
 
 @njit(nogil=True, cache=True)
-def choose_codes(logits: Any, draws: Any, t: int, codes: Any, sampling_weights: Any) -> None:
+def choose_codes(logits: Float32, draws: Draws, t: int, codes: UInt8, sampling_weights: Float32) -> None:
     """Set `codes[:, t]`: to the forced ones, where there are any, or to those sampled from the logits.
 
     `sampling_weights` float32 [256] is overwritten.

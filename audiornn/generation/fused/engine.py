@@ -27,7 +27,7 @@ from audiornn.models.base import AudioModel, State
 
 
 @njit(nogil=True, cache=True)
-def record_logits(logits: Any, t: int, trace: Any) -> None:
+def record_logits(logits: Float32, t: int, trace: Float32) -> None:
     """Copy the logits after code t, where there is room for them."""
     if trace.shape[1]:
         for s in range(len(logits)):

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiornn.codec import CODES
-from audiornn.generation.fused.draws import choose_codes
+from audiornn.generation.fused.draws import Draws, choose_codes
 from audiornn.generation.fused.engine import FusedEngine, record_logits
 from audiornn.generation.fused.lpc_prior import (
     PriorState,
@@ -29,7 +29,7 @@ from audiornn.generation.fused.tiers import (
     tier_input,
     upsample,
 )
-from audiornn.kernels.arrays import Float32, Packed
+from audiornn.kernels.arrays import Float32, Packed, UInt8
 from audiornn.kernels.elementwise import add, broadcast_bias, one_minus_exp, sigmoid, silu
 from audiornn.kernels.jit import f32, kernel, njit
 from audiornn.kernels.matmul import matmul_add, pack, pad_gates
@@ -67,7 +67,7 @@ class State(NamedTuple):
 
 
 @kernel
-def _rms_norm(x: Any, out: Any) -> None:
+def _rms_norm(x: Float32, out: Float32) -> None:
     """x / rms(x) of float32 [n], as `RMSNormalization`; its scale is in the matrix behind."""
     power = f32(0)
     for i in range(out.size):
@@ -78,7 +78,7 @@ def _rms_norm(x: Any, out: Any) -> None:
 
 
 @kernel
-def _rglru_step(y: Any, rates: Any, h: Any, out: Any) -> None:
+def _rglru_step(y: Float32, rates: Float32, h: Float32, out: Float32) -> None:
     """Advance the state h float32 [units] of an `RGLRU` in place, out: its gated output.
 
     y float32 [4p], p = round_up_to_block(units): value, recurrence gate, input gate, output gate; rates: 8
@@ -95,7 +95,7 @@ def _rglru_step(y: Any, rates: Any, h: Any, out: Any) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _loop(weights: Any, state: Any, draws: Any, logits: Any, trace: Any) -> Any:
+def _loop(weights: Weights, state: State, draws: Draws, logits: Float32, trace: Float32) -> UInt8:
     """See `FusedEngine.loop`."""
     tiers, gate_kernels, gate_biases, rates = weights.tiers, weights.gate_kernels, weights.gate_biases, weights.rates
     output_kernels, output_biases, code_tables = weights.output_kernels, weights.output_biases, weights.code_tables
@@ -103,14 +103,14 @@ def _loop(weights: Any, state: Any, draws: Any, logits: Any, trace: Any) -> Any:
     head, head_bias, prior = weights.head, weights.head_bias, weights.prior
     tier_state, core, inner, gates = state.tiers, state.core, state.inner, state.gates
     x, y, prior_state = state.x, state.layer_output, state.prior
-    frames, cores, phase = tiers.plan.frames, tier_state.cores, tier_state.phase
+    frames, history, cores, phase = tiers.plan.frames, tier_state.history, tier_state.cores, tier_state.phase
     layers, units = rates.shape[1], rates.shape[2]
     streams, n = len(logits), max(draws.forced.shape[1], draws.uniform.shape[1])
     codes = np.empty((streams, n), np.uint8)
     sampling_weights = np.empty(CODES, np.float32)
     for t in range(n):
         choose_codes(logits, draws, t, codes, sampling_weights)
-        push_codes(tier_state.history, codes, t)
+        push_codes(history, codes, t)
         for tier in range(len(frames)):
             if phase[0] % frames[tier] == 0:
                 tier_input(tiers, tier_state, tier, core)

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from audiornn.codec import CODES, MU
-from audiornn.kernels.arrays import Float32, Packed
+from audiornn.kernels.arrays import Float32, Packed, UInt8
 from audiornn.kernels.elementwise import exp, log, one_minus_exp, tanh
 from audiornn.kernels.jit import f32, kernel, njit
-from audiornn.kernels.linear_prediction import DECAYS, PredictorScratch, PredictorTables, step_codes
+from audiornn.kernels.linear_prediction import DECAYS, FeatureColumns, PredictorScratch, PredictorTables, step_codes
 from audiornn.kernels.matmul import matmul_add, pack, pad_gates
 from audiornn.models.layers.logistic_mixture import EDGES, MAX_LOG_WIDTH, UNIFORM_SHARE, WIDTHS
 from audiornn.models.layers.lpc_prior import (
@@ -30,13 +30,13 @@ NUM_ERROR_MEANS = len(DECAYS)
 
 
 @kernel
-def error_scale(features: Any, columns: Any) -> Any:
+def error_scale(features: Float32, columns: FeatureColumns) -> Any:
     """The unit in which the next sample lies around the prediction."""
     return f32(ERROR_SHARE) * features[columns.main_error] + f32(MIN_AMPLITUDE)
 
 
 @kernel
-def _position_features(features: Any, columns: Any, out: Any) -> None:
+def _position_features(features: Float32, columns: FeatureColumns, out: Float32) -> None:
     """Loudness of the error, and where the prediction is: float32 [NUM_POSITION_FEATURES]."""
     p, errors = features[columns.cascade], features[columns.cascade_errors]
     n = NUM_ERROR_MEANS
@@ -53,7 +53,9 @@ def _position_features(features: Any, columns: Any, out: Any) -> None:
 
 
 @kernel
-def network_inputs(amplitudes: Any, errors: Any, features: Any, columns: Any, out: Any) -> None:
+def network_inputs(
+    amplitudes: Float32, errors: Float32, features: Float32, columns: FeatureColumns, out: Float32
+) -> None:
     """What a network sees, in units of the scale around the prediction, or as logarithms.
 
     Parameters
@@ -87,7 +89,7 @@ def network_inputs(amplitudes: Any, errors: Any, features: Any, columns: Any, ou
 
 
 @kernel
-def mixture_log_probs(mixture: Any, p: Any, scale: Any, sums: Any, log_p: Any) -> None:
+def mixture_log_probs(mixture: Float32, p: float, scale: float, sums: Float32, log_p: Float32) -> None:
     """log P of each code: `logistic_mixture.logits` for one sample. `sums` float32 [2, 257] is overwritten."""
     components = mixture.size // 3
     largest = mixture[0]
@@ -168,9 +170,9 @@ def pack_prior_state(prior: Prior | None, predictor: Any) -> PriorState | None:
 
 
 @njit(nogil=True, cache=True)
-def update_prior(prior: Any, state: Any, codes: Any, t: int) -> None:
+def update_prior(prior: PriorWeights | None, state: PriorState | None, codes: UInt8, t: int) -> None:
     """Let each stream's predictor follow `codes[stream, t]`."""
-    if prior is None:
+    if prior is None or state is None:
         return
     tables, scratch, amplitudes, columns = prior.tables, state.scratch, prior.tables.amplitudes, prior.tables.columns
     predictor, features, network_input = state.predictor, state.features, state.network_input
@@ -182,17 +184,17 @@ def update_prior(prior: Any, state: Any, codes: Any, t: int) -> None:
 
 
 @njit(nogil=True, cache=True)
-def add_prior_input(prior: Any, state: Any, x: Any) -> None:
+def add_prior_input(prior: PriorWeights | None, state: PriorState | None, x: Float32) -> None:
     """Add what networks see of the prediction, times the prior's matrix, to x float32 [streams, columns]."""
-    if prior is None:
+    if prior is None or state is None:
         return
     matmul_add(prior.kernel, state.network_input, x)
 
 
 @njit(nogil=True, cache=True)
-def add_prior_log_probs(prior: Any, state: Any, logits: Any) -> None:
+def add_prior_log_probs(prior: PriorWeights | None, state: PriorState | None, logits: Float32) -> None:
     """Add log P of each code by linear prediction to each stream's logits [streams, 256]."""
-    if prior is None:
+    if prior is None or state is None:
         return
     mixture, columns = prior.mixture, prior.tables.columns
     features, log_p, sums = state.features, state.log_p, state.sums

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from audiornn.codec import CODES, COMPANDED, compand
-from audiornn.generation.fused.draws import choose_codes
+from audiornn.generation.fused.draws import Draws, choose_codes
 from audiornn.generation.fused.engine import FusedEngine, record_logits
 from audiornn.generation.fused.lpc_prior import error_scale, mixture_log_probs, network_inputs
-from audiornn.kernels.arrays import Float32, Int64, Packed
+from audiornn.kernels.arrays import Float32, Int64, Packed, UInt8
 from audiornn.kernels.elementwise import add, broadcast_bias, silu
 from audiornn.kernels.gru import gru
 from audiornn.kernels.jit import f32, njit
@@ -60,7 +60,7 @@ class State(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def _loop(weights: Any, state: Any, draws: Any, logits: Any, trace: Any) -> Any:
+def _loop(weights: Weights, state: State, draws: Draws, logits: Float32, trace: Float32) -> UInt8:
     """See `FusedEngine.loop`."""
     tables, companded_codes, hop, components = weights.tables, weights.companded, weights.hop, weights.components
     first, residual, biases, head, head_bias = (

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from audiornn.codec import CODES
-from audiornn.generation.fused.draws import choose_codes
+from audiornn.generation.fused.draws import Draws, choose_codes
 from audiornn.generation.fused.engine import FusedEngine, record_logits
 from audiornn.generation.fused.lpc_prior import (
     PriorState,
@@ -27,7 +27,7 @@ from audiornn.generation.fused.tiers import (
     tier_input,
     upsample,
 )
-from audiornn.kernels.arrays import Float32, Packed
+from audiornn.kernels.arrays import Float32, Packed, UInt8
 from audiornn.kernels.elementwise import broadcast_bias, relu
 from audiornn.kernels.gru import gru
 from audiornn.kernels.jit import f32, njit
@@ -61,19 +61,20 @@ class State(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def _loop(weights: Any, state: Any, draws: Any, logits: Any, trace: Any) -> Any:
+def _loop(weights: Weights, state: State, draws: Draws, logits: Float32, trace: Float32) -> UInt8:
     """See `FusedEngine.loop`."""
     tiers, recurrent_kernels, recurrent_biases = weights.tiers, weights.recurrent_kernels, weights.recurrent_biases
     code_tables, hidden, hidden_bias = weights.code_tables, weights.hidden, weights.hidden_bias
     head, head_bias, prior = weights.head, weights.head_bias, weights.prior
     tier_state, gates, recurrent, x, y = state.tiers, state.gates, state.recurrent, state.x, state.layer_output
-    frames, cores, phase, prior_state = tiers.plan.frames, tier_state.cores, tier_state.phase, state.prior
+    frames, history, cores, phase = tiers.plan.frames, tier_state.history, tier_state.cores, tier_state.phase
+    prior_state = state.prior
     streams, n = len(logits), max(draws.forced.shape[1], draws.uniform.shape[1])
     codes = np.empty((streams, n), np.uint8)
     sampling_weights = np.empty(CODES, np.float32)
     for t in range(n):
         choose_codes(logits, draws, t, codes, sampling_weights)
-        push_codes(tier_state.history, codes, t)
+        push_codes(history, codes, t)
         for tier in range(len(frames)):
             if phase[0] % frames[tier] == 0:
                 tier_input(tiers, tier_state, tier, gates)

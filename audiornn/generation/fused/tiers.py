@@ -52,7 +52,7 @@ class TierState(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def push_codes(history: Any, codes: Any, t: int) -> None:
+def push_codes(history: UInt8, codes: UInt8, t: int) -> None:
     """Let `codes[:, t]` join a history [streams, n], whose oldest codes leave it."""
     last = history.shape[1] - 1
     for s in range(len(codes)):
@@ -62,7 +62,7 @@ def push_codes(history: Any, codes: Any, t: int) -> None:
 
 
 @njit(nogil=True, cache=True)
-def tier_input(weights: Any, state: Any, tier: int, x: Any) -> None:
+def tier_input(weights: TierWeights, state: TierState, tier: int, x: Float32) -> None:
     """What a tier's core is given, times the core's first matrix: x float32 [streams, columns]."""
     plan, embedding, history = weights.plan, weights.embedding, state.history
     conditioning, inputs = state.conditioning, state.inputs
@@ -82,7 +82,7 @@ def tier_input(weights: Any, state: Any, tier: int, x: Any) -> None:
 
 
 @njit(nogil=True, cache=True)
-def upsample(weights: Any, state: Any, tier: int, h: Any) -> None:
+def upsample(weights: TierWeights, state: TierState, tier: int, h: Float32) -> None:
     """The vectors for the next tier, of a tier whose core has come to h [streams, units]."""
     begin, out = weights.plan.upsample_offsets[tier], state.conditioning[tier]
     size = weights.plan.upsample_sizes[tier]
@@ -92,7 +92,7 @@ def upsample(weights: Any, state: Any, tier: int, h: Any) -> None:
 
 
 @njit(nogil=True, cache=True)
-def sample_level_input(weights: Any, state: Any, tables: Any, dense: int, x: Any) -> None:
+def sample_level_input(weights: TierWeights, state: TierState, tables: Float32, dense: int, x: Float32) -> None:
     """What is known at sample level without linear prediction: x float32 [streams, round_up_to_block(dense)]."""
     last, lags, history = len(weights.plan.frames) - 1, len(tables), state.history
     begin = state.phase[0] % weights.plan.frames[last] * dense
