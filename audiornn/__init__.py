@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    # Both need TensorFlow, which takes seconds to import: not before they are asked for.
+    # Both import TensorFlow, which takes seconds: only on first use.
     if name == "generate":
         from audiornn.generation.clips import generate
 

@@ -1,4 +1,4 @@
-"""TensorFlow and Keras, set up once for everything here: quiet, and deterministic when asked."""
+"""TensorFlow and Keras, imported once and without their start-up messages."""
 
 import os
 import sys
@@ -6,15 +6,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # must stand before TensorFlow is imported
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # must be set before TensorFlow is imported
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what native code writes to stderr; show it after all if the block fails.
+    """Suppress stderr of native code; print it if the block fails.
 
-    TensorFlow greets with a dozen lines about the processor before it reads its own log level.
+    TensorFlow writes a dozen lines about the processor before it reads its log level.
     """
     sys.stderr.flush()
     kept = os.dup(2)
@@ -37,12 +37,12 @@ with _quiet():
 
     GPUS = tf.config.list_physical_devices("GPU")
 
-for gpu in GPUS:  # take memory as it is needed, not all of it at once
+for gpu in GPUS:  # allocate memory as needed, not all at once
     tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def deterministic(seed: int) -> None:
-    """Seed Python, numpy and TensorFlow, and let TensorFlow use only operations that give the same bits each time."""
+    """Seed Python, numpy and TensorFlow, and restrict TensorFlow to deterministic operations."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
 
@@ -50,5 +50,5 @@ def deterministic(seed: int) -> None:
 __all__ = ["GPUS", "deterministic", "keras", "tf"]
 
 
-# XLA fuses small operations. On a GPU it needs tools that not every machine has.
+# XLA fuses small operations. On GPUs it needs CUDA tools that may not be installed.
 COMPILE = not GPUS

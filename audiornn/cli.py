@@ -1,4 +1,4 @@
-"""The `audiornn` command. Nothing heavy is imported before a command needs it."""
+"""The `audiornn` command. Slow imports are left to the commands that need them."""
 
 import argparse
 import io
@@ -13,23 +13,23 @@ from audiornn.errors import AudioRNNError
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line, all commands with their options."""
+    """The argument parser with all commands."""
     top = argparse.ArgumentParser(
         prog="audiornn",
-        description="Recurrent networks that predict raw PCM audio sample by sample. The pipeline itself is run by "
-        "`dvc repro`; these commands look at its parts.",
+        description="Recurrent networks that predict raw PCM audio sample by sample. `dvc repro` runs the pipeline; "
+        "these commands inspect and use its results.",
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     inspect = commands.add_parser(
         "inspect",
-        help="write recordings as they are after each processing step",
-        description="Write each recording as wav after each processing step (read, resampled, emphasised, decoded), "
-        "and print the signal-to-noise ratio of the codec. Settings come from params.yaml unless they are given.",
+        help="write recordings after each preprocessing step",
+        description="Write each recording as wav after each preprocessing step (read, resampled, emphasised, decoded), "
+        "and print the signal-to-noise ratio of the codec. Settings default to those of params.yaml.",
     )
-    inspect.add_argument("file", nargs="+", metavar="FILE", help="a recording of any kind")
-    inspect.add_argument("--output", required=True, metavar="DIR", help="gets a folder for each recording")
+    inspect.add_argument("file", nargs="+", metavar="FILE", help="an audio file")
+    inspect.add_argument("--output", required=True, metavar="DIR", help="folder that receives one folder per recording")
     inspect.add_argument("--params", metavar="FILE", help="default: params.yaml, if it exists")
     inspect.add_argument("--sample-rate", type=int, metavar="HZ", help="instead of resample.sample_rate")
     inspect.add_argument("--highpass-hz", type=float, metavar="HZ", help="instead of resample.highpass_hz")
@@ -40,8 +40,8 @@ def parser() -> argparse.ArgumentParser:
     generate = commands.add_parser(
         "generate",
         help="generate audio with a trained model",
-        description="Generate clips with a trained model as 16-bit wav files; or, with --stream, one clip without end "
-        "as raw PCM on stdout: audiornn generate --stream | aplay -f S16_LE -r 8000",
+        description="Generate clips with a trained model as 16-bit wav files; or, with --stream, one endless clip as "
+        "raw PCM on stdout: audiornn generate --stream | aplay -f S16_LE -r 8000",
     )
     source = generate.add_mutually_exclusive_group()
     source.add_argument(
@@ -51,102 +51,110 @@ def parser() -> argparse.ArgumentParser:
         help="folder of the model, or one in MLflow such as models:/audiornn@champion (default: %(default)s)",
     )
     source.add_argument("--run", metavar="RUN_ID", help="an MLflow run that holds the model")
-    generate.add_argument("--seconds", type=float, help="of each clip (default: 4; with --stream: no end)")
-    generate.add_argument("--count", type=int, default=1, help="clips at each temperature (default: %(default)s)")
+    generate.add_argument("--seconds", type=float, help="length of each clip (default: 4; with --stream: endless)")
+    generate.add_argument("--count", type=int, default=1, help="clips per temperature (default: %(default)s)")
     generate.add_argument(
         "--output", default="clips", metavar="DIR", help="folder for the clips (default: %(default)s)"
     )
-    generate.add_argument("--seed", type=int, default=0, help="of the random draws (default: %(default)s)")
+    generate.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     generate.add_argument(
         "--temperature",
         default="1.0",
         metavar="T[,T...]",
         help="0 (always the likeliest code) to 10; a list: 0.8,1.0; a ramp: 0.7:1.1 (default: %(default)s)",
     )
-    generate.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest codes (default: 0, all)")
+    generate.add_argument("--top-k", type=int, metavar="K", help="sample from the K likeliest codes (default: 0, all)")
     generate.add_argument(
         "--top-p",
         type=float,
         metavar="P",
-        help="draw from the likeliest codes of together this probability (default: 0.99)",
+        help="sample from the likeliest codes of this total probability (default: 0.99)",
     )
     generate.add_argument(
-        "--certain",
+        "--confidence-threshold",
         type=float,
         metavar="P",
-        help="apply temperature and the above only where the likeliest code has less than this probability, so that "
-        "pauses end (default: 0.5; 1: everywhere)",
-    )
-    generate.add_argument("--prompt", metavar="FILE", help="a recording to continue, of any rate and channels")
-    generate.add_argument("--prompt-offset", type=float, default=0.0, metavar="S", help="where in it to begin, seconds")
-    generate.add_argument(
-        "--prompt-seconds", type=float, default=0.5, metavar="S", help="how much of it (default: 0.5)"
+        help="ignore temperature, top-k and top-p where the likeliest code has at least this probability, so that "
+        "pauses end (default: 0.5; 1: never)",
     )
     generate.add_argument(
-        "--level",
+        "--prompt", metavar="FILE", help="an audio file to continue, of any sample rate and number of channels"
+    )
+    generate.add_argument(
+        "--prompt-offset", type=float, default=0.0, metavar="S", help="start of the prompt in the file, in seconds"
+    )
+    generate.add_argument(
+        "--prompt-seconds", type=float, default=0.5, metavar="S", help="length of the prompt, in seconds (default: 0.5)"
+    )
+    generate.add_argument(
+        "--peak-mode",
         default="safe",
-        help="safe: scale peaks beyond full scale down; normalise: scale to full scale; limit: lower peaks alone "
-        "(default: %(default)s; with --stream: limit)",
+        help="safe: scale down where peaks clip; normalise: scale to full scale; limit: a limiter (default: "
+        "%(default)s; with --stream: limit)",
     )
     generate.add_argument(
         "--engine", default="auto", help="auto, fused, fused-bf16 or tensorflow (default: %(default)s)"
     )
-    generate.add_argument("--stream", action="store_true", help="write samples to stdout as they are made")
+    generate.add_argument("--stream", action="store_true", help="write samples to stdout while they are generated")
     generate.add_argument(
         "--format",
         choices=["raw", "wav"],
         default="raw",
-        help="of --stream: raw 16-bit PCM, or wav (default: %(default)s)",
+        help="format of --stream: raw 16-bit PCM or wav (default: %(default)s)",
     )
     generate.add_argument("--json", action="store_true", help="print a JSON object instead of text")
     generate.set_defaults(handler=run_generate)
 
     diagnose = commands.add_parser(
         "diagnose",
-        help="say what is wrong with a clip: silence, clipping, noise, a tone, a loop",
-        description="Measure clips, name what is abnormal about each, and say what to try about it. What the numbers "
-        "mean stands in docs/diagnosis.md. The exit code is 0 whatever is found.",
+        help="diagnose clips: silence, clipping, noise, tones, loops",
+        description="Measure clips, list what is abnormal about each, and suggest remedies. docs/diagnosis.md explains "
+        "the numbers. The exit code is 0 whatever is found.",
     )
-    diagnose.add_argument("clip", nargs="+", metavar="CLIP", help="a generated clip, or any recording")
-    diagnose.add_argument("--reference", metavar="PATH", help="real audio to compare with: a recording or a folder")
+    diagnose.add_argument("clip", nargs="+", metavar="CLIP", help="a generated clip or any other audio file")
+    diagnose.add_argument(
+        "--reference", metavar="PATH", help="real audio to compare with: an audio file or a folder of them"
+    )
     diagnose.add_argument("--json", action="store_true", help="print a JSON list instead of text")
     diagnose.set_defaults(handler=run_diagnose)
 
     experiment = commands.add_parser(
         "experiment",
-        help="run a named experiment of experiments/: a sweep, a comparison",
-        description="Run the settings of experiments/NAME.yaml, differences from params.yaml, by DVC in copies of this "
-        "folder. A sweep is an MLflow run with a child a setting and a summary. Run again after an interruption, it "
-        "goes on where it was. Without NAME: list the experiments.",
+        help="run a named experiment: a sweep or a comparison",
+        description="Run the settings of experiments/NAME.yaml, overrides of params.yaml, by DVC in copies of this "
+        "folder. A sweep is an MLflow run with one child per setting and a summary. After an interruption, "
+        "the same command resumes it. Without NAME: list the experiments.",
     )
-    experiment.add_argument("name", nargs="?", metavar="NAME", help="of a file in experiments/, without .yaml")
+    experiment.add_argument("name", nargs="?", metavar="NAME", help="name of a file in experiments/, without .yaml")
     experiment.add_argument(
         "-S",
         "--set-param",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a further difference, such as train.epochs=2; of a swept parameter other values: shard.context=64,128",
+        help="a further override, such as train.epochs=2, or other values of a swept parameter: shard.context=64,128",
     )
-    experiment.add_argument("--dry-run", action="store_true", help="print DVC's commands, and run none")
+    experiment.add_argument("--dry-run", action="store_true", help="print DVC's commands without running them")
     experiment.set_defaults(handler=run_experiment)
 
     promote = commands.add_parser(
         "promote",
         help="make the model of an MLflow run the champion",
         description="Register the model of an MLflow run and give it the alias champion: models:/audiornn@champion. "
-        "The generate stage does so by itself where a model is better than the champion, by bits per sample on the "
-        "same validation part and by sound: docs/experiments-howto.md.",
+        "The generate stage does so itself if a model beats the champion in bits per sample on the same validation "
+        "split and in sound: docs/experiments-howto.md.",
     )
     promote.add_argument("run", metavar="RUN_ID")
     promote.set_defaults(handler=run_promote)
 
-    ui = commands.add_parser("ui", help="open the MLflow UI on the store of this folder, on 127.0.0.1")
+    ui = commands.add_parser("ui", help="open the MLflow UI for the runs of this folder, on 127.0.0.1")
     ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     ui.add_argument("--port", type=int, default=5000, help="default: %(default)s")
     ui.set_defaults(handler=run_ui)
 
-    summary = commands.add_parser("summary", help="what the last pipeline run in this folder reached, where to listen")
+    summary = commands.add_parser(
+        "summary", help="results of the last pipeline run in this folder, and where to listen"
+    )
     summary.set_defaults(handler=run_summary)
     return top
 
@@ -177,7 +185,7 @@ def run_inspect(arguments: argparse.Namespace) -> None:
                 f"{path}: {result['seconds']:.2f} s, {result['rate']} Hz, {result['channels']} channels -> "
                 f"{result['sample_rate']} Hz; SNR {_db(result['snr_db'])}, {_db(result['snr_high_db'])} above "
                 f"{result['sample_rate'] // 4} Hz; clipped {result['clipped_share']:.2%}; "
-                f"entropy of a code {result['code_entropy_bits']:.2f} bits"
+                f"code entropy {result['code_entropy_bits']:.2f} bits"
             )
             if result["gain"] != 1:
                 print(f"  scaled as a whole by {result['gain']:.3g}, as resampling would exceed full scale")
@@ -198,15 +206,19 @@ def run_generate(arguments: argparse.Namespace) -> None:
     from audiornn import params, validation
 
     temperature = [part.strip() for part in arguments.temperature.split(",")]
-    request = {key: getattr(arguments, key) for key in ("count", "seed", "level", "engine")}
-    request |= {key: value for key in ("top_k", "top_p", "certain") if (value := getattr(arguments, key)) is not None}
+    request = {key: getattr(arguments, key) for key in ("count", "seed", "peak_mode", "engine")}
+    request |= {
+        key: value
+        for key in ("top_k", "top_p", "confidence_threshold")
+        if (value := getattr(arguments, key)) is not None
+    }
     request |= {"temperature": temperature, "prompt_offset": arguments.prompt_offset}
     request |= {"prompt_seconds": arguments.prompt_seconds}
     if arguments.seconds is not None:
         request["seconds"] = arguments.seconds
     p = validation.validate(params.Generate, request, "command line")
     if arguments.stream and p.clips > 1:
-        raise AudioRNNError("--stream writes one clip: give one temperature and no --count")
+        raise AudioRNNError("--stream writes a single clip: give one temperature and no --count")
 
     from audiornn.files import write_json
     from audiornn.generation import clips, prompts, streaming
@@ -231,7 +243,7 @@ def run_generate(arguments: argparse.Namespace) -> None:
         "sample_rate": codec.sample_rate,
         "preemphasis": codec.preemphasis,
         "highpass_hz": codec.dc_blocker_hz,
-        "level": p.level,
+        "peak_mode": p.peak_mode,
         "samples_per_second": speed,
         "real_time_factor": speed / codec.sample_rate / len(made),
         "clips": [{"file": str(path), **clip.levels()} for path, clip in zip(paths, made, strict=True)],
@@ -293,15 +305,16 @@ def run_promote(arguments: argparse.Namespace) -> None:
 
 
 def run_ui(arguments: argparse.Namespace) -> None:
-    """`audiornn ui`: become MLflow's server on the store of this folder, unless that is a server's."""
+    """`audiornn ui`: run MLflow's server on the local store, or print the page of a remote one."""
     from audiornn.tracking.store import runs_page, store
 
     uri, page = store(Path.cwd()), runs_page(Path.cwd())
-    if uri.startswith("http"):  # a server that runs already
+    if uri.startswith("http"):  # a tracking server that is already running
         print(f"MLflow UI: {uri.rstrip('/')}{page}")
         return
     print(f"MLflow UI: http://{arguments.host}:{arguments.port}{page}\nStop it with Ctrl-C.", flush=True)
-    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # eight more processes, for language models
+    # it would start eight processes for language models
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     command = ["mlflow", "ui", "--backend-store-uri", uri, "--host", arguments.host, "--port", str(arguments.port)]
     os.execv(sys.executable, [sys.executable, "-m", *command])
 
@@ -314,8 +327,8 @@ def run_summary(arguments: argparse.Namespace) -> None:
     train, scores, codes = (read_json(f"metrics/{name}.json") for name in ("train", "evaluate", "encode"))
     made = read_json("metrics/generate.json")
     print(
-        f"\nThe entropy of a single code is {codes['code_entropy_bits']:.2f} bits; after {train['epochs']} epochs the "
-        f"model needs\n{scores['validation']['bits_per_sample']:.2f} bits per sample on validation and "
+        f"\nA model without memory needs {codes['code_entropy_bits']:.2f} bits per sample; after {train['epochs']} "
+        f"epochs this one needs\n{scores['validation']['bits_per_sample']:.2f} on validation and "
         f"{scores['test']['bits_per_sample']:.2f} on test."
     )
     distance, limit = made["distance_db"], made["distance_limit_db"]
@@ -324,25 +337,25 @@ def run_summary(arguments: argparse.Namespace) -> None:
     heard = "Its clips are silent" if distance is None else f"Its sound is {distance:.1f} dB from real audio on average"
     print(
         f"\n{heard}; real audio itself stays within {limit:.1f} dB.\n"
-        f"{made['clips_with_findings']:.0%} of the clips that were measured have findings.\n"
+        f"{made['clips_with_findings']:.0%} of the measured clips have findings.\n"
         f"{standing.expectation}\n\nListen to"
     )
     for clip in sorted(Path("generated").glob("*.wav")):
         levels = made["clips"][clip.stem]
         print(f"  {clip}  ({levels['seconds']:.1f} s, RMS {levels['rms_dbfs']:.0f} dBFS)")
-    print("\nLook at\n  report.html            all of it on one page, to open in a browser")
-    print("  figures/context.png    does a longer context help?\n  figures/generated.png  real and generated")
+    print("\nLook at\n  report.html            all results on one page")
+    print("  figures/context.png    loss against context length\n  figures/generated.png  real and generated")
     print("\nCompare runs, and listen, in the MLflow UI:  make ui\n")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point: bad input ends in one line on stderr and exit code 2."""
+    """Entry point: invalid input gives one line on stderr and exit code 2."""
     arguments = parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may be any bytes, as on stderr
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         arguments.handler(arguments)
-    except BrokenPipeError:  # the reader of our output has gone
+    except BrokenPipeError:  # the process that read our output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except (AudioRNNError, OSError) as error:

@@ -1,9 +1,9 @@
-"""Wave to codes and back: pre-emphasis and 8-bit µ-law.
+"""Codec: pre-emphasis and 8-bit µ-law.
 
-Speech and music fall off with frequency by several dB an octave, while quantisation noise is white. A first-order
-pre-emphasis `y[n] = x[n] - a x[n-1]` flattens the spectrum before quantisation, and the de-emphasis
-`x[n] = y[n] + a x[n-1]` shapes the noise like the signal afterwards. Between the two stands µ-law companding
-(ITU-T G.711's continuous form with µ = 255), whose 256 uniform steps of the companded amplitude are the codes.
+Speech and music fall by several dB per octave, while quantisation noise is white. A first-order pre-emphasis `y[n] =
+x[n] - a x[n-1]` flattens the spectrum before quantisation, and the de-emphasis `x[n] = y[n] + a x[n-1]` shapes the
+noise like the signal afterwards. In between is µ-law companding (the continuous form of ITU-T G.711 with µ = 255); the
+codes are 256 uniform steps of the companded amplitude.
 """
 
 from dataclasses import dataclass
@@ -60,14 +60,14 @@ def mu_law_decode(codes: ArrayLike) -> Wave:
 
 
 def check_preemphasis(value: float) -> float:
-    """Return `value` if it lies in [0, 1), where the de-emphasis is stable; raise AudioRNNError otherwise."""
+    """Return `value` if it is in [0, 1), where the de-emphasis is stable; raise AudioRNNError otherwise."""
     if not 0 <= value < 1:
         raise AudioRNNError(f"preemphasis is {value}, but must be at least 0 (off) and below 1")
     return float(value)
 
 
 class Encoder:
-    """Encode one recording block by block; the codes of the blocks are those of the whole.
+    """Encode a recording block by block; the codes are those of the whole recording.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class Encoder:
     Attributes
     ----------
     samples, clipped
-        How many samples were encoded, and how many of them left [-1, 1] after pre-emphasis and were clipped.
+        Number of samples encoded, and of those clipped because they left [-1, 1] after pre-emphasis.
     """
 
     def __init__(self, preemphasis: float = 0.95) -> None:
@@ -89,7 +89,7 @@ class Encoder:
     def emphasise(self, wave: ArrayLike) -> Wave:
         """The next block after pre-emphasis, float [n], not clipped."""
         x = np.asarray(wave, np.float64)
-        if not x.size:  # lfilter refuses it, but the last block of a resampler can be empty
+        if not x.size:  # lfilter refuses empty input, but the last block of a resampler may be empty
             return x
         y, self._previous = signal.lfilter([1, -self.preemphasis], [1], x, zi=self._previous)
         self.samples += x.size
@@ -104,7 +104,7 @@ class Encoder:
 class Decoder:
     """Decode one recording block by block: the inverse of `Encoder`.
 
-    The de-emphasis has its pole at `preemphasis` < 1: bounded codes give a bounded wave, whatever its length.
+    The de-emphasis is stable (its pole is `preemphasis` < 1): the wave is bounded, however long.
     """
 
     def __init__(self, preemphasis: float = 0.95) -> None:
@@ -179,7 +179,7 @@ def decode(codes: ArrayLike, preemphasis: float = 0.95) -> Wave:
 
 @dataclass(frozen=True)
 class CodecSettings:
-    """How waves become codes: stored with the codes, the shards and each model.
+    """Settings of the codec, stored with the codes, the shards and every model.
 
     Attributes
     ----------
@@ -200,7 +200,7 @@ class CodecSettings:
 
     @property
     def dc_blocker_hz(self) -> float:
-        """Corner in Hz of the filter that removes DC from decoded waves: the codec's, 20 Hz where that has none."""
+        """Cutoff in Hz of the DC blocker for decoded waves: that of the codec, or 20 Hz if it has none."""
         return self.highpass_hz or 20.0
 
     def encode(self, wave: ArrayLike) -> Codes:
@@ -213,12 +213,12 @@ class CodecSettings:
 
 
 class CodecSnr:
-    """Signal-to-noise ratio of the codec, gathered over blocks of any number of recordings.
+    """Signal-to-noise ratio of the codec, accumulated over blocks of any number of recordings.
 
     Parameters
     ----------
     sample_rate
-        In Hz. The second ratio is that of the band above a quarter of it, the upper half of the spectrum.
+        In Hz. The second ratio is that of the band above a quarter of it: the upper half of the spectrum.
     """
 
     def __init__(self, sample_rate: int) -> None:
@@ -228,11 +228,11 @@ class CodecSnr:
         self.start_recording()
 
     def start_recording(self) -> None:
-        """Begin another recording: filters start from rest."""
+        """Reset the filters for the next recording."""
         self._state = np.zeros((len(self._sos), 2, 2))
 
     def add(self, wave: Wave, decoded: Wave) -> None:
-        """Account for a block of the wave, float [n], and what was decoded of it, float [n]."""
+        """Add a block of the wave, float [n], and the same block decoded, float [n]."""
         if not len(wave):
             return
         both = np.stack([wave, wave - decoded])
@@ -240,14 +240,14 @@ class CodecSnr:
         self._energy += [np.sum(both**2, axis=1), np.sum(high**2, axis=1)]
 
     def snr_db(self) -> tuple[float | None, float | None]:
-        """Signal-to-noise ratio overall and above a quarter of the sample rate, in dB; None where undefined."""
+        """Signal-to-noise ratio overall and above a quarter of the sample rate, in dB; None if undefined."""
         return tuple(  # type: ignore[return-value]
             float(10 * np.log10(s / e)) if s > 0 and e > 0 else None for s, e in self._energy
         )
 
 
 def entropy_bits(counts: ArrayLike) -> float:
-    """Entropy in bits of a single code, from the counts [256] of each: what a model without memory could reach."""
+    """Entropy in bits of a single code, from counts [256]: the best loss of a model without memory."""
     c = np.asarray(counts, np.float64)
     p = c[c > 0] / c.sum()
     return float(-(p * np.log2(p)).sum()) + 0.0
@@ -255,16 +255,16 @@ def entropy_bits(counts: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class CodecMetrics:
-    """What quantisation loses.
+    """Quantisation loss of the codec.
 
     Attributes
     ----------
     snr_db, snr_high_db
-        Signal-to-noise ratio of what is decoded, overall and above a quarter of the sample rate; None where undefined.
+        Signal-to-noise ratio of the decoded wave, overall and above a quarter of the sample rate; None if undefined.
     clipped_share
         Share of samples that left [-1, 1] after pre-emphasis.
     code_entropy_bits
-        Entropy of a single code: what a model without memory could reach.
+        Entropy of a single code: the best loss of a model without memory.
     """
 
     snr_db: float | None
@@ -298,7 +298,7 @@ class MeasuringEncoder:
         self.start_recording()
 
     def start_recording(self) -> None:
-        """Begin another recording: filters start from rest."""
+        """Reset the filters for the next recording."""
         self._encoder, self._decoder = Encoder(self._codec.preemphasis), Decoder(self._codec.preemphasis)
         self._snr.start_recording()
 

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from audiornn.evaluation.per_code import Reliability
 
 matplotlib.use("Agg")
-# Told apart by colour-blind people too (Okabe & Ito)
+# Palette for colour-blind readers (Okabe & Ito)
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#555555"
 FLOOR_DB = -100.0  # lowest level of spectrograms, in dB relative to full scale
 RANGE_DB = 80.0
-CLIP_TOP_DB = -10.0  # top of the scale where it may not depend on the clip
+CLIP_TOP_DB = -10.0  # top of the scale if it must not depend on the clip
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG, atomically and without the time of writing."""
+    """Write a figure as PNG, atomically and reproducibly."""
     with atomic_file(path) as partial:
         write(figure, partial)
 
@@ -38,7 +38,7 @@ def write(figure: Figure, file: Path | BinaryIO, dpi: int = 120) -> None:
 
 
 def curves(history: Sequence[Mapping[str, float]], code_entropy: float | None = None) -> Figure:
-    """Loss and accuracy against epoch, training and validation in one picture.
+    """Loss and accuracy by epoch, training and validation.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def curves(history: Sequence[Mapping[str, float]], code_entropy: float | None = 
         By epoch: `epoch`, `train_loss`, `validation_loss` (bits per sample), `train_accuracy`,
         `validation_accuracy` (shares).
     code_entropy
-        Entropy of a single code in bits, drawn as the line that a model must get below.
+        Entropy of a single code in bits, drawn as a baseline.
     """
     epochs = [row["epoch"] for row in history]
     best = min(history, key=lambda row: row["validation_loss"])
@@ -55,7 +55,7 @@ def curves(history: Sequence[Mapping[str, float]], code_entropy: float | None = 
     for axes, name, label in zip(
         figure.subplots(1, 2),
         ("loss", "accuracy"),
-        ("loss (bits per sample)", "accuracy (share of codes right)"),
+        ("loss (bits per sample)", "accuracy (share of correct codes)"),
         strict=True,
     ):
         for split, colour, style in (("train", BLUE, "-"), ("validation", ORANGE, "--")):
@@ -76,16 +76,16 @@ def curves(history: Sequence[Mapping[str, float]], code_entropy: float | None = 
 
 
 def context_curve(curve: Sequence["ContextPoint"], training_context: int, code_entropy: float | None = None) -> Figure:
-    """Bits per sample against the number of past codes that the model sees, with its standard error.
+    """Bits per sample against context length, with standard errors.
 
     Parameters
     ----------
     curve
         As of `audiornn.evaluation.context_curve.context_curve`.
     training_context
-        The training context, marked where the curve reaches it.
+        The training context, marked if the curve reaches it.
     code_entropy
-        Entropy of a single code in bits: what is possible with no context at all.
+        Entropy of a single code in bits: the best loss without context.
     """
     contexts = [point.context for point in curve]
     bits = np.array([point.bits_per_sample for point in curve])
@@ -93,7 +93,7 @@ def context_curve(curve: Sequence["ContextPoint"], training_context: int, code_e
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.subplots()
     axes.fill_between(contexts, bits - errors, bits + errors, color=BLUE, alpha=0.25, lw=0, label="± standard error")
-    axes.plot(contexts, bits, "o-", color=BLUE, markersize=4, label=f"test part, {curve[0].targets} targets")
+    axes.plot(contexts, bits, "o-", color=BLUE, markersize=4, label=f"test split, {curve[0].targets} targets")
     if training_context <= contexts[-1]:
         label = f"training context, {training_context} codes"
         axes.axvline(training_context, color=ORANGE, linestyle="--", label=label)
@@ -104,7 +104,7 @@ def context_curve(curve: Sequence["ContextPoint"], training_context: int, code_e
     axes.set(
         xlabel="codes since the state was reset",
         ylabel="loss (bits per sample)",
-        title="What the model gains from a longer context",
+        title="Loss against context length",
     )
     axes.grid(alpha=0.3)
     axes.legend()
@@ -112,10 +112,10 @@ def context_curve(curve: Sequence["ContextPoint"], training_context: int, code_e
 
 
 def calibration(top_code: "Reliability", all_codes: "Reliability") -> Figure:
-    """Predicted probability against observed frequency, for the likeliest code and for every code; counts below."""
+    """Reliability diagrams for the likeliest code and for all codes, with counts below."""
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     axes = figure.subplots(2, 2, height_ratios=[3, 1], sharex="col")
-    figure.suptitle("Do codes come as often as the model says?")
+    figure.suptitle("Calibration: predicted probability and observed frequency")
     for column, (found, title, logarithmic) in enumerate(
         ((top_code, f"the likeliest code, mean gap {top_code.error:.3f}", False), (all_codes, "any code", True))
     ):
@@ -125,7 +125,7 @@ def calibration(top_code: "Reliability", all_codes: "Reliability") -> Figure:
         error = np.sqrt(np.maximum(observed * (1 - observed), 1e-12) / counts)
         lowest = max(found.edges[1], 1e-9) / 3 if logarithmic else 0.0
         above, below = axes[0, column], axes[1, column]
-        above.plot([lowest, 1], [lowest, 1], ":", color=GREY, label="as often as predicted")
+        above.plot([lowest, 1], [lowest, 1], ":", color=GREY, label="perfect calibration")
         seen = observed > 0 if logarithmic else slice(None)
         above.errorbar(
             predicted[seen], observed[seen], error[seen], fmt="o-", ms=4, color=BLUE, capsize=2, label="observed"
@@ -144,14 +144,14 @@ def calibration(top_code: "Reliability", all_codes: "Reliability") -> Figure:
 
 
 def passages(found: Sequence["Passage"], sample_rate: int) -> Figure:
-    """The loss over the spectrogram of passages side by side, on the same scales."""
+    """Loss above spectrogram for several passages side by side, on common scales."""
     smooth = max(1, round(0.01 * sample_rate))
     spectra = [spectrogram(passage.wave, sample_rate) for passage in found]
     top = max(float(level.max()) for _, _, level in spectra)
     highest = max(float(np.max(passage.bits)) for passage in found)
     seconds = max(len(passage.wave) for passage in found) / sample_rate
     figure = Figure(figsize=(4.8 * len(found) + 1, 6), layout="constrained")
-    figure.suptitle(f"Loss of each code of the test part's best and worst predicted {seconds:.2g} s")
+    figure.suptitle(f"Loss of each code in the best and worst predicted {seconds:.2g} s of the test split")
     axes = figure.subplots(2, len(found), squeeze=False, sharex=True, sharey="row")
     images = []
     for column, (passage, (times, frequencies, level)) in enumerate(zip(found, spectra, strict=True)):
@@ -179,19 +179,19 @@ def passages(found: Sequence["Passage"], sample_rate: int) -> Figure:
 
 
 def code_distributions(real: Counts, others: Mapping[str, Counts]) -> Figure:
-    """How often each code is used: in real audio as an area, elsewhere as lines.
+    """Distributions of codes: real audio as an area, others as lines.
 
     Parameters
     ----------
     real
-        Counts [256] in the test part.
+        Counts [256] in the test split.
     others
-        Counts [256] by the texts of the legend, at most four of them.
+        Counts [256] by legend label, at most four.
     """
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     axes = figure.subplots()
     codes = np.arange(len(real))
-    axes.fill_between(codes, real / real.sum(), color=GREY, alpha=0.35, lw=0, step="mid", label="real (test part)")
+    axes.fill_between(codes, real / real.sum(), color=GREY, alpha=0.35, lw=0, step="mid", label="real (test split)")
     for (name, counts), colour, style in zip(
         others.items(), (BLUE, ORANGE, GREEN, PURPLE), ("-", "--", "-.", ":"), strict=False
     ):
@@ -199,7 +199,7 @@ def code_distributions(real: Counts, others: Mapping[str, Counts]) -> Figure:
     axes.set(
         xlabel="code (128: silence, 0 and 255: full scale after pre-emphasis)",
         ylabel="share of all codes",
-        title="How often each code is used",
+        title="Distribution of codes",
         xlim=(0, len(real) - 1),
     )
     axes.set_yscale("log", nonpositive="clip")
@@ -211,7 +211,7 @@ def code_distributions(real: Counts, others: Mapping[str, Counts]) -> Figure:
 
 
 def clip(wave: Samples, sample_rate: int, title: str) -> Figure:
-    """Waveform above spectrogram of a single wave, on scales that do not depend on it: clips can be laid side by side.
+    """Waveform above spectrogram of a wave, on fixed scales so that clips can be compared.
 
     Parameters
     ----------
@@ -239,18 +239,18 @@ def clip(wave: Samples, sample_rate: int, title: str) -> Figure:
 def sweep(
     parameter: str, values: Sequence[object], columns: Mapping[str, Sequence[float | None]], title: str
 ) -> Figure:
-    """Bits per sample of a sweep's settings, how far they sound from real audio, and what their training cost.
+    """Bits per sample, distance from real audio and training time of a sweep's settings.
 
     Parameters
     ----------
     parameter
-        What was swept.
+        Name of the swept parameter.
     values
-        Its value in each setting. Numbers lie on an axis, a logarithmic one where they span more than a decade; other
-        values stand side by side in their order.
+        Its value in each setting. Numbers are on a linear axis, or a logarithmic one if they span more than a decade;
+        other values are categories.
     columns
         For each setting `validation_bits_per_sample`, `test_bits_per_sample`, `training_seconds`, and `distance_ratio`,
-        None where there was nothing to hear.
+        None if the clips were silent.
     """
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     places = np.array(values if numbers else range(len(values)), float)
@@ -263,13 +263,11 @@ def sweep(
     validation = np.array(columns["validation_bits_per_sample"], float)
     best = int(validation.argmin())
     bits.plot(places[best], validation[best], "o", ms=13, mfc="none", mec=ORANGE, label="best on validation")
-    bits.set(
-        ylabel="bits per sample (lower is better)", title=f"{title}: how well it predicts and sounds, and its cost"
-    )
+    bits.set(ylabel="bits per sample (lower is better)", title=f"{title}: loss, sound and training time")
     distance = np.array(columns["distance_ratio"], float)[order]  # None becomes NaN, which is not drawn
     sound.plot(places[order], distance, color=ORANGE, marker="o", linestyle="-" if numbers else "none")
-    sound.axhline(1, color=GREY, linestyle=":", label="real audio stays below")
-    sound.set_ylabel("distance from real audio\n(1: as far as that gets)")
+    sound.axhline(1, color=GREY, linestyle=":", label="limit of real audio")
+    sound.set_ylabel("distance from real audio\n(1: its own limit)")
     sound.set_ylim(0, 1.15 * max(1.0, *distance[np.isfinite(distance)]))
     sound.legend()
     minutes = np.array(columns["training_seconds"], float) / 60
@@ -292,12 +290,12 @@ def sweep(
 
 
 def compare_audio(clips: Mapping[str, Samples], sample_rate: int, title: str) -> Figure:
-    """Waveform above spectrogram of several waves side by side, all on the same scales.
+    """Waveform above spectrogram of several waves side by side, on common scales.
 
     Parameters
     ----------
     clips
-        Waves float [n] in [-1, 1] by the titles of their columns.
+        Waves float [n] in [-1, 1] by column title.
     sample_rate
         In Hz.
     """
@@ -327,7 +325,7 @@ def compare_audio(clips: Mapping[str, Samples], sample_rate: int, title: str) ->
 
 
 def spectrogram(wave: Samples, sample_rate: int) -> tuple[Floats, Floats, Floats]:
-    """Times (s), frequencies (Hz) and levels (dB, a full-scale sine is 0 dB) under a Hann window of 32 ms."""
+    """Times (s), frequencies (Hz) and levels (dB, a full-scale sine is 0 dB) with a Hann window of 32 ms."""
     size = max(16, round(0.032 * sample_rate))
     window = signal.windows.hann(size, sym=False)
     transform = signal.ShortTimeFFT(window, hop=max(1, size // 4), fs=sample_rate, fft_mode="onesided")

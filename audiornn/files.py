@@ -16,10 +16,10 @@ from audiornn.errors import AudioRNNError
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it when it fails."""
+    """Yield a temporary path; rename it to `path` if the block succeeds, remove it if it fails."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: writers such as Keras and soundfile choose the format by it.
+    # The suffix stays last, as Keras and soundfile choose the format by it.
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
@@ -30,9 +30,9 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Give an empty temporary folder beside `path`; it replaces `path` when the block ends well.
+    """Yield an empty temporary folder; it replaces `path` if the block succeeds.
 
-    If the block fails, `path` is left as it was and the temporary folder is removed.
+    If the block fails, `path` is unchanged and the temporary folder is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, content: object) -> None:
-    """Write `content` as indented JSON, atomically. NaN and infinities are refused: JSON has none."""
+    """Write `content` as indented JSON, atomically. NaN and infinities are refused, as JSON has none."""
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
@@ -89,11 +89,11 @@ def sha256(path: str | Path) -> str:
 
 
 def digest(content: object) -> str:
-    """The SHA-256 digest of what JSON makes of `content`, in hexadecimal."""
+    """The SHA-256 digest of `content` as JSON, in hexadecimal."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def slug(text: str, length: int = 40) -> str:
-    """A plain file name from any text: ASCII letters, digits, dots and dashes, at most `length` of them."""
+    """A plain file name from any text: ASCII letters, digits, dots and dashes, at most `length` characters."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9.]+", "-", plain).strip("-.")[:length] or "recording"

@@ -1,7 +1,7 @@
 """params.yaml as typed, validated objects. Sections equal stage names."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -11,8 +11,10 @@ from audiornn.validation import Count, Section, Seed, Share, validate
 
 
 class Corpus(Section):
+    renamed: ClassVar[dict[str, str]] = {"synth": "synthetic"}
+
     path: Annotated[str, Field(min_length=1)] | None = None
-    synth: Literal["speech", "music"] = "speech"
+    synthetic: Literal["speech", "music"] = "speech"
     minutes: Annotated[float, Field(gt=0, le=600)] = 16.0
     seed: Seed = 0
 
@@ -25,7 +27,7 @@ class Resample(Section):
     def _below_nyquist(self) -> "Resample":
         if self.highpass_hz >= self.sample_rate / 2:
             raise ValueError(
-                f"highpass_hz is {self.highpass_hz:g}, but must lie below half of sample_rate, {self.sample_rate / 2:g}"
+                f"highpass_hz is {self.highpass_hz:g}, but must be below half of sample_rate, {self.sample_rate / 2:g}"
             )
         return self
 
@@ -35,9 +37,11 @@ class Encode(Section):
 
 
 class Shard(Section):
+    renamed: ClassVar[dict[str, str]] = {"span": "targets_per_window", "shift": "stride"}
+
     context: Count = 1000
-    span: Count | None = None
-    shift: Count | None = None
+    targets_per_window: Count | None = None
+    stride: Count | None = None
     validation: Share = 0.1
     test: Share = 0.1
     megabytes: Annotated[float, Field(gt=0)] = 32.0
@@ -49,23 +53,23 @@ class Shard(Section):
             total = self.validation + self.test
             raise ValueError(
                 f"validation and test are {self.validation:g} and {self.test:g}, together {total:g}, "
-                "but must leave a part for training: a sum below 1"
+                "but must leave a share for training: a sum below 1"
             )
         return self
 
     @property
     def targets(self) -> int:
-        """Targets per window: `span`, by default four times the context and at least 512."""
-        return self.span or max(4 * self.context, 512)
+        """Targets per window: `targets_per_window`, by default four times the context and at least 512."""
+        return self.targets_per_window or max(4 * self.context, 512)
 
     @property
     def step(self) -> int:
-        """Distance between the starts of neighbouring windows: `shift`, by default the span."""
-        return self.shift or self.targets
+        """Codes between the starts of windows: `stride`, by default as many as targets per window."""
+        return self.stride or self.targets
 
 
 class ModelParams(Section):
-    """A model's name and its sizes, which are the model's own: `models.complete` checks them."""
+    """A model's name and its sizes, which `models.storage.complete` validates."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -75,7 +79,7 @@ class ModelParams(Section):
     @classmethod
     def _has_a_name(cls, content: object) -> object:
         if not isinstance(content, dict | cls | None):
-            raise ValueError("must be a section with the key name and those sizes that shall differ from the defaults")
+            raise ValueError("must be a section with the key name and the sizes that differ from the defaults")
         return content
 
     @field_validator("name")
@@ -89,21 +93,30 @@ class ModelParams(Section):
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """The sizes that are given; others have the model's defaults."""
+        """The given sizes; others have the model's defaults."""
         return dict(self.model_extra or {})
 
 
 class Train(Section):
+    renamed: ClassVar[dict[str, str]] = {
+        "batch": "batch_size",
+        "accumulate": "accumulation_steps",
+        "piece": "chunk",
+        "crop": "crop_targets",
+        "evaluate_steps": "validate_every_steps",
+        "listen_every": "clip_every_epochs",
+    }
+
     model: ModelParams = ModelParams()
     strategy: Literal["auto", "default", "mirrored", "multiworker"] = "auto"
     objective: Literal["sequence", "window"] = "sequence"
     epochs: Count | None = 2
     steps: Count | None = None
     minutes: Annotated[float, Field(gt=0)] | None = None
-    batch: Count | None = None
-    accumulate: Count = 1
-    piece: Count | None = None
-    crop: Count | None = None
+    batch_size: Count | None = None
+    accumulation_steps: Count = 1
+    chunk: Count | None = None
+    crop_targets: Count | None = None
     optimizer: Literal["adamw", "adam", "rmsprop"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.004
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -112,17 +125,17 @@ class Train(Section):
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     ema: Share | None = None
     mixed_precision: Literal[False, True, "auto"] = False
-    evaluate_steps: Count | None = None
+    validate_every_steps: Count | None = None
     patience: Count | None = 5
     divergence_bits: Annotated[float, Field(gt=0)] = 3.0
     checkpoint_minutes: Annotated[float, Field(gt=0)] | None = 2.0
     checkpoint_steps: Count | None = None
-    listen_every: Annotated[float, Field(gt=0)] | None = 1.0
+    clip_every_epochs: Annotated[float, Field(gt=0)] | None = 1.0
     seed: Seed = 0
 
     @model_validator(mode="before")
     @classmethod
-    def _another_budget_replaces_the_default(cls, content: object) -> object:
+    def _other_budget_replaces_default(cls, content: object) -> object:
         if isinstance(content, dict) and "epochs" not in content and {"steps", "minutes"} & content.keys():
             return {**content, "epochs": None}
         return content
@@ -133,20 +146,22 @@ class Train(Section):
         set_ones = sum(value is not None for value in budgets.values())
         if set_ones != 1:
             given = ", ".join(f"{key} is {'null' if v is None else format(v, 'g')}" for key, v in budgets.items())
-            raise ValueError(f"{given}, but one of them must be set{', the others null' if set_ones else ''}")
+            raise ValueError(f"{given}, but exactly one of them must be set{', the others null' if set_ones else ''}")
         return self
 
     @model_validator(mode="after")
-    def _pieces_of_sequences(self) -> "Train":
-        if self.objective == "window" and self.piece:
+    def _chunks_of_sequences(self) -> "Train":
+        if self.objective == "window" and self.chunk:
             raise ValueError(
-                f"piece is {self.piece}, but must be null where objective is window: a window has one target then"
+                f"chunk is {self.chunk}, but must be null if objective is window, as a window then has one target"
             )
         return self
 
 
 class Evaluate(Section):
-    batch: Count | None = None
+    renamed: ClassVar[dict[str, str]] = {"batch": "batch_size"}
+
+    batch_size: Count | None = None
     context_targets: Annotated[int, Field(ge=2)] = 512
     seed: Seed = 0
 
@@ -160,16 +175,18 @@ Temperature = Annotated[float, Field(ge=0, le=10)]
 
 
 class Generate(Section):
+    renamed: ClassVar[dict[str, str]] = {"certain": "confidence_threshold", "level": "peak_mode"}
+
     seconds: Annotated[float, Field(gt=0)] = 4.0
     count: Count = 1
     temperature: tuple[Temperature | tuple[Temperature, Temperature], ...] = (1.0,)
     top_k: Annotated[int, Field(ge=0, le=256)] = 0
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.99
-    certain: Annotated[float, Field(gt=0, le=1)] = 0.5
+    confidence_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
     prompt: Annotated[str, Field(min_length=1)] | None = "test"
     prompt_offset: Annotated[float, Field(ge=0)] = 0.0
     prompt_seconds: Annotated[float, Field(gt=0)] = 0.5
-    level: Literal["safe", "normalise", "limit"] = "safe"
+    peak_mode: Literal["safe", "normalise", "limit"] = "safe"
     engine: Literal["auto", "fused", "fused-bf16", "tensorflow"] = "auto"
     seed: Seed = 0
 
@@ -178,7 +195,7 @@ class Generate(Section):
     def _one_or_many(cls, value: object) -> tuple[float | tuple[float, float], ...]:
         values = value if isinstance(value, list | tuple) else [value]
         if not values:
-            raise ValueError("must be a number from 0 to 10, a ramp such as 0.7:1.1, or a list of such")
+            raise ValueError("must be a number from 0 to 10, a ramp such as 0.7:1.1, or a list of these")
         return tuple(temperature(v) for v in values)
 
     @property
@@ -188,7 +205,7 @@ class Generate(Section):
 
 
 def temperature(value: object) -> float | tuple[float, float]:
-    """A temperature from 0 (always the likeliest code) to 10, or a ramp of two such as the text `0.7:1.1`.
+    """Parse a temperature: 0 (always the likeliest code) to 10, or a ramp such as the text `0.7:1.1`.
 
     Raises
     ------
@@ -203,7 +220,7 @@ def temperature(value: object) -> float | tuple[float, float]:
             raise ValueError
         numbers = tuple(float(end) for end in ends)
     except (TypeError, ValueError):
-        raise ValueError("must be a number from 0 to 10, a ramp such as 0.7:1.1, or a list of such") from None
+        raise ValueError("must be a number from 0 to 10, a ramp such as 0.7:1.1, or a list of these") from None
     if len(numbers) not in (1, 2) or not all(0 <= n <= 10 for n in numbers):
         raise ValueError("must be from 0 (always the likeliest code) to 10")
     return numbers if len(numbers) == 2 else numbers[0]
@@ -226,14 +243,15 @@ def load(path: str | Path = "params.yaml") -> Params:
     Raises
     ------
     AudioRNNError
-        If it is missing, is not YAML, or holds an unknown key, a value of the wrong type or range, or values that
-        exclude each other. One line a problem: the key, its value, what would be right, for a typo the nearest key.
+        If it is missing, is not YAML, or has an unknown key, a value of the wrong type or range, or values that exclude
+        each other. One line per problem: the key, its value, what would be valid, for a typo the closest key.
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise AudioRNNError(f"{path}: no such file") from None
-    except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: not UTF-8, or a date such as 2020-13-01
+    # ValueError: not UTF-8, or an invalid date such as 2020-13-01
+    except (yaml.YAMLError, ValueError, OSError) as error:
         raise AudioRNNError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     content = {} if content is None else content
     if not isinstance(content, dict):

@@ -1,7 +1,7 @@
-"""The trained model as MLflow's pyfunc: a row is a request for a clip, its answer holds the audio.
+"""The trained model as an MLflow pyfunc: one row per requested clip; the response holds the audio.
 
-MLflow runs this file where a logged model is loaded (`mlflow.pyfunc.load_model`, `mlflow models serve`); `tracking.py`
-logs it, as code, beside the folder with the weights: nothing is pickled.
+MLflow executes this file when a logged model is loaded (`mlflow.pyfunc.load_model`, `mlflow models serve`); it is
+logged as code beside the folder with the weights: nothing is pickled.
 """
 
 import base64
@@ -24,11 +24,12 @@ from audiornn.validation import validate
 
 
 class AudioGenerator(PythonModel):
-    """Generates the clips that rows of a data frame ask for; columns: `audiornn.tracking.logged_model.REQUEST`."""
+    """Generate the clips requested by the rows of a data frame; columns: `audiornn.tracking.logged_model.REQUEST`."""
 
     def load_context(self, context: PythonModelContext) -> None:
         self._model = storage.load(context.artifacts["model"])
-        clips.generate_clips(self._model, Generate(seconds=0.01))  # compiles: the first request shall not wait for it
+        # compile now, so that the first request need not wait
+        clips.generate_clips(self._model, Generate(seconds=0.01))
 
     def predict(
         self, context: PythonModelContext | None, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -38,23 +39,23 @@ class AudioGenerator(PythonModel):
         Parameters
         ----------
         context
-            MLflow's; not looked at.
+            MLflow's; ignored.
         model_input
-            `seconds`, and as far as they shall differ from the defaults of params.yaml's section `generate`:
-            `temperature`, `top_k`, `top_p`, `certain`, `seed`; `prompt`, a recording of any format and rate in base64,
-            and `prompt_seconds` of it, from `prompt_offset` on, to continue. Where a row leaves a text or a number that
-            is not whole out (None, NaN) it has the default; whole numbers stand in all rows or none.
+            `seconds`, and optionally, with the defaults of params.yaml's section `generate`: `temperature`, `top_k`,
+            `top_p`, `certain`, `seed`; `prompt`, an audio file of any format and sample rate in base64, and
+            `prompt_seconds` of it, from `prompt_offset` on, to continue. A missing text or float (None, NaN) has its
+            default; integers must be given in all rows or none.
         params
-            There are none: what a clip shall be stands in its row.
+            Unused: everything is in the rows.
 
         Returns
         -------
-        A row for each: `sample_rate` in Hz, `seconds`, and `audio`, a 16-bit wav file in base64.
+        One row per clip: `sample_rate` in Hz, `seconds`, and `audio`, a 16-bit wav file in base64.
 
         Raises
         ------
         MlflowException
-            If a row holds a value out of its range, or a prompt that cannot be used; a server then answers 400.
+            If a row has a value out of range or an unusable prompt; a server then responds with 400.
         """
         rows = model_input.to_dict(orient="records")
         try:
@@ -73,7 +74,7 @@ class AudioGenerator(PythonModel):
                     file.write_bytes(base64.b64decode(prompt, validate=True))
                 codes = prompts.load(None if prompt is None else file, p, self._model.codec)
             except binascii.Error as error:
-                raise AudioRNNError(f"{where}: prompt is no recording in base64: {error}") from None
+                raise AudioRNNError(f"{where}: prompt is not base64: {error}") from None
             except AudioRNNError as error:
                 raise AudioRNNError(f"{where}: {str(error).replace(str(file), 'prompt')}") from None
             made, _ = clips.generate_clips(self._model, p, codes)

@@ -3,7 +3,7 @@
 import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter, ValidationError, model_validator
 
@@ -19,14 +19,16 @@ T = TypeVar("T")
 
 
 class Section(BaseModel):
-    """What all sections have in common: no unknown keys, no silent conversions, immutable once read."""
+    """Base class of all sections: no unknown keys, no silent conversions, immutable."""
+
+    renamed: ClassVar[dict[str, str]] = {}  # keys of earlier versions, and what they are called now
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
 
     @model_validator(mode="before")
     @classmethod
     def _null_is_empty(cls, content: object) -> object:
-        """A section whose keys are all commented out reads as null: it has its defaults."""
+        """A section with all keys commented out is null in YAML: it has its defaults."""
         return {} if content is None else content
 
 
@@ -67,14 +69,16 @@ def _shortened(value: object, length: int = 60) -> str:
 
 
 def _explain(kind: type[Section], problem: dict[str, Any]) -> str:
-    """One line that a person can act on, from one of pydantic's problems."""
-    # A key may hold a line break, but its problem has one line.
+    """One line that tells the user what to change, from one of pydantic's errors."""
+    # A key may contain a line break, but the message is one line.
     place = [text if (text := str(part)).isprintable() else repr(text) for part in problem["loc"]]
     key = ".".join(place)
     value = problem["input"]
     if problem["type"] == "extra_forbidden":
         known = list(_fields(kind, place[:-1]))
         prefix = "".join(f"{part}." for part in place[:-1])
+        if present := _section(kind, place[:-1]).renamed.get(place[-1]):
+            return f"unknown key {key} (value {value!r}); it is now called {prefix}{present}"
         near = [prefix + name for name in _nearest(place[-1], known)]
         hint = f"did you mean {' or '.join(near)}?" if near else f"known keys are {', '.join(known)}"
         return f"unknown key {key} (value {value!r}); {hint}"
@@ -87,12 +91,12 @@ def _explain(kind: type[Section], problem: dict[str, Any]) -> str:
     if isinstance(value, str) and problem["type"] in ("int_type", "float_type"):
         message += ", not text: without quotes, and 1e-3 as 0.001"
     if not message.startswith("must"):
-        return f"{key}: {message}".removeprefix(": ")  # a combination: the message names the keys and their values
+        return f"{key}: {message}".removeprefix(": ")  # a check of several keys: the message names them
     return f"{key} is {value!r}, but {message}"
 
 
 def _nearest(word: str, known: list[str]) -> list[str]:
-    """The known words that a mistyped one is nearest to: several where they are equally near, none if all are far."""
+    """Known words closest to a mistyped one: several if equally close, none if all are far."""
 
     def nearness(name: str) -> tuple[bool, float]:
         return sorted(name) == sorted(word), difflib.SequenceMatcher(a=word, b=name).ratio()
@@ -102,7 +106,11 @@ def _nearest(word: str, known: list[str]) -> list[str]:
     return [name for name in known if name in near and nearness(name) == best]
 
 
+def _section(kind: type[Section], place: list[str]) -> type[Section]:
+    for key in place:
+        kind = kind.model_fields[key].annotation  # type: ignore[assignment]
+    return kind
+
+
 def _fields(kind: type[Section], place: list[str]) -> dict[str, Any]:
-    for part in place:
-        kind = kind.model_fields[part].annotation  # type: ignore[assignment]
-    return kind.model_fields
+    return _section(kind, place).model_fields

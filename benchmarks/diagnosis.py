@@ -32,7 +32,7 @@ Make = Callable[[float], tuple[Wave, float | None]]  # seconds to a wave and the
 
 SECONDS = (1, 2, 4, 10)
 PERIODS = (0.06, 0.12, 0.3, 0.7)
-NUMBERS = ("silent_share", "clipped_share", "flatness", "change_db", "loop_similarity")
+NUMBERS = ("silent_share", "clipped_share", "flatness", "level_variation_db", "loop_similarity")
 PERCENTILES = (0, 1, 50, 99, 100)
 
 
@@ -170,7 +170,7 @@ def show(name: str, result: dict[str, Any]) -> None:
         if number.endswith("_share"):
             cells.append(f"{low:.2%} {middle:.2%} {high:.2%}")
         else:
-            digits = 1 if number == "change_db" else 2
+            digits = 1 if number == "level_variation_db" else 2
             cells.append(f"{low:.{digits}f} {middle:.{digits}f} {high:.{digits}f}")
     kinds = ", ".join(f"{kind} {share:.1%}" for kind, share in result["findings"].items()) or "nothing"
     period = f"; period right {result['period_right']:.1%}" if "period_right" in result else ""
@@ -215,7 +215,7 @@ def main() -> None:
     parser.add_argument("--music", type=Path, required=True, metavar="DIR")
     parser.add_argument("--skip", default="", metavar="REGEX")
     parser.add_argument("--pieces", type=int, default=100, help="of each length and class (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random draws (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     random = np.random.default_rng(arguments.seed)

@@ -10,7 +10,7 @@ original network (two GRUs) are measured, PyTorch among them where it is install
 With it, all ways but PyTorch for the models named. One stream runs on one core, more on all. Each figure is the best of
 several runs, as other programs can only slow it down. The limits are measured without OPENBLAS_* of the environment.
 
-With --bits it prints what rounded weights cost instead: bits per sample of the test part of a folder of shards, by the
+With --bits it prints what rounded weights cost instead: bits per sample of the test split of a folder of shards, by the
 logits of each fused engine as it steps through the codes.
 """
 
@@ -106,7 +106,7 @@ def engines(model: AudioModel, streams: list[int], names: tuple[str, ...]) -> It
             engine: Any = engines_module.engine(model, name)
             if n == 1:
                 engine.threads = 1
-            engine.load_state(*sampling.consume(model, np.full([n, 10], 128, np.uint8)))
+            engine.load_state(*sampling.prefill(model, np.full([n, 10], 128, np.uint8)))
             samples = 1000
             uniform = np.random.default_rng(0).random((n, samples), np.float32)
             begin = time.perf_counter()
@@ -160,13 +160,13 @@ def limits(weight_bytes: int) -> tuple[float, float]:
 
 
 def bits_per_sample(model: AudioModel, name: str, folder: Path) -> float:
-    """Of the targets of the test part, as an engine of that name predicts them sample by sample."""
+    """Of the targets of the test split, as an engine of that name predicts them sample by sample."""
     manifest = shards.read_manifest(folder)
     context = manifest.layout.context
     engine, nats, count = engines_module.engine(model, name), 0.0, 0
     for windows, targets in shards.read(manifest, "test", 16):
         codes = windows.numpy()
-        first, state = sampling.consume(model, codes[:, :1])
+        first, state = sampling.prefill(model, codes[:, :1])
         engine.load_state(first, state)
         logits = np.concatenate([first[:, None], engine.teacher_force(codes[:, 1:-1])], axis=1)[:, context - 1 :]
         labels, real = codes[:, context:], np.arange(codes.shape[1] - context) < targets.numpy()[:, None]
@@ -181,7 +181,7 @@ def bits(model: AudioModel, folder: Path) -> list[Row]:
     rows: list[Row] = [{"engine": name, "bits_per_sample": bits_per_sample(model, name, folder)} for name in FAST]
     parallel = scores.evaluate(model, shards.read_manifest(folder))["test"]
     exact, rounded = (row["bits_per_sample"] for row in rows)
-    print(f"bits per sample of {parallel['targets']:,} targets of the test part: {parallel['bits_per_sample']:.5f} in")
+    print(f"bits per sample of {parallel['targets']:,} targets of the test split: {parallel['bits_per_sample']:.5f} in")
     print(f"parallel, {exact:.5f} by fused, {rounded:.5f} by fused-bf16: {rounded - exact:+.5f} for rounded weights")
     return [row | {"model": model.name, "sizes": model.sizes, "targets": parallel["targets"]} for row in rows]
 

@@ -59,11 +59,11 @@ def main() -> None:
         manifest = shards.write(folder, codes, ranges, layout, codec, metrics)
         windows = manifest.splits["train"].windows
         model = storage.build(arguments.model)
-        plan = BatchPlan.for_windows(params, layout.context, layout.span, windows=windows, hop=model.hop)
+        plan = BatchPlan.for_windows(params, layout.context, layout.targets_per_window, windows=windows, hop=model.hop)
         devices = DeviceSteps(model, optimizers.build_optimizer(params, model), plan, params)
 
         def read(skip: int = 0) -> Any:
-            return iter(shards.read(manifest, "train", plan.batch, seed=0, skip=skip))
+            return iter(shards.read(manifest, "train", plan.batch_size, seed=0, skip=skip))
 
         def learn(codes: Any, targets: Any) -> None:
             state = devices.burn_in(codes)
@@ -72,7 +72,7 @@ def main() -> None:
                 devices.apply_gradients(gradients, sums[2], 1e-4).numpy()
 
         first, _ = clocked(lambda: next(read()))
-        middle, _ = clocked(lambda: next(read(windows // plan.batch // 2)))
+        middle, _ = clocked(lambda: next(read(windows // plan.batch_size // 2)))
         alone, alone_cpu = clocked(lambda: [None for _ in read()])
         batches = read()
         kept = next(batches)
@@ -88,7 +88,7 @@ def main() -> None:
     n = len(codes["noise"])
     rows["reading alone"] = {"codes_per_second": n / alone, "codes_per_processor_second": n / alone_cpu}
     rows["first batch"] = {"seconds": first, "seconds_in_the_middle": middle}
-    print(f"{arguments.minutes:g} minutes, {windows} windows, {plan.batch} a batch; {arguments.model}")
+    print(f"{arguments.minutes:g} minutes, {windows} windows, {plan.batch_size} a batch; {arguments.model}")
     for name in turns:
         of = rows[name]
         print(f"a batch {name}: {of['seconds']:.4f} s, {of['processor_seconds']:.4f} s of the processor")

@@ -3,8 +3,8 @@
 
     pip install 'audiornn[ears]'
     python benchmarks/listening.py TARGET ... --recordings DIR [--temperature 1.0,0.95] [--top-p 1.0,0.98]
-                                   [--certain 1.0,0.5] [--silence] [--save DIR] [--spectrograms FILE.png] [--music]
-                                   [--json FILE]
+                                   [--confidence-threshold 1.0,0.5] [--silence] [--save DIR] [--spectrograms FILE.png]
+                                   [--music] [--json FILE]
 
 A model that predicts best, in bits, may sound worst. TARGET is the folder of a trained model, of which clips are made,
 or any folder of wav files, whose beginnings are the clips. Each row of the table is the mean ± standard error over the
@@ -18,7 +18,7 @@ Real     passages and prompts are taken at evenly spread places from one part of
 Clip     9.01 s, offset removed, -26 dBFS RMS; for the ears clipped at full scale and resampled to 16 kHz.
 Ears     Silero p: mean probability of speech by Silero VAD over chunks of 512 samples. SIG, BAK, OVR: how good the
          speech, the background and all of it sound, from 1 to 5, by DNSMOS P.835 (Reddy et al., ICASSP 2022).
-Numbers  distance: Fréchet distance from the training part in dB, `audiornn.diagnostics`; silent: share of frames
+Numbers  distance: Fréchet distance from the training split in dB, `audiornn.diagnostics`; silent: share of frames
          below -60 dBFS; within: clips whose share lies in the range of all real passages; voiced, F0: see `pitch`;
          nothing found: clips in which `diagnose` finds nothing; clicks: clips with a peak 10 dB above everything that
          lies half a second or more away from it.
@@ -282,7 +282,7 @@ def noise(size: int, random: np.random.Generator) -> Wave:
 class Material:
     """The recordings as a model with this codec hears them.
 
-    `parts` are waves float [n] of the training part, and of the part that passages and prompts are taken from.
+    `parts` are waves float [n] of the training split, and of the part that passages and prompts are taken from.
     """
 
     codec: CodecSettings
@@ -514,15 +514,19 @@ class Benchmark:
         prompts = material.prompts(max(1, round(a.prompt_seconds * material.rate)), a.prompts)
         prompts = np.repeat(prompts, a.seeds, axis=0)
         for begin in (prompts, None) if a.silence else (prompts,):
-            for temperature, top_p, certain in itertools.product(a.temperature, a.top_p, a.certain):
+            for temperature, top_p, confidence_threshold in itertools.product(
+                a.temperature, a.top_p, a.confidence_threshold
+            ):
                 asked = {"seconds": a.seconds, "count": self.count, "temperature": temperature, "top_p": top_p}
-                asked |= {"certain": certain, "engine": a.engine}
+                asked |= {"confidence_threshold": confidence_threshold, "engine": a.engine}
                 p = validation.validate(params.Generate, asked, "listening")
                 start = time.perf_counter()
                 made, _ = clips.generate_clips(model, p, begin, progress=True)
                 spent = time.perf_counter() - start
                 what = f"{folder.resolve().name}, temperature {temperature.replace(':', ' to ')}"
-                what += (f", top-p {top_p:g}" if top_p < 1 else "") + (f", certain {certain:g}" if certain < 1 else "")
+                what += (f", top-p {top_p:g}" if top_p < 1 else "") + (
+                    f", confidence threshold {confidence_threshold:g}" if confidence_threshold < 1 else ""
+                )
                 what += ", from silence" if begin is None else ""
                 self.add(Row(what, material.rate, [clip.wave for clip in made], spent), model.codec)
 
@@ -544,7 +548,9 @@ def main() -> None:
     parser.add_argument("--prompt-seconds", type=float, default=1.0)
     parser.add_argument("--temperature", default=["1.0"], type=lambda text: text.split(","), metavar="T[,T...]")
     parser.add_argument("--top-p", default=[1.0], type=numbers, metavar="P[,P...]")
-    parser.add_argument("--certain", default=[1.0], type=numbers, metavar="P[,P...]", help="see params.yaml")
+    parser.add_argument(
+        "--confidence-threshold", default=[1.0], type=numbers, metavar="P[,P...]", help="see params.yaml"
+    )
     parser.add_argument("--silence", action="store_true", help="also from silence instead of prompts")
     parser.add_argument("--engine", default="auto", choices=engines.ENGINES)
     parser.add_argument("--save", type=Path, metavar="DIR", help="keep the clips, a folder a row")

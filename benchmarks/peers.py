@@ -44,7 +44,7 @@ except ImportError as error:
 
 RATE, CODES, SILENCE, PREEMPHASIS = 8000, 256, 128, 0.95
 SEGMENT, SKIP_HEAD, SKIP_TAIL = 8192, 65, 16
-PARTS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 LOUD_DB = -45.0  # RMS of a prompt, in dB of full scale
 HIGHPASS_HZ = 20.0  # below it nothing is heard, but the de-emphasis amplifies an offset by 26 dB
 PEAK = 0.99
@@ -249,7 +249,7 @@ def decode(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def load(folder: Path) -> dict[str, NDArray[np.uint8]]:
     """Codes [n] of each part."""
-    parts: dict[str, list[NDArray[np.uint8]]] = {part: [] for part in PARTS}
+    parts: dict[str, list[NDArray[np.uint8]]] = {part: [] for part in SPLITS}
     paths = [path for path in sorted(folder.rglob("*.wav"), key=str) if "silence" not in path.parts]
     if not paths:
         raise SystemExit(f"no recordings under {folder}")
@@ -335,7 +335,7 @@ def draw(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) ->
     """Codes [streams] drawn from `softmax(logits / temperature)` by inversion of the distribution function.
 
     Below a `top_p` of 1 a stream draws from the fewest likeliest codes that together have at least this probability
-    (nucleus sampling, Holtzman et al. 2020, arXiv:1904.09751). All arguments have a row or a number a stream.
+    (nucleus sampling, Holtzman et al. 2020, arXiv:1904.09751). All arguments have one row or number per stream.
     """
     weights = torch.softmax(logits / temperature[:, None], 1)
     cut = top_p < 1
@@ -346,7 +346,7 @@ def draw(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) ->
         weights[cut] = torch.where(some >= ranked.gather(1, kept - 1), some, 0)
     cumulative = weights.cumsum(1)
     drawn = (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(1)
-    # uniform * total can round up to the total: no code is left then.
+    # uniform * total can round up to the total, beyond the last code.
     return torch.where(drawn < CODES, drawn, logits.argmax(1))
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What preparing data costs: seconds and peak memory of each stage, and bytes a target.
+"""Cost of preparing data: seconds and peak memory of each stage, and bytes per target.
 
     python benchmarks/preparation.py FOLDER [--context 1000] [--json FILE]    the recordings below FOLDER
     python benchmarks/preparation.py --hours 10                               one file of noise, 44.1 kHz stereo
@@ -74,7 +74,7 @@ def main() -> None:
     print(f"{'stage':<10} {'seconds':>8} {'peak MB':>8}")
     for row in rows:
         print(f"{row['stage']:<10} {row['seconds']:>8} {row['peak_mb']:>8}")
-    print(f"{shard['targets']} targets, {shard['bytes']} bytes, {shard['bytes_per_target']:.3f} bytes a target")
+    print(f"{shard['targets']} targets, {shard['bytes']} bytes, {shard['bytes_per_target']:.3f} bytes per target")
     if arguments.json:
         arguments.json.write_text(json.dumps({"minutes": minutes, "rows": rows, "shard": shard}, indent=2) + "\n")
 

@@ -36,15 +36,15 @@ from audiornn.models.base import AudioModel
 from audiornn.training import trainer
 
 SEGMENT, SKIP_HEAD, SKIP_TAIL = 8192, 65, 16
-VALIDATED = 16 * SEGMENT  # codes of the validation part that are scored while training
+VALIDATED = 16 * SEGMENT  # codes of the validation split that are scored while training
 
 # What differs from the defaults of `train`, by model. A window is entered with a fresh state, as the segments of the
 # score, and learned in pieces.
 RECIPES: dict[str, dict[str, Any]] = {
-    "lpcmix": {"batch": 4, "piece": 1024, "learning_rate": 0.002, "warmup_steps": 200, "divergence_bits": 4.0},
-    "audiornn": {"batch": 8, "piece": 512, "learning_rate": 0.002, "warmup_steps": 200},
-    "samplernn": {"batch": 4, "piece": 1024, "learning_rate": 0.003, "warmup_steps": 200},
-    "linear": {"batch": 4, "piece": 1024, "learning_rate": 0.003, "warmup_steps": 200},
+    "lpcmix": {"batch_size": 4, "chunk": 1024, "learning_rate": 0.002, "warmup_steps": 200, "divergence_bits": 4.0},
+    "audiornn": {"batch_size": 8, "chunk": 512, "learning_rate": 0.002, "warmup_steps": 200},
+    "samplernn": {"batch_size": 4, "chunk": 1024, "learning_rate": 0.003, "warmup_steps": 200},
+    "linear": {"batch_size": 4, "chunk": 1024, "learning_rate": 0.003, "warmup_steps": 200},
 }
 
 
@@ -100,7 +100,12 @@ def bits_per_sample(model: AudioModel, codes: Any, batch: int = 4) -> float:
 
 def recipe(name: str, settings: list[str], minutes: float) -> params.Train:
     """The `train` section for a model: its recipe, and `key=value` settings."""
-    content: dict[str, Any] = {"crop": SEGMENT - 1, "patience": None, "evaluate_steps": 10**6, **RECIPES.get(name, {})}
+    content: dict[str, Any] = {
+        "crop_targets": SEGMENT - 1,
+        "patience": None,
+        "validate_every_steps": 10**6,
+        **RECIPES.get(name, {}),
+    }
     content["model"] = {"name": name, **content.get("model", {})}
     for setting in settings:
         key, _, value = setting.partition("=")
@@ -132,8 +137,8 @@ def main() -> None:
         row = {
             "model": {"name": name, **model.sizes},
             "parameters": model.count_params(),
-            "batch": settings.batch,
-            "piece": settings.piece,
+            "batch_size": settings.batch_size,
+            "chunk": settings.chunk,
             "cpu_seconds": round(spent),
             "wall_seconds": round(wall),
             "samples_per_cpu_second": round(result.targets / spent),

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""How many targets a second training learns from, beside Keras' own layers, PyTorch, and what the machine could do.
+"""Training speed in targets per second, compared with Keras' own layers, PyTorch and the limit of the machine.
 
     python benchmarks/training.py [--contexts 128,1000,8000] [--units 256] [--layers 2] [--json FILE]
 
-The work is the original network's: for whole windows of `context + span` codes the loss of the last `span`, gradients,
-clipping, and an AdamW update. Ours runs at each context, with the default span and in the pieces and batches that
-training would choose; Keras (the same network of its own layers, one compiled step) and PyTorch (the same, eager; where
-it is installed) at the first. Codes are random: they cost what others cost. Each figure is the best of several updates,
-as other programs can only slow it down.
+The work is the original network's: for whole windows of `context + targets_per_window` codes the loss of the last
+`targets_per_window`, gradients, clipping, and an AdamW update. Ours runs at each context, with default windows, and in
+the chunks and batches that training would choose; Keras (the same network of its own layers, one compiled step) and
+PyTorch (the same, eager; where it is installed) at the first. Codes are random: they cost what others cost. Each figure
+is the best of several updates, as other programs can only slow it down.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def best(run: Callable[[], int], seconds: float) -> tuple[float, float]:
 
 
 def span_of(context: int) -> int:
-    """Targets of a window where `shard.span` is not set."""
+    """Targets of a window where `shard.targets_per_window` is not set."""
     return max(512, 4 * context)
 
 
@@ -54,8 +54,8 @@ def ours(sizes: dict[str, int], context: int, seconds: float) -> Iterator[Row]:
     plan = BatchPlan.for_windows(params, context, span_of(context), windows=10_000)
     model = storage.build("audiornn", **sizes)
     devices = DeviceSteps(model, optimizers.build_optimizer(params, model), plan, params)
-    codes = tf.constant(random_codes(plan.batch, context + plan.targets))
-    targets = tf.fill([plan.batch], plan.targets)
+    codes = tf.constant(random_codes(plan.batch_size, context + plan.targets))
+    targets = tf.fill([plan.batch_size], plan.targets)
 
     def batch() -> int:
         state = devices.burn_in(codes)
@@ -63,7 +63,7 @@ def ours(sizes: dict[str, int], context: int, seconds: float) -> Iterator[Row]:
             gradients, sums, state = devices.gradients(codes, targets, tf.constant(start), state)
             norm = devices.apply_gradients(gradients, sums[2], params.learning_rate)
         assert math.isfinite(norm)
-        return plan.batch * plan.targets
+        return plan.batch_size * plan.targets
 
     begin = time.perf_counter()
     batch()
@@ -83,7 +83,7 @@ def of_keras(sizes: dict[str, int], plan: BatchPlan, context: int, seconds: floa
     model = keras.Model(given, layers.Dense(CODES)(x))
     optimizer = keras.optimizers.AdamW(0.004, global_clipnorm=1.0)
     optimizer.build(model.trainable_variables)
-    codes = tf.constant(random_codes(plan.batch, context + plan.targets), tf.int32)
+    codes = tf.constant(random_codes(plan.batch_size, context + plan.targets), tf.int32)
 
     @tf.function
     def step() -> Any:
@@ -97,7 +97,7 @@ def of_keras(sizes: dict[str, int], plan: BatchPlan, context: int, seconds: floa
 
     def batch() -> int:
         assert math.isfinite(step())
-        return plan.batch * plan.targets
+        return plan.batch_size * plan.targets
 
     batch()
     yield row("Keras' layers", plan, context, best(batch, seconds))
@@ -131,7 +131,7 @@ def of_pytorch(sizes: dict[str, int], plan: BatchPlan, context: int, seconds: fl
 
     network = Network()
     optimizer = torch.optim.AdamW(network.parameters(), 0.004)
-    codes = torch.from_numpy(random_codes(plan.batch, context + plan.targets).astype(np.int64))
+    codes = torch.from_numpy(random_codes(plan.batch_size, context + plan.targets).astype(np.int64))
 
     def batch() -> int:
         logits = network(codes[:, :-1])
@@ -141,7 +141,7 @@ def of_pytorch(sizes: dict[str, int], plan: BatchPlan, context: int, seconds: fl
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         assert math.isfinite(loss.item())
-        return plan.batch * plan.targets
+        return plan.batch_size * plan.targets
 
     batch()
     yield row("PyTorch", plan, context, best(batch, seconds))
@@ -155,8 +155,8 @@ def row(engine: str, plan: BatchPlan, context: int, speeds: tuple[float, float])
     return {
         "engine": engine,
         "context": context,
-        "span": plan.targets,
-        "batch": plan.batch,
+        "targets_per_window": plan.targets,
+        "batch_size": plan.batch_size,
         "targets_per_second": speeds[0],
         "targets_per_processor_second": speeds[1],
     }
@@ -207,7 +207,11 @@ def main() -> None:
             # The codes of the burn-in are work, too, but no targets.
             made["share_of_gemm_peak"] = speed * 6 * once / peak
             rows.append(made)
-            cells = (made["engine"], made["context"], f"{made['batch']} x {made['context'] + made['span']}")
+            cells = (
+                made["engine"],
+                made["context"],
+                f"{made['batch_size']} x {made['context'] + made['targets_per_window']}",
+            )
             cells += (f"{speed:,.0f}", f"{made['share_of_gemm_peak']:.0%}")
             cells += (f"{rows[0]['targets_per_second'] / speed:.2f}", f"{made['targets_per_processor_second']:,.0f}")
             print(("{:<16}" + " {:>14}" * (len(head) - 1)).format(*cells), flush=True)

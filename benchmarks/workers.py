@@ -54,7 +54,7 @@ def work(folder: Path, model: str, steps: int, batch: int) -> None:
         return marks[-1][0]
 
     params = Train(
-        **{"model": {"name": model}, "steps": steps, "batch": batch, "patience": None, "divergence_bits": 99.0}
+        **{"model": {"name": model}, "steps": steps, "batch_size": batch, "patience": None, "divergence_bits": 99.0}
     )
     trained, result = trainer.train(
         shards.read_manifest(folder), folder / f"model{index}", params, clock=clock, progress=False

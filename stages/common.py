@@ -1,4 +1,4 @@
-"""What every stage script does: read params.yaml, report errors in one line, find files of the real workspace."""
+"""Common code of the stages: parameters, one-line errors, files of the workspace."""
 
 import os
 import sys
@@ -9,14 +9,14 @@ from pathlib import Path
 from audiornn import params
 from audiornn.errors import AudioRNNError
 
-# Queued DVC experiments run in a temporary copy that holds only what Git or DVC tracks. DVC_ROOT names the workspace
-# that they were queued from: untracked recordings, and the MLflow store, are there.
+# Queued DVC experiments run in a temporary copy that holds only what Git or DVC tracks. DVC_ROOT is the workspace that
+# they were queued from, with untracked recordings and the MLflow store.
 WORKSPACE = Path(os.environ.get("DVC_ROOT") or Path.cwd())
 BEGIN = time.perf_counter()
 
 
 def run(stage: Callable[[params.Params], None]) -> None:
-    """Run a stage; an error that the user can mend ends in one line on stderr and exit code 2."""
+    """Run a stage; an error that the user can fix gives one line on stderr and exit code 2."""
     try:
         stage(params.load())
     except AudioRNNError as error:
@@ -29,7 +29,7 @@ def run(stage: Callable[[params.Params], None]) -> None:
 
 
 def resolve(path: str | Path) -> Path:
-    """The path as seen from here or, where there is nothing, from the workspace."""
+    """The path itself if it exists, else relative to the workspace."""
     return Path(path) if Path(path).exists() else WORKSPACE / path
 
 

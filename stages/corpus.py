@@ -1,4 +1,4 @@
-"""Find the recordings, or synthesise some; write the manifest and a report of what was left out."""
+"""Find or synthesise the recordings; write a manifest and a report of skipped files."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +13,7 @@ from audiornn.params import Params
 from stages.common import WORKSPACE, run
 
 OUTPUT = Path("data/corpus")
-SYNTHESES = {"speech": speech, "music": music}  # corpus.synth
+SYNTHESES = {"speech": speech, "music": music}  # corpus.synthetic
 
 
 def main(p: Params) -> None:
@@ -22,15 +22,15 @@ def main(p: Params) -> None:
         if own:
             root = source = str(p.corpus.path)
         else:
-            SYNTHESES[p.corpus.synth](folder / "audio", p.corpus.minutes, p.corpus.seed)
-            root, source = f"{OUTPUT}/audio", f"the embedded default ({p.corpus.synth})"
+            SYNTHESES[p.corpus.synthetic](folder / "audio", p.corpus.minutes, p.corpus.seed)
+            root, source = f"{OUTPUT}/audio", f"the synthetic default ({p.corpus.synthetic})"
         recordings, left_out = scan.scan(own or folder / "audio")
         report = scan.report(recordings, left_out, source)
         print(report)
         if own:
             check_unchanged(read_json("data/recordings.json")["files"], {r.path: r.sha256 for r in recordings})
         if not recordings:
-            raise AudioRNNError(f"corpus.path is {source!r}, but holds no recording that can be used; see above")
+            raise AudioRNNError(f"corpus.path is {source!r}, but has no usable recording; see above")
         seconds = sum(recording.seconds for recording in recordings)
         manifest = scan.CorpusManifest(root, seconds, recordings, left_out)
         write_json(folder / "manifest.json", asdict(manifest))

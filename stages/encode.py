@@ -1,4 +1,4 @@
-"""Pre-emphasise and quantise the recordings to µ-law codes; measure what that loses."""
+"""Encode the recordings as µ-law codes; measure the quantisation loss."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -29,24 +29,24 @@ def main(p: Params) -> None:
     model = storage.load(MODEL)
     manifest = shards.read_manifest(SHARDS)
     context, rate = manifest.layout.context, model.codec.sample_rate
-    scores = scores_module.evaluate(model, manifest, p.evaluate.batch, splits=["validation"])
+    scores = scores_module.evaluate(model, manifest, p.evaluate.batch_size, splits=["validation"])
     test = SplitRecordings(EncodedCorpus(ENCODED), manifest)
-    losses = per_code.evaluate_codes(model, test.recordings, manifest.layout, p.evaluate.batch)
+    losses = per_code.evaluate_codes(model, test.recordings, manifest.layout, p.evaluate.batch_size)
     scores["test"] = {**losses.scores, "calibration_error": losses.top_code.error}
     curve = context_curve.context_curve(model, test.recordings, context, p.evaluate.context_targets, p.evaluate.seed)
-    extremes = passages.best_and_worst(losses.bits, test)
+    best_and_worst = passages.best_and_worst(losses.bits, test)
     history = pd.read_csv(HISTORY, dtype=float, float_precision="round_trip").to_dict("records")
     entropy = manifest.encode_metrics.code_entropy_bits
     plots = {
         "curves": figures.curves(history, entropy),
         "context": figures.context_curve(curve, context, entropy),
         "calibration": figures.calibration(losses.top_code, losses.all_codes),
-        "passages": figures.passages(extremes, rate),
+        "passages": figures.passages(best_and_worst, rate),
     }
     for name, figure in plots.items():
         figures.save(figure, FIGURES / f"{name}.png")
     with atomic_folder(PASSAGES) as folder:
-        for passage in extremes:
+        for passage in best_and_worst:
             passage.write(folder, rate)
     context_curve.write_curve(CONTEXT, curve)
     write_json(METRICS, scores)
@@ -59,8 +59,8 @@ def main(p: Params) -> None:
         log.artifact(artifact, folder_name)
     for split, values in scores.items():
         print(
-            f"{split}: {values['bits_per_sample']:.3f} bits per sample, {values['accuracy']:.1%} right, "
-            f"{values['top5_accuracy']:.1%} among the five likeliest"
+            f"{split}: {values['bits_per_sample']:.3f} bits per sample, {values['accuracy']:.1%} correct, "
+            f"{values['top5_accuracy']:.1%} in the top 5"
         )
     print(f"context: {context_curve.describe_curve(curve, context)}")
 

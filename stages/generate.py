@@ -1,4 +1,4 @@
-"""Generate audio with the trained model, beside real audio of the test split."""
+"""Generate audio with the trained model, and compare it with the test split."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def main(p: Params) -> None:
     first = {clip.title: clip for clip in reversed(made)}  # at each temperature
     shown = {clip.title: clip for clip in made if clip is first[clip.title]}
     shown = dict(list(shown.items())[: clips.MAX_PLOTTED])
-    waves = {"real (test part)": real} | {title: clip.wave for title, clip in shown.items()}
+    waves = {"real (test split)": real} | {title: clip.wave for title, clip in shown.items()}
     figures.save(figures.compare_audio(waves, rate, f"Real and generated audio, {rate} Hz"), GENERATED)
     usual = np.array(manifest.splits["test"].code_counts)
     counts = {f"real, {len(reference) / rate:.3g} s": code_statistics.code_counts(reference)}
@@ -77,7 +77,7 @@ def main(p: Params) -> None:
         log.artifact(artifact, folder_name)
     for clip, diagnosis in zip(made, diagnoses, strict=True):
         print(f"{OUTPUT / clip.name}.wav: {clip.describe()}\n{diagnosis.describe()}")
-    print(f"sound of {sound_quality.STREAMS} more clips: {measured.describe()}")
+    print(f"sound quality of {sound_quality.STREAMS} fixed clips: {measured.describe()}")
     print(registry.promote_if_better(WORKSPACE, log.run_id, read_json(SCORES)["validation"]["bits_per_sample"]))
 
 

@@ -1,4 +1,4 @@
-"""Put a run on one page that can be read, looked at and listened to without anything else."""
+"""Write the HTML report of a run."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Bring every recording to mono PCM at one rate, without DC and rumble."""
+"""Convert every recording to mono PCM at one sample rate, without DC and rumble."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -13,14 +13,14 @@ from audiornn.validation import parse
 from stages.common import resolve, run
 
 INPUT, OUTPUT = Path("data/corpus/manifest.json"), Path("data/resample")
-SHOWN = 10  # recordings that are named on the terminal; data/resample/manifest.json has all
+MAX_PLOTTED = 10  # recordings that are named on the terminal; data/resample/manifest.json has all
 
 
 def tell(what: str, lines: list[str]) -> None:
     """Print what there is to know of some recordings."""
     if lines:
-        more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-        print(f"{len(lines)} recordings {what}:", *lines[:SHOWN], *more, sep="\n  ")
+        more = [f"and {len(lines) - MAX_PLOTTED} more"] if len(lines) > MAX_PLOTTED else []
+        print(f"{len(lines)} recordings {what}:", *lines[:MAX_PLOTTED], *more, sep="\n  ")
 
 
 def main(p: Params) -> None:

@@ -1,4 +1,4 @@
-"""Divide the recordings into training, validation and test; write their windows as TFRecord shards."""
+"""Split the recordings into training, validation and test; write their windows as TFRecord shards."""
 
 from pathlib import Path
 
@@ -17,7 +17,9 @@ def main(p: Params) -> None:
     lengths = {name: recording.codes for name, recording in encoded.recordings.items()}
     splits, short = split.divide(lengths, p.shard.validation, p.shard.test, p.shard.context, p.shard.seed)
     if short:
-        print(f"{len(short)} recordings hold no target: they are no longer than shard.context, {p.shard.context} codes")
+        print(
+            f"{len(short)} recordings have no target: they are not longer than shard.context, {p.shard.context} codes"
+        )
     with atomic_folder(OUTPUT) as folder:
         manifest = shards.write(
             folder,

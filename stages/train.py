@@ -1,4 +1,4 @@
-"""Train the model, in an MLflow run of its own."""
+"""Train the model in a new MLflow run."""
 
 import math
 from dataclasses import asdict
@@ -23,7 +23,7 @@ def main(p: Params) -> None:
     tags = {"data.digest": manifest.digest, VALIDATION_DIGEST_TAG: manifest.validation_digest}
     name = f"{p.train.model.name} {manifest.layout.context}"
     fingerprint = checkpoints.training_fingerprint(p.train.model_dump(), manifest)
-    if not distribution.is_chief():  # computes, reads the chief's checkpoints, and leaves nothing
+    if not distribution.is_chief():  # computes and reads the chief's checkpoints, but writes nothing
         trainer.train(manifest, OUTPUT, p.train, store=checkpoints.Store(WORKSPACE / CHECKPOINTS / fingerprint))
         return
     with (
@@ -39,7 +39,7 @@ def main(p: Params) -> None:
         listening = training_clips.TrainingClips(manifest, p.train, lambda folder: log.artifact(folder, "listening"))
 
         def on_validation(record: ValidationRecord, model: AudioModel) -> None:
-            log.metrics(asdict(record), step=record.step if p.train.evaluate_steps else math.ceil(record.epoch))
+            log.metrics(asdict(record), step=record.step if p.train.validate_every_steps else math.ceil(record.epoch))
             log.metrics({"loss/validation": record.validation_loss}, step=record.step)
 
         def on_steps(points: list[StepMetrics]) -> None:

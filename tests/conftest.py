@@ -56,7 +56,7 @@ SLOW = (
     "tests/models/test_models.py::test_parallel_and_step_form_of_a_trained_model_are_the_same_network",
     "tests/models/test_samplernn.py::test_any_number_of_tiers_and_any_ratio_keep_the_contract",
     "tests/models/test_samplernn.py::test_with_linear_prediction_it_keeps_the_contract_and_starts_from_that",
-    "tests/tracking/test_runs.py::test_the_best_on_the_same_validation_part_is_champion_and_a_person_may_choose_another",
+    "tests/tracking/test_runs.py::test_the_best_on_the_same_validation_split_is_champion_and_a_person_may_choose_another",
     "tests/training/test_checkpoints.py::test_an_interrupted_training_ends_as_if_it_had_not_been",
     "tests/training/test_trainer.py::test_a_run_that_diverges_keeps_its_best_weights_and_says_so",
     "tests/training/test_trainer.py::test_accumulated_gradients_are_those_of_the_larger_batch",
@@ -147,11 +147,11 @@ def sine_codes():
 def make_shards(tmp_path):
     """Write shards of recordings given as codes, all of them in each split; gives their manifest."""
 
-    def write(recordings, context, span, name="shards", shift=None):
+    def write(recordings, context, targets_per_window, name="shards", stride=None):
         folder = tmp_path / name
         folder.mkdir()
         ranges = [split.CodeRange(key, 0, len(codes)) for key, codes in recordings.items()]
-        layout = WindowLayout(context, span, shift or span)
+        layout = WindowLayout(context, targets_per_window, stride or targets_per_window)
         return shards.write(folder, recordings, dict.fromkeys(split.SPLITS, ranges), layout, CODEC, CODEC_METRICS)
 
     return write
@@ -179,8 +179,8 @@ def empty_store(tables, tmp_path, monkeypatch):
 def make_split(make_shards, tmp_path):
     """The test split of recordings given as codes, and the manifest of its shards."""
 
-    def make(recordings, context, span):
-        manifest = make_shards(recordings, context, span)
+    def make(recordings, context, targets_per_window):
+        manifest = make_shards(recordings, context, targets_per_window)
         return SplitRecordings(write_encoded(tmp_path / "encode", recordings), manifest), manifest
 
     return make

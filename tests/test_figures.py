@@ -26,7 +26,7 @@ def test_curves_show_training_and_validation_in_one_picture():
     assert list(lines["validation"].get_ydata()) == [5.5, 4.0, 4.5]
     assert (lines["weights kept"].get_xdata()[0], lines["weights kept"].get_ydata()[0]) == (2, 4.0)
     assert lines["entropy of a single code"].get_ydata()[0] == 7.0
-    assert accuracy.get_ylabel() == "accuracy (share of codes right)"
+    assert accuracy.get_ylabel() == "accuracy (share of correct codes)"
     assert all(axes.get_xlabel() == "epoch" and axes.get_title() for axes in (loss, accuracy))
 
 
@@ -91,7 +91,7 @@ def test_the_context_curve_shows_its_error_and_where_training_was():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("codes since the state was reset", "loss (bits per sample)")
     assert axes.get_xscale() == "log"
     lines = {line.get_label(): line for line in axes.lines}
-    line = lines["test part, 99 targets"]
+    line = lines["test split, 99 targets"]
     assert list(line.get_xdata()) == [1, 2, 4, 8, 12, 16]
     assert list(line.get_ydata()) == [8, 7, 6, 5, 4, 3]
     assert lines["training context, 8 codes"].get_xdata()[0] == 8
@@ -112,7 +112,7 @@ def test_calibration_shows_frequencies_beside_probabilities_and_how_many_there_a
     every.add(p**9, random.random(10_000) < p**9)
     figure = figures.calibration(likeliest, every)
     above, logarithmic, below, _ = figure.axes
-    assert figure._suptitle.get_text() == "Do codes come as often as the model says?"
+    assert figure._suptitle.get_text() == "Calibration: predicted probability and observed frequency"
     assert likeliest.error == pytest.approx(0.25, abs=0.02)
     assert f"mean gap {likeliest.error:.3f}" in above.get_title()
     observed = above.containers[0].lines[0]

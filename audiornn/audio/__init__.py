@@ -1,1 +1,1 @@
-"""Waves: audio files, resampling, levels."""
+"""Audio files, resampling and levels."""

@@ -140,7 +140,7 @@ def _is_longer(path: Path, opened: "SndfileDecoder | ChainedDecoder") -> bool:
 
 
 def native(path: str | Path) -> str | bytes:
-    """The name as the system has it: soundfile encodes a str strictly, but POSIX file names may be any bytes."""
+    """The file name as the system's bytes: soundfile encodes a str strictly, but POSIX file names may be any bytes."""
     return os.fsencode(path) if os.name == "posix" else str(path)
 
 

@@ -1,4 +1,4 @@
-"""What the processing does to a recording, step by step, to be listened to."""
+"""Preprocessing of a recording step by step, each step as a wav file to listen to."""
 
 from contextlib import ExitStack
 from itertools import chain, count
@@ -21,7 +21,7 @@ class Inspection(TypedDict):
     """What `inspect` measured, in the keys that it is printed with as JSON.
 
     `file`; `rate` in Hz, `channels` and `seconds` as read; `sample_rate` in Hz; `snr_db` and, above a quarter of the
-    sample rate, `snr_high_db` of the decoded wave against the resampled one (None where undefined); `clipped_share`;
+    sample rate, `snr_high_db` of the decoded wave against the resampled one (None if undefined); `clipped_share`;
     `code_entropy_bits`; `gain`, below 1 where resampling would exceed full scale; `notes`, such as that the file is
     damaged; and `steps`, the path of each step's wav.
     """
@@ -43,18 +43,18 @@ class Inspection(TypedDict):
 def inspect(
     path: str | Path, output: str | Path, sample_rate: int = 8000, highpass_hz: float = 20.0, preemphasis: float = 0.95
 ) -> Inspection:
-    """Write a recording as it is after each processing step, and measure what quantisation loses.
+    """Write a recording after each preprocessing step, and measure the quantisation loss.
 
     The steps are: as read; mono at the training rate without DC and rumble; after pre-emphasis, clipped to ±1; decoded
-    from its codes and de-emphasised. Each is a 24-bit wav, named in the order of the steps, in the folder `output`.
-    Memory does not grow with the length.
+    from its codes and de-emphasised. Each is a 24-bit wav in the folder `output`, numbered in this order. Memory use
+    does not depend on the length.
 
     Parameters
     ----------
     path
-        A recording of any kind.
+        An audio file in any format that libsndfile reads.
     output
-        The folder to write; the one of an earlier inspection is replaced.
+        The folder to write; an earlier inspection there is replaced.
     sample_rate, highpass_hz
         In Hz.
     preemphasis
@@ -67,7 +67,7 @@ def inspect(
     Raises
     ------
     AudioRNNError
-        If the recording cannot be read or is empty, or `output` is something else than an earlier inspection.
+        If the recording cannot be read or is empty, or `output` holds other files than an earlier inspection.
     """
     found = examine(path)
     rate, channels, frames = found.rate, found.channels, found.frames
@@ -112,7 +112,7 @@ def inspect(
 
 
 def _check_replaceable(folder: Path, expected: set[str]) -> None:
-    """Raise AudioRNNError rather than let a folder be replaced that holds someone's files, such as the recording."""
+    """Raise AudioRNNError if the folder to be replaced holds other files, such as the recording itself."""
     if folder.exists() and not folder.is_dir():
         raise AudioRNNError(f"{folder}: is not a folder; give another one")
     held = {item.name for item in folder.iterdir() if not item.name.startswith(".")} if folder.exists() else set()
@@ -121,9 +121,9 @@ def _check_replaceable(folder: Path, expected: set[str]) -> None:
 
 
 def folder_names(paths: list[str]) -> list[str]:
-    """A plain folder name for each file, distinct even where files of several folders are named alike."""
+    """A unique plain folder name for each file, even if files in different folders have the same name."""
     names: list[str] = []
-    taken: set[str] = set()  # without case, which not all file systems tell apart
+    taken: set[str] = set()  # case-folded: some file systems ignore case
     for path in paths:
         stem = slug(Path(path).stem)
         free = (name for name in chain([stem], (f"{stem}-{n}" for n in count(2))) if name.lower() not in taken)

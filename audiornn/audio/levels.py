@@ -1,4 +1,4 @@
-"""Levels of waves: dBFS, limiting, what a loudspeaker can take."""
+"""Levels of waves: dBFS, peak scaling, limiter."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -8,11 +8,11 @@ from audiornn.audio.resampling import CEILING, OFFSET_FRAMES, Resampler
 
 
 class Limiter:
-    """Keep a wave below a ceiling, block by block, with a gain that moves smoothly.
+    """Look-ahead limiter that works block by block, with a smooth gain.
 
-    The gain that each sample needs is taken as the lowest of the `lookahead` that follows, and averaged over as long:
-    it has fallen to what a peak needs by the time that the peak arrives, and no sample exceeds the ceiling. What comes
-    out lags `lookahead` behind.
+    The gain is the minimum of the required gain over the next `lookahead` seconds, smoothed by a moving average of the
+    same length: it has fallen far enough by the time a peak arrives, and no sample exceeds the ceiling. The output is
+    delayed by `lookahead`.
 
     Parameters
     ----------
@@ -33,11 +33,11 @@ class Limiter:
         self.ceiling = ceiling
         self.delay = max(1, round(lookahead * sample_rate))
         self.lowest_gain = 1.0
-        # The averages reach back one lookahead, over samples that came before the first.
+        # The moving average looks back one lookahead, to before the first sample.
         self._wave = np.zeros(self.delay - 1)
 
     def process(self, wave: Wave, last: bool = False) -> Wave:
-        """What the next block float [n] adds to the output; `last` flushes what is held back."""
+        """Process the next block, float [n], and return the output that is ready; `last` flushes the delay."""
         ahead = np.zeros(self.delay - 1) if last else np.zeros(0)
         held = np.concatenate([self._wave, wave, ahead])
         n = self.delay
@@ -57,12 +57,12 @@ def make_playable(
     wave: ArrayLike,
     sample_rate: int,
     highpass_hz: float = 20.0,
-    level: str = "safe",
+    peak_mode: str = "safe",
     skip: int = 0,
 ) -> tuple[Wave, float]:
     """Make a generated wave safe to play.
 
-    DC and rumble are removed, and no peak is left above 0.98 of full scale.
+    DC and rumble are removed, and no peak exceeds 0.98 of full scale.
 
     Parameters
     ----------
@@ -70,29 +70,29 @@ def make_playable(
         Float [n], of any level.
     sample_rate, highpass_hz
         In Hz; the filter is that of `Resampler`.
-    level
+    peak_mode
         `safe`: a wave with higher peaks is scaled down as a whole, others keep their level. `normalise`: every wave is
         scaled to that peak. `limit`: only the peaks are lowered, by `Limiter`.
     skip
-        So many samples at the start only lead the filter in and are dropped.
+        Samples at the start that only warm up the filter and are dropped.
 
     Returns
     -------
-    The wave float [n - skip], and the gain that was applied: 1 where none was, the lowest of a limiter.
+    The wave float [n - skip], and the gain that was applied: 1 if none was needed; for a limiter the lowest gain.
     """
     wave = np.asarray(wave, np.float64)
     constant = float(wave[:OFFSET_FRAMES].mean()) if wave.size else 0.0
     wave = Resampler(sample_rate, sample_rate, highpass_hz, constant).process(wave)[skip:]
-    if level == "limit":
+    if peak_mode == "limit":
         limiter = Limiter(sample_rate)
         return limiter.process(wave, last=True), limiter.lowest_gain
     peak = float(np.abs(wave).max(initial=0.0))
     gain = CEILING / peak if peak else 1.0
-    gain = gain if level == "normalise" else min(1.0, gain)
+    gain = gain if peak_mode == "normalise" else min(1.0, gain)
     return wave * gain, gain
 
 
-SILENT_DBFS = -60.0  # RMS of a clip, or of 32 ms of it, below which there is nothing to hear
+SILENT_DBFS = -60.0  # RMS below which a clip, or a frame of 32 ms, counts as silent
 
 FLOOR_DBFS = -120.0
 

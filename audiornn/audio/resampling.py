@@ -1,4 +1,4 @@
-"""To mono at one rate: DC offset, high-pass filter, resampling."""
+"""Conversion to mono at one sample rate: DC offset, high-pass filter, resampling."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from audiornn.validation import AnyText
 
 HIGHPASS_ORDER = 2
 CEILING = 0.98  # the highest peak of a recording that is scaled as a whole, and of generated audio
-OFFSET_FRAMES = 1 << 14  # at the start of a recording, that its constant offset is estimated from
+OFFSET_FRAMES = 1 << 14  # frames at the start of a recording from which its DC offset is estimated
 
 
 @dataclass(frozen=True)
@@ -39,23 +39,23 @@ class ResampledManifest:
 
 
 class Resampler:
-    """Mono at `rate_out` from blocks at `rate_in`, without what lies below `highpass_hz`.
+    """Convert blocks at `rate_in` to mono at `rate_out`, high-passed at `highpass_hz`.
 
-    Resampling by soxr at its highest quality (VHQ); then a Butterworth high-pass of second order. Filters start from
-    rest: with a constant offset a recording would begin with a step, unless it is known and subtracted first.
+    Resampling by soxr at its highest quality (VHQ); then a Butterworth high-pass of second order. Filters start at
+    rest: a constant offset would be a step at the start of the recording unless it is subtracted first.
 
     Parameters
     ----------
     rate_in, rate_out
         In Hz.
     highpass_hz
-        Corner (-3 dB) in Hz; 0 leaves DC and rumble in.
+        Cutoff (-3 dB) in Hz; 0: no high-pass.
     offset
-        A constant to subtract before the high-pass, which would take it away in the end; see `estimate_dc_offset`.
+        DC offset to subtract before the high-pass, to avoid a transient at the start; see `estimate_dc_offset`.
     """
 
     def __init__(self, rate_in: int, rate_out: int, highpass_hz: float = 20.0, offset: float = 0.0) -> None:
-        # soxr needs no filter where the rates are equal, and would only add its round-off.
+        # At equal rates soxr would only add round-off.
         self._soxr = soxr.ResampleStream(rate_in, rate_out, 1, "float32", "VHQ") if rate_in != rate_out else None
         self._sos = (
             signal.butter(HIGHPASS_ORDER, highpass_hz, "highpass", fs=rate_out, output="sos") if highpass_hz else None
@@ -64,7 +64,7 @@ class Resampler:
         self._offset = np.float32(offset if highpass_hz else 0)
 
     def process(self, block: Samples, last: bool = False) -> Wave:
-        """The wave float [m] that the next block [n] or [n, channels] adds; `last` flushes what soxr holds back."""
+        """The wave float [m] that is ready after the next block, [n] or [n, channels]; `last` flushes soxr."""
         mono = block.mean(axis=1, dtype=np.float32) if block.ndim == 2 else block
         mono = mono - self._offset
         resampled = self._soxr.resample_chunk(mono, last=last) if self._soxr else mono
@@ -78,7 +78,8 @@ class Resampler:
 def estimate_dc_offset(path: str | Path, reading: Reading | None = None) -> float:
     """The constant offset that a recording begins with: the mean of its first 16,384 frames.
 
-    The first sample alone would do for an offset, but add a thump to a recording that is cut out of a wave.
+    A single sample would not do: in a recording cut out of a louder one it is far from the mean, and subtracting it
+    would add a thump.
     """
     start = next(read_mono(path, OFFSET_FRAMES, reading), None)
     return 0.0 if start is None else float(start.mean(dtype=np.float64))
@@ -87,7 +88,7 @@ def estimate_dc_offset(path: str | Path, reading: Reading | None = None) -> floa
 def resample_blocks(
     path: str | Path, sample_rate: int, highpass_hz: float = 20.0, reading: Reading | None = None
 ) -> Iterator[Wave]:
-    """Blocks float [n] of a recording as mono at `sample_rate`, in memory that does not grow with its length."""
+    """Blocks float [n] of a recording as mono at `sample_rate`; memory use does not depend on its length."""
     with open_audio(path, reading.decoder if reading else None) as file:
         rate = file.samplerate
     resampler = Resampler(rate, sample_rate, highpass_hz, estimate_dc_offset(path, reading))

@@ -12,7 +12,7 @@ from audiornn.array_types import Samples
 from audiornn.audio.decoders import native, open_audio
 from audiornn.errors import AudioRNNError
 
-BLOCK_SAMPLES = 1 << 18  # frames x channels a block: 1 MB as float32, whatever the number of channels
+BLOCK_SAMPLES = 1 << 18  # frames x channels per block: 1 MB as float32
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Reading:
 def read_blocks(
     path: str | Path, frames: int | None = None, decoder: str | None = None
 ) -> Iterator[NDArray[np.float32]]:
-    """Blocks float32 [n, channels] of a recording, full scale at ±1; n is `frames`, by default what 1 MB holds.
+    """Blocks float32 [n, channels] of a recording, full scale at ±1; n is `frames`, by default about 1 MB.
 
     Raises
     ------
     AudioRNNError
-        If it cannot be opened, decoding fails on the way, or samples are not finite.
+        If it cannot be opened or decoded, or holds samples that are not finite.
     """
     with open_audio(path, decoder) as file:
         try:
@@ -67,14 +67,14 @@ def read_mono(path: str | Path, frames: int | None = None, reading: Reading | No
 
 
 class WaveWriter:
-    """Write PCM to a wav file block by block; what lies beyond full scale is clipped and counted.
+    """Write PCM to a wav file block by block; samples beyond full scale are clipped and counted.
 
-    Files beyond 4 GiB, which WAV cannot hold, become RF64 where `frames`, an estimate of the length, says so.
+    If `frames`, an estimate of the length, exceeds the 4 GiB that WAV can hold, the file is RF64.
 
     Attributes
     ----------
     samples, clipped, peak
-        Samples written (of all channels), how many of them were clipped, the largest magnitude before clipping.
+        Number of samples written (of all channels) and of those clipped; largest magnitude before clipping.
     """
 
     def __init__(

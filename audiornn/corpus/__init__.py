@@ -1,1 +1,1 @@
-"""Recordings: found in a folder, or synthesised."""
+"""Corpus of recordings: found in a folder, or synthesised."""

@@ -9,7 +9,7 @@ from typing import Any
 from audiornn.errors import AudioRNNError
 from audiornn.files import sha256
 
-DROP_FOLDER = "recordings"  # ships empty; empty means: unset
+DROP_FOLDER = "recordings"  # ships empty, which counts as unset
 
 
 def own_recordings(path: str | None, workspace: Path) -> Path | None:
@@ -53,11 +53,11 @@ def files_below(root: Path, unreadable: list[OSError]) -> Iterator[str]:
     """
     visited = set()
     for folder, folders, files in os.walk(root, onerror=unreadable.append, followlinks=True):
-        if (real := os.path.realpath(folder)) in visited:  # links may form a circle
+        if (real := os.path.realpath(folder)) in visited:  # links may form a cycle
             folders.clear()
             continue
         visited.add(real)
-        # Sorted, because the first of several ways to a folder is the one that its files are named by.
+        # Sorted, as files are named by the first of several paths to their folder.
         folders[:] = sorted((name for name in folders if not name.startswith(".")), key=os.fsencode)
         yield from (os.path.join(folder, name) for name in files if not name.startswith("."))
 

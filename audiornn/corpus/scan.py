@@ -32,13 +32,13 @@ class Recording:
 
     @property
     def name(self) -> str:
-        """A short plain name, unique in a corpus without duplicates, for files that are made from the recording."""
+        """A short plain name for files derived from the recording, unique in a corpus without duplicates."""
         return f"{slug(Path(self.path).stem)}-{self.sha256[:8]}"
 
 
 @dataclass(frozen=True)
 class SkippedFile:
-    """A file that is not used, and why."""
+    """A file that was skipped, and why."""
 
     path: AnyText
     reason: AnyText
@@ -47,10 +47,10 @@ class SkippedFile:
 def scan(folder: str | Path) -> tuple[list[Recording], list[SkippedFile]]:
     """Find all readable recordings below a folder, sorted by path.
 
-    Every file is decoded to its end: a header can promise what the data does not hold. Files that no decoder can read,
-    that are empty, silent (a peak below -80 dBFS), not finite or the same as an earlier file are left out, and so are
-    folders that may not be read. What can be decoded of a damaged file is used, and noted. Hidden files and folders are
-    passed over without a word.
+    Every file is decoded completely, as headers may be wrong. Files that no decoder can read, that are empty, silent (a
+    peak below -80 dBFS), not finite or the same as an earlier file are left out, and so are folders that may not be
+    read. What can be decoded of a damaged file is used, and noted. Hidden files and folders are passed over without a
+    word.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def _examine(root: Path, relative: str) -> Recording:
 
 
 def report(recordings: Sequence[Recording], left_out: Sequence[SkippedFile], source: str) -> str:
-    """What was found, for people to read, as Markdown."""
+    """Report of a scan as Markdown."""
     seconds = sum(r.seconds for r in recordings)
     lines = [
         f"# Recordings in {source}",
@@ -115,7 +115,7 @@ def report(recordings: Sequence[Recording], left_out: Sequence[SkippedFile], sou
 
 
 def _printable(text: str) -> str:
-    """Without what a Markdown table or UTF-8 cannot hold (file names may be any bytes)."""
+    """Text that is safe in a Markdown table and in UTF-8 (file names may be any bytes)."""
     return " ".join(text.encode("utf-8", "backslashreplace").decode().splitlines()).replace("|", "\\|")
 
 

@@ -1,1 +1,1 @@
-"""Codes as training data: the split, windows, shards on disk."""
+"""Training data: split, windows, shards on disk."""

@@ -1,4 +1,4 @@
-"""One split of the data as whole recordings: for prompts, for comparison, and to look at single samples."""
+"""Whole recordings of one split: for prompts, comparison and evaluation sample by sample."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,8 +12,8 @@ from audiornn.dataset.encoded import EncodedCorpus
 from audiornn.dataset.shards import Manifest
 from audiornn.errors import AudioRNNError
 
-PROMPT_CANDIDATES = 8  # pieces of which the loudest becomes a prompt: the pauses between words would prompt silence
-REAL_CLIP = Path("real", "test-part.wav")  # beside generated clips: real audio of their length
+PROMPT_CANDIDATES = 8  # random pieces of which the loudest becomes the prompt, as pauses would prompt silence
+REAL_CLIP = Path("real", "test-part.wav")  # real audio of the same length, beside generated clips
 
 
 class SplitRecordings:
@@ -22,18 +22,18 @@ class SplitRecordings:
     Parameters
     ----------
     encoded
-        Where the codes are.
+        The encoded recordings.
     manifest
-        What belongs to which split.
+        The manifest of the shards.
     split
         `train`, `validation` or `test`.
 
     Attributes
     ----------
     codec
-        How the codes were made.
+        Settings of the codec.
     recordings
-        Codes uint8 [n] of each recording, or of the piece of one, that belongs to the split; mapped, not read.
+        Codes uint8 [n] of each recording in the split, or of its part in it; memory-mapped.
     """
 
     def __init__(self, encoded: EncodedCorpus, manifest: Manifest, split: str = "test") -> None:
@@ -43,7 +43,7 @@ class SplitRecordings:
         ]
 
     def prompts(self, count: int, samples: int, seed: int) -> Codes:
-        """Pieces uint8 [count, samples] drawn at random from where there is sound.
+        """Random pieces uint8 [count, samples] of passages with sound.
 
         Raises
         ------
@@ -71,7 +71,7 @@ class SplitRecordings:
         return np.stack(chosen)
 
     def wave(self, index: int) -> Wave:
-        """A recording, float [n], decoded and without DC, as clips are."""
+        """A recording, float [n], decoded and DC-blocked like generated clips."""
         rate = self.codec.sample_rate
         wave = self.codec.decode(self.recordings[index])
         return resampling.Resampler(rate, rate, self.codec.dc_blocker_hz).process(wave)
@@ -81,12 +81,12 @@ class SplitRecordings:
         return (self.wave(i) for i in range(len(self.recordings)))
 
     def reference_codes(self, seconds: float, seed: int) -> Codes:
-        """Codes uint8 [n] of recordings in random order, of so many seconds or of all recordings."""
+        """Codes uint8 [n] of recordings in random order, concatenated: `seconds` of them, or all."""
         samples = round(seconds * self.codec.sample_rate)
         order = np.random.default_rng(seed).permutation(len(self.recordings))
         return np.concatenate([self.recordings[i] for i in order])[:samples]
 
 
 def loudest(pieces: Sequence[Codes]) -> Codes:
-    """That one of several pieces of codes, uint8 [n] each, that has the largest energy."""
+    """The piece of codes, uint8 [n] each, with the largest energy."""
     return max(pieces, key=lambda piece: float(np.sum(mu_law_decode(piece) ** 2)))

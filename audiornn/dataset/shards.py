@@ -1,10 +1,11 @@
-"""Windowed data sets on disk: codes in TFRecord shards, and their reader.
+"""Windows of codes in TFRecord shards: writer and reader.
 
-A window is `context + span` consecutive codes: its first `context` are burn-in, the others targets. Windows start
-`shift` codes apart, by default `span`: then every code after the first `context` of a recording is a target exactly
-once, and a target costs `(context + span) / span` bytes. The last window of a recording may hold fewer targets.
+A window is `context + targets_per_window` consecutive codes: the first `context` are burn-in, the others targets.
+Windows start `stride` codes apart, by default `targets_per_window`: then every code after the first `context` of a
+recording is a target exactly once, and a target costs `(context + targets_per_window) / targets_per_window` bytes. The
+last window of a recording may have fewer targets.
 
-A record is the window's codes as bytes, nothing else: its length less the context is its number of targets.
+A record holds the window's codes as bytes, nothing else: its length minus the context is its number of targets.
 """
 
 import hashlib
@@ -12,10 +13,9 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
 
 from audiornn.array_types import Codes, Tensor
 from audiornn.codec import CODES, CodecMetrics, CodecSettings
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 MANIFEST = "manifest.json"
-BLOCK = 1 << 20  # codes that are counted at a time
+BLOCK = 1 << 20  # codes counted at a time
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class SplitManifest:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder of shards holds.
+    """Manifest of a folder of shards.
 
     Attributes
     ----------
@@ -68,11 +68,11 @@ class Manifest:
     digest
         SHA-256 over all shards, in hexadecimal.
     codec, encode_metrics
-        How the codes were made, and what that lost.
+        Settings of the codec, and its quantisation loss.
     too_short
         Names of recordings that hold no target.
     splits
-        By `train`, `validation` and `test`; the file calls them `parts`.
+        By `train`, `validation` and `test`.
     """
 
     folder: Path
@@ -81,25 +81,25 @@ class Manifest:
     codec: CodecSettings
     encode_metrics: CodecMetrics
     too_short: list[str]
-    splits: Annotated[dict[str, SplitManifest], Field(alias="parts")]
+    splits: dict[str, SplitManifest]
 
     @property
     def validation_digest(self) -> str:
-        """Digest of the validation split: models that have it in common may be compared, whatever their context."""
+        """Digest of the validation split: models with the same digest can be compared, whatever their context."""
         split = self.splits["validation"]
         return digest([asdict(self.codec), [asdict(piece) for piece in split.ranges], split.code_counts])
 
     def summary(self) -> dict[str, int | dict[str, int]]:
-        """Context, span and, by split, windows, targets and bytes."""
+        """Context, targets per window and, by split, windows, targets and bytes."""
         totals = {
             name: {"windows": split.windows, "targets": split.targets, "bytes": split.bytes}
             for name, split in self.splits.items()
         }
-        return {"context": self.layout.context, "span": self.layout.span, **totals}
+        return {"context": self.layout.context, "targets_per_window": self.layout.targets_per_window, **totals}
 
 
 class _ShardWriter:
-    """TFRecord files of at most about `size` bytes, named `train-00000.tfrecord` and on."""
+    """TFRecord files of about `size` bytes at most, named `train-00000.tfrecord` etc."""
 
     def __init__(self, folder: Path, split: str, size: float, context: int) -> None:
         self.folder, self.split, self.size, self.context = folder, split, size, context
@@ -151,7 +151,7 @@ def write(
     folder
         An existing folder.
     codes
-        Codes uint8 [n] by recording, best memory-mapped: one window is read at a time.
+        Codes uint8 [n] by recording, memory-mapped if possible: one window is read at a time.
     splits
         Ranges of recordings for `train`, `validation` and `test`.
     layout
@@ -159,9 +159,10 @@ def write(
     codec, encode_metrics, too_short
         Kept in the manifest.
     megabytes
-        Size at which a shard is closed and the next begun.
+        Size of a shard in MB at which the next one is begun.
     seed
-        Recordings are written in an order drawn from it, so that neighbours on disk are no neighbours in the corpus.
+        Random seed of the order in which recordings are written, so that neighbours on disk are not neighbours in the
+        corpus.
 
     Returns
     -------
@@ -196,7 +197,7 @@ def write(
         "codec": asdict(codec),
         "encode_metrics": asdict(encode_metrics),
         "too_short": short,
-        "parts": {split: asdict(of_split) for split, of_split in split_manifests.items()},
+        "splits": {split: asdict(of_split) for split, of_split in split_manifests.items()},
     }
     write_json(folder / MANIFEST, content)
     return manifest
@@ -219,52 +220,52 @@ def read_manifest(folder: str | Path) -> Manifest:
 def read(
     manifest: Manifest,
     split: str,
-    batch: int,
+    batch_size: int,
     *,
     seed: int | None = None,
     epoch: int = 0,
     skip: int = 0,
-    crop: int | None = None,
+    crop_targets: int | None = None,
     buffer_megabytes: float = 64.0,
 ) -> "tf.data.Dataset":
-    """Batches of windows for training and evaluation.
+    """Batches of windows as a `tf.data.Dataset`.
 
-    What is read follows from the arguments alone, so that reading can resume at any batch: shards are shuffled, then
-    the windows of as many of them at a time as fit the buffer; those that `skip` leaves out are not even opened.
+    The order depends on the arguments alone, so that reading can resume at any batch: shards are shuffled, then the
+    windows of as many shards at a time as fit the buffer; skipped shards are not opened.
 
     Parameters
     ----------
     manifest, split
         The shards, and which of them: `train`, `validation` or `test`.
-    batch
+    batch_size
         Windows per batch. The last batch is padded with windows that have no target.
     seed
-        Shuffle, in each epoch anew. None keeps the order of the disk.
+        Random seed of the shuffling, which differs in each epoch. None: order on disk.
     epoch
-        Which of the orders that belong to the seed.
+        Selects the order, together with the seed.
     skip
         Batches to leave out at the start.
-    crop
+    crop_targets
         Take only the context and this many targets of each window, at an offset drawn by seed and epoch. Windows with
         fewer targets stay whole.
     buffer_megabytes
-        Shards that are shuffled together hold no more than this, unless there is but one.
+        Maximum size of the shards that are shuffled together, unless it is a single one.
 
     Returns
     -------
-    A data set of `(codes, targets)`: codes uint8 [batch, context + (crop or span)], padded with zeros behind windows
-    with fewer targets; targets int32 [batch], how many each window has.
+    A data set of `(codes, targets)`: codes uint8 [batch, context + (crop_targets or targets_per_window)], zero-padded
+    at the end; targets int32 [batch], number of targets of each window.
     """
     from audiornn.backend import tf
 
     split_manifest = manifest.splits[split]
-    context, max_targets = manifest.layout.context, crop or manifest.layout.span
+    context, max_targets = manifest.layout.context, crop_targets or manifest.layout.targets_per_window
     random_source = random.Random(f"{seed} {epoch}")
     shards = split_manifest.shards
     if seed is not None:
         shards = random_source.sample(shards, len(shards))
     groups = list(_shuffle_groups(shards, buffer_megabytes * 1e6))
-    skipped, skip_windows = 0, skip * batch
+    skipped, skip_windows = 0, skip * batch_size
     while groups and skipped + _windows(groups[0]) <= skip_windows:
         skipped += _windows(groups.pop(0))
     files = tf.constant([str(manifest.folder / shard.file) for group in groups for shard in group], tf.string)
@@ -281,7 +282,7 @@ def read(
     def window(position: Tensor, record: Tensor) -> tuple[Tensor, Tensor]:
         codes = tf.io.decode_raw(record, tf.uint8)
         spare = tf.maximum(tf.size(codes) - context - max_targets, 0)
-        first = tf.random.stateless_uniform([], [order, position], 0, spare + 1, tf.int32) if crop else 0
+        first = tf.random.stateless_uniform([], [order, position], 0, spare + 1, tf.int32) if crop_targets else 0
         codes = codes[first : first + context + max_targets]
         return codes, tf.size(codes) - context
 
@@ -289,8 +290,8 @@ def read(
     data = data.skip(skip_windows - skipped).enumerate(skip_windows)
     data = data.map(window, num_parallel_calls=2, deterministic=True)
     padding = (tf.zeros([1, context + max_targets], tf.uint8), tf.zeros([1], tf.int32))
-    data = data.concatenate(tf.data.Dataset.from_tensor_slices(padding).repeat(-split_manifest.windows % batch))
-    return data.padded_batch(batch, padded_shapes=([context + max_targets], []), drop_remainder=True).prefetch(2)
+    data = data.concatenate(tf.data.Dataset.from_tensor_slices(padding).repeat(-split_manifest.windows % batch_size))
+    return data.padded_batch(batch_size, padded_shapes=([context + max_targets], []), drop_remainder=True).prefetch(2)
 
 
 def _windows(shards: Sequence[Shard]) -> int:

@@ -1,4 +1,4 @@
-"""Divide recordings into training, validation and test."""
+"""Split of recordings into training, validation and test."""
 
 import hashlib
 import random
@@ -26,9 +26,9 @@ def divide(
 ) -> tuple[dict[str, list[CodeRange]], list[str]]:
     """Divide recordings into training, validation and test.
 
-    By recording: in an order drawn from `seed` and the recordings' names, very long ones first, each goes to the split
-    that lacks most of its share. With fewer recordings than splits, each is divided by time instead: its start trains,
-    its end tests.
+    By recording: in an order drawn from `seed` and the names, very long ones first, each recording goes to the split
+    that is furthest below its share. If there are fewer recordings than splits, each is divided by time instead: the
+    start is for training, the end for the test.
 
     Parameters
     ----------
@@ -37,18 +37,18 @@ def divide(
     validation, test
         Shares of all codes, each in (0, 1), their sum below 1.
     context
-        Ranges of no more codes than this hold no target and are left out.
+        Ranges of this many codes or fewer hold no target and are left out.
     seed
-        Another seed gives another division.
+        Random seed of the split.
 
     Returns
     -------
-    Ranges by split, none of which overlap; and the names of recordings too short for the context.
+    Disjoint ranges by split; names of recordings too short for the context.
 
     Raises
     ------
     AudioRNNError
-        If a split would be without a target.
+        If a split would have no target.
     """
     long = {name: n for name, n in lengths.items() if n > context}
     short = sorted(set(lengths) - set(long))
@@ -74,7 +74,7 @@ def divide(
         split = max(SPLITS, key=lambda s: remaining[s])
         names[split].append(name)
         remaining[split] -= long[name]
-    for split in SPLITS:  # a few long recordings can use up the shares before each split has one
+    for split in SPLITS:  # a few long recordings may exhaust the shares before every split has one
         if not names[split]:
             donor = max(SPLITS, key=lambda s: len(names[s]))
             names[split].append(names[donor].pop(names[donor].index(min(names[donor], key=lambda n: long[n]))))
@@ -94,15 +94,15 @@ def _split_by_time(lengths: Mapping[str, int], shares: Mapping[str, float], cont
         if not ranges:
             n = max(lengths.values())
             raise AudioRNNError(
-                f"shard.context is {context} codes, but the {split} part of the longest recording, {n} codes divided "
-                f"by time, has {longest[split]}: a shorter context, longer recordings, or at least "
-                f"{len(SPLITS)} of them would do"
+                f"shard.context is {context} codes, but the {split} split of the longest recording, {n} codes divided "
+                f"by time, has {longest[split]}: use a shorter context, longer recordings, or at least "
+                f"{len(SPLITS)} of them"
             )
     return splits
 
 
 def shuffled(items: Sequence[T], seed: int) -> list[T]:
-    """The items in an order drawn from `seed`, the same on every machine."""
+    """The items shuffled by `seed`, the same on every machine."""
     order = list(items)
     random.Random(seed).shuffle(order)
     return order

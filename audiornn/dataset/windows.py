@@ -1,4 +1,4 @@
-"""Windows of a recording."""
+"""Layout of windows in a recording."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ class WindowLayout:
     ----------
     context
         Codes at the start of a window that are no targets.
-    span
+    targets_per_window
         Targets per window, at most.
-    shift
+    stride
         Codes between the starts of successive windows.
     """
 
     context: int
-    span: int
-    shift: int
+    targets_per_window: int
+    stride: int
 
     @property
     def length(self) -> int:
         """Codes per window, at most."""
-        return self.context + self.span
+        return self.context + self.targets_per_window
 
     def windows(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """First and last-plus-one code of every window in codes `start` to `stop`, each with at least one target."""
-        for first in range(start, stop - self.context, self.shift):
+        for first in range(start, stop - self.context, self.stride):
             yield first, min(first + self.length, stop)

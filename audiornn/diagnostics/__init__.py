@@ -1,1 +1,1 @@
-"""What is wrong with a clip."""
+"""Diagnosis of clips: levels, noise, tones, loops, distance from real audio."""

@@ -1,8 +1,8 @@
-"""What is wrong with a clip, in numbers and in plain words: silence, clipping, noise, a tone, a loop.
+"""Diagnosis of a clip in numbers and words: silence, clipping, noise, tones, loops.
 
-A clip is judged as a whole and, where it is long enough, by its second half alone: a generator tends to begin well and
-to fall into noise, a hum or a loop later. Each threshold stands between what was measured on real speech and music and
-what was measured on the defect; docs/diagnosis.md has the tables and the command that prints them again.
+A clip is judged as a whole and, if it is long enough, by its second half alone: generated audio tends to start well and
+to degrade into noise, hum or a loop. Each threshold lies between the values measured on real speech and music and those
+measured on the defect; docs/diagnosis.md has the tables and the command that prints them.
 """
 
 from collections.abc import Iterator
@@ -43,14 +43,14 @@ COMMON_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Finding:
-    """Something abnormal about a clip.
+    """One abnormality of a clip.
 
     Attributes
     ----------
     kind
         `silent`, `mostly-silent`, `clipped`, `dc`, `noise`, `tone`, `looping`, `far-from-reference` or `too-short`.
     advice
-        What was found and what to try about it.
+        What was found, and a remedy.
     """
 
     kind: str
@@ -59,36 +59,36 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The numbers of a clip, and what is abnormal about it.
+    """Measurements and findings of a clip.
 
     Attributes
     ----------
     seconds
         Length.
     rms_dbfs, peak_dbfs
-        Levels relative to full scale, not below -120; the RMS leaves out the constant offset, which nobody hears.
+        Levels relative to full scale, at least -120; the RMS excludes the inaudible DC offset.
     silent_share
         Share of 32 ms frames below -60 dBFS.
     clipped_share
-        Share of samples that lie on flat tops or beyond full scale.
+        Share of samples on flat tops or beyond full scale.
     dc
-        Constant offset as a share of full scale.
+        DC offset as a share of full scale.
     flatness
         Near 0 for tones, about 0.6 for noise of any colour.
     centroid_hz
         Mean frequency, weighted by power; 0 for digital silence.
-    change_db
-        How much the sound changes over time; near 0 for a steady tone.
+    level_variation_db
+        Variation of the spectrum over time; near 0 for a steady tone.
     loop_period_seconds
-        None where nothing loops.
+        None if the clip does not loop.
     loop_similarity
-        How alike the clip is to itself a period later, 1 for an exact copy. Without a loop, that of the lag that came
-        closest, or 0 where none stands out.
+        Normalised autocorrelation at that period, 1 for an exact copy. Without a loop, that of the best candidate, or 0
+        if there is none.
     frechet_distance, frechet_limit
-        Distance from the reference in dB a band, and what real audio of this length stays within; None without a
-        reference, and for a clip that is silent or too short.
+        Fréchet distance from the reference in dB (RMS over bands), and the limit for real audio of this length; None
+        without a reference, and for a clip that is silent or too short.
     findings
-        What is abnormal; empty for a good clip.
+        Abnormalities; empty for a good clip.
     """
 
     seconds: float
@@ -99,7 +99,7 @@ class Diagnosis:
     dc: float
     flatness: float
     centroid_hz: float
-    change_db: float
+    level_variation_db: float
     loop_period_seconds: float | None
     loop_similarity: float
     frechet_distance: float | None
@@ -107,18 +107,18 @@ class Diagnosis:
     findings: tuple[Finding, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it in what JSON has: finite numbers, strings, lists and None."""
+        """All fields as JSON types: finite numbers, strings, lists and None."""
         return asdict(self) | {"findings": [asdict(finding) for finding in self.findings]}
 
     def describe(self) -> str:
-        """The numbers in indented lines, then a line for each finding."""
+        """Measurements in indented lines, then one line per finding."""
         loop = "no loop" if self.loop_period_seconds is None else f"loop of {self.loop_period_seconds:.3f} s"
         offset = round(self.dc, 4) + 0.0  # no -0.0000
         lines = [
             f"level      RMS {self.rms_dbfs:.1f} dBFS, peak {self.peak_dbfs:.1f} dBFS, offset {offset:.4f}, "
             f"{self.silent_share:.0%} silent, {self.clipped_share:.2%} clipped",
             f"sound      flatness {self.flatness:.2f}, centroid {self.centroid_hz:.0f} Hz, "
-            f"change {self.change_db:.1f} dB, {loop} (similarity {self.loop_similarity:.2f})",
+            f"change {self.level_variation_db:.1f} dB, {loop} (similarity {self.loop_similarity:.2f})",
         ]
         if self.frechet_distance is not None:
             lines += [f"reference  {self.frechet_distance:.1f} dB away, real audio within {self.frechet_limit:.1f} dB"]
@@ -127,7 +127,7 @@ class Diagnosis:
 
 
 def diagnose(wave: ArrayLike, sample_rate: int, reference: "Reference | None" = None) -> Diagnosis:
-    """Measure a clip and say what is abnormal about it.
+    """Measure a clip and list its abnormalities.
 
     Parameters
     ----------
@@ -136,8 +136,8 @@ def diagnose(wave: ArrayLike, sample_rate: int, reference: "Reference | None" = 
     sample_rate
         In Hz, at least 1000.
     reference
-        Real audio at the same rate to compare with. What is usual there is not called noise, tone, looping or mostly
-        silent: a model of rain may sound like rain.
+        Real audio at the same rate to compare with. What is common in it is not reported as noise, tone, looping or
+        mostly silent: a model of rain may sound like rain.
 
     Returns
     -------
@@ -162,12 +162,13 @@ def diagnose(wave: ArrayLike, sample_rate: int, reference: "Reference | None" = 
     whole = Sound(x - dc, sample_rate)
     loop = whole.loop if whole.audible else Loop(None, 0.0)
     clipped = 0.0
-    if whole.rms_dbfs >= SILENT_DBFS:  # of a loop, one round: in many copies, a single peak would look flat
+    # of a loop, one period only: repeated often, a single peak would look like a flat top
+    if whole.rms_dbfs >= SILENT_DBFS:
         clipped = clipped_share(x[-round((loop.seconds or whole.seconds) * sample_rate) :])
     findings = [*_judge_levels(whole, clipped, dc)]
     if whole.audible:
         for part in whole.parts():
-            finding = _judge_sound(part, "It" if part is whole else "From its middle on it")
+            finding = _judge_sound(part, "It" if part is whole else "Its second half")
             if finding and all(finding.kind != known.kind for known in findings):
                 findings.append(finding)
                 loop = part.loop if finding.kind == "looping" else loop
@@ -187,7 +188,7 @@ def diagnose(wave: ArrayLike, sample_rate: int, reference: "Reference | None" = 
         dc=dc,
         flatness=whole.flatness,
         centroid_hz=whole.centroid_hz,
-        change_db=whole.change_db,
+        level_variation_db=whole.level_variation_db,
         loop_period_seconds=loop.seconds,
         loop_similarity=loop.similarity,
         frechet_distance=distance,
@@ -197,12 +198,12 @@ def diagnose(wave: ArrayLike, sample_rate: int, reference: "Reference | None" = 
 
 
 def read_clip(path: str | Path) -> tuple[Array, int]:
-    """A recording as mono wave float [n] and its sample rate in Hz, offset and all.
+    """A recording as mono wave float [n], unfiltered, and its sample rate in Hz.
 
     Raises
     ------
     AudioRNNError
-        If it cannot be read, or is empty or below 1000 Hz.
+        If it cannot be read, is empty, or has a sample rate below 1000 Hz.
     """
     with open_audio(path) as file:
         rate = int(file.samplerate)
@@ -238,7 +239,7 @@ def _judge_levels(sound: "Sound", clipped: float, dc: float) -> Iterator[Finding
         )
     if abs(dc) >= DC and sound.seconds >= MIN_SECONDS:
         yield Finding(
-            "dc", f"It lies off centre by {dc:+.3f} of full scale: set resample.highpass_hz to 20 and train again."
+            "dc", f"It has a DC offset of {dc:+.3f} of full scale: set resample.highpass_hz to 20 and train again."
         )
 
 
@@ -255,7 +256,7 @@ def _judge_sound(sound: "Sound", it: str) -> Finding | None:
             f"{it} is noise: train longer; if the loss falls no further, lower the temperature, then try a larger "
             "model.",
         )
-    if sound.change_db < TONE_CHANGE_DB:
+    if sound.level_variation_db < TONE_CHANGE_DB:
         return Finding(
             "tone",
             f"{it} is a steady tone around {sound.centroid_hz:.0f} Hz: raise the temperature; if it stays, train "

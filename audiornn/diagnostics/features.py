@@ -1,4 +1,4 @@
-"""What is measured of a wave: levels, flatness, spectra, loops."""
+"""Acoustic features of a wave: levels, flatness, spectra, loops."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from audiornn.errors import AudioRNNError
 Array = NDArray[np.float64]
 
 MIN_RATE = 1000  # Hz
-MIN_SECONDS = 1.0  # of a clip that is judged by its sound, not by its levels alone
+MIN_SECONDS = 1.0  # shorter clips are judged by their levels alone
 
 TONE_CHANGE_DB = 1.0
 LOOP_SIMILARITY = 0.88  # of a loop heard three times or more
 COPY_SIMILARITY = 0.985  # of one heard only twice
-LOOP_CONTRAST = 0.2  # by which that similarity must exceed the one at other lags
-SHORTEST_LOOP = 0.05  # seconds; what repeats faster is a tone
-SHORTEST_REPLAY = 0.25  # seconds of a loop that is not a copy
+LOOP_CONTRAST = 0.2  # by which the similarity must exceed that at other lags
+SHORTEST_LOOP = 0.05  # seconds; faster repetition is a tone
+SHORTEST_REPLAY = 0.25  # seconds; shortest loop that is not an exact copy
 
 
 def check_wave(wave: ArrayLike, sample_rate: int) -> Array:
@@ -36,22 +36,21 @@ def check_wave(wave: ArrayLike, sample_rate: int) -> Array:
     return x
 
 
-FRAME_SECONDS, HOP_SECONDS = 0.032, 0.004  # of levels in mel bands and of silence
+FRAME_SECONDS, HOP_SECONDS = 0.032, 0.004  # frames of mel levels and of silence
 FINE_SECONDS = 0.064  # frames that resolve the harmonics of a voice
 FLAT_BINS = 22  # 344 Hz of them
 BANDS = 24
-RANGE_DB = 30.0  # levels count down to so far below the mean
-LOOP_SECONDS = 20.0  # of a sound, at its end, are searched for loops
+RANGE_DB = 30.0  # dynamic range of levels below the mean
+LOOP_SECONDS = 20.0  # at the end of a sound that are searched for loops
 TINY = 1e-20
 
 
 def clipped_share(wave: Array) -> float:
-    """Share of samples of a wave float [n] that were cut off, at full scale or, if it was scaled later, below.
+    """Share of clipped samples of a wave float [n], at full scale or below it, if it was scaled afterwards.
 
-    On each side of zero, samples within 1 % of the peak count where two or more follow each other, if there are
-    half as many again as in the 4 % below: an uncut wave, even a sine, is longer there than at its very peak. Less than
-    six samples do not count: one peak can be flat by chance.
-    What lies beyond full scale counts as well.
+    On each side of zero, runs of two or more samples within 1 % of the peak count if there are at least 1.5 times as
+    many as in the 4 % below: an unclipped wave, even a sine, spends more time there than at its peak. Fewer than six
+    samples do not count, as one peak may be flat by chance. Samples beyond full scale always count.
     """
     flat = np.abs(wave) > 1
     for side in (wave, -wave):
@@ -64,7 +63,7 @@ def clipped_share(wave: Array) -> float:
 
 
 class Loop(NamedTuple):
-    """The period of a loop in seconds, None where there is none, and how alike the sound is to itself at that lag."""
+    """The period of a loop in seconds, None if there is none, and the similarity of the sound to itself at that lag."""
 
     seconds: float | None
     similarity: float
@@ -72,7 +71,7 @@ class Loop(NamedTuple):
 
 @dataclass(frozen=True)
 class Sound:
-    """A wave float [n] without constant offset, at `rate` Hz, and what is measured of it."""
+    """A wave float [n] without DC offset, at `rate` Hz, and its features."""
 
     wave: Array
     rate: int
@@ -89,11 +88,11 @@ class Sound:
 
     @property
     def audible(self) -> bool:
-        """Whether there is enough to judge: a second or more, not silent."""
+        """Whether it can be judged: at least a second, not silent."""
         return self.seconds >= MIN_SECONDS and self.rms_dbfs >= SILENT_DBFS
 
     def parts(self) -> Iterator["Sound"]:
-        """The sound itself, then its second half, if that is long enough and not more than 20 dB quieter."""
+        """The sound itself, then its second half if that is long enough and at most 20 dB quieter."""
         yield self
         half = self.wave[len(self.wave) // 2 :]
         second = Sound(half - half.mean(), self.rate)
@@ -109,13 +108,12 @@ class Sound:
 
     @cached_property
     def flatness(self) -> float:
-        """Spectral flatness, the geometric over the arithmetic mean of a power spectrum, in narrow bands.
+        """Spectral flatness (geometric over arithmetic mean of the power spectrum) in narrow bands.
 
-        Over the whole spectrum, noise that falls off with frequency, such as a model with pre-emphasis makes, would
-        seem no flatter than a voice. So the spectrum is flattened by linear prediction of first order, and its
-        flatness taken in bands of 344 Hz, in which noise of any colour has exp(-γ) = 0.56 or a little more, while a
-        voice has the peaks and valleys of its harmonics. The mean over bands and frames is weighted by power:
-        fricatives are noise, but weak.
+        Over the whole spectrum, noise that falls with frequency, as from a model with pre-emphasis, would be no flatter
+        than a voice. So the spectrum is whitened by first-order linear prediction and its flatness taken in bands of
+        344 Hz, in which noise of any colour has exp(-γ) = 0.56 or slightly more, while a voice has harmonics. The mean
+        over bands and frames is weighted by power: fricatives are noise, but weak.
         """
         return self._fine[0]
 
@@ -133,7 +131,7 @@ class Sound:
         for power, flattened in zip(*spectra, strict=True):
             total += float(power.sum())
             moment += float((power @ np.linspace(0, self.rate / 2, power.shape[1])).sum())
-            # Neither the lowest bins, which the window smears DC into, nor the last one, which is not complex.
+            # Without the lowest bins, into which the window smears DC, and the last one, which is real.
             power, flattened = power[:, 2:-1], flattened[:, 2:-1]
             bins = min(FLAT_BINS, power.shape[1])
             shape = (len(power), power.shape[1] // bins, bins)
@@ -158,32 +156,32 @@ class Sound:
     def levels(self) -> Array:
         """Log-mel levels in dB relative to the mean power of a band, with a floor at -30 dB, float [frames, bands].
 
-        Neither the volume nor faint hiss in pauses and upper bands makes a difference.
+        Invariant to volume, and to faint hiss in pauses and upper bands.
         """
         relative = self.power / (self.power.mean() + TINY)
         return 10 * np.log10(relative + 10 ** (-RANGE_DB / 10))
 
     @cached_property
-    def change_db(self) -> float:
+    def level_variation_db(self) -> float:
         """Standard deviation of the levels over time, averaged over bands by their power."""
         weights = self.power.mean(axis=0)
         return float(weights @ self.levels.std(axis=0) / (weights.sum() + TINY))
 
     @cached_property
     def loop(self) -> Loop:
-        """The lag at which the sound repeats itself, by the wave or by its log-mel levels.
+        """The lag at which the sound repeats, by its wave or its log-mel levels.
 
-        The wave finds loops under noise and gives the period to a sample; the levels find loops whose rounds are
-        spoken or played again rather than copied, if they are longer than vibrato, tremolo and trills. A sustained
-        note is alike at every lag: a loop must stand out.
+        The wave finds loops under noise and gives the period to the sample; the levels find loops that are repeated
+        inexactly, if they are longer than vibrato, tremolo and trills. A sustained note is similar at every lag: a loop
+        must stand out.
         """
-        if self.change_db < TONE_CHANGE_DB:
+        if self.level_variation_db < TONE_CHANGE_DB:
             return Loop(None, 0.0)
         shortest = round(SHORTEST_LOOP * self.rate)
         waves = autocorrelation(self.wave[-round(LOOP_SECONDS * self.rate) :, None])
         lag, alike = _repetition(waves, shortest, COPY_SIMILARITY)
         if alike < LOOP_SIMILARITY:
-            # Two rounds of like levels are a phrase and its repetition in music; only an exact copy of it is a loop.
+            # Two periods of similar levels are a phrase and its repetition in music; only an exact copy is a loop.
             levels = self.levels[-round(LOOP_SECONDS / HOP_SECONDS) :]
             levels = autocorrelation(levels - levels.mean(axis=0))
             frames, alike_levels = _repetition(levels, round(SHORTEST_REPLAY / HOP_SECONDS), np.inf)
@@ -192,7 +190,7 @@ class Sound:
         return Loop(lag / self.rate if alike >= LOOP_SIMILARITY else None, alike)
 
     def _refine(self, lag: int, waves: Array, shortest: int) -> int:
-        """A lag found by levels, every 4 ms, to the sample or to a fraction of it where the waves are alike there."""
+        """Refine a lag found by levels (every 4 ms) to the sample, or to a divisor of it, if the waves match there."""
 
         def best(near: float, width: int) -> int:
             first = max(1, round(near) - width)
@@ -208,7 +206,7 @@ class Sound:
 
 
 def _spectra(wave: Array, rate: int, seconds: float, hop_seconds: float) -> Iterator[Array]:
-    """Power spectra float [frames, bins] under a Hann window, some frames at a time; a short wave is padded to one."""
+    """Power spectra float [frames, bins], Hann-windowed, in blocks of frames; a short wave is padded to one frame."""
     size, hop = fft.next_fast_len(round(seconds * rate), real=True), round(hop_seconds * rate)
     window = signal.windows.hann(size, sym=False)
     wave = np.pad(wave, (0, max(0, size - len(wave))))
@@ -221,7 +219,7 @@ def mel_bank(bins: int, rate: int) -> Array:
     """Triangular filters float [bands, bins], equally spaced on the mel scale `2595 log10(1 + f / 700)` of HTK.
 
     The formula is O'Shaughnessy's (Speech Communication: Human and Machine, 1987), the layout that of Davis and
-    Mermelstein (IEEE Trans. ASSP 28(4), 1980). Bands too narrow to hold a bin, at low rates, are left out.
+    Mermelstein (IEEE Trans. ASSP 28(4), 1980). Bands that contain no bin, at low rates, are left out.
     """
 
     def mel(hertz: Array) -> Array:
@@ -248,15 +246,15 @@ def autocorrelation(x: Array) -> Array:
 
 
 def _repetition(r: Array, lowest: int, exact: float) -> tuple[int, float]:
-    """The lag and the similarity of the repetition that stands out among r float [lags]; 0 and 0 where none does.
+    """Lag and similarity of the most prominent repetition in r float [lags]; (0, 0.0) if there is none.
 
-    Beyond a third of the sound, where a round is heard only twice, lags count if their similarity reaches `exact`.
+    Lags beyond a third of the sound, of which there are only two periods, count if their similarity reaches `exact`.
     """
     r = np.where((np.arange(len(r)) > 2 / 3 * len(r)) & (r < exact), 0, r)
     peaks = lowest + np.flatnonzero((r[lowest:-1] >= r[lowest - 1 : -2]) & (r[lowest:-1] > r[lowest + 1 :]))
     if not len(peaks) or r[peaks].max() <= 0:
         return 0, 0.0
-    # The shortest, as multiples of a period are alike, too; but not the pitch period before or after the right one.
+    # The shortest, as multiples of the period are similar, too; then the best nearby, not a pitch period off.
     shortest = int(peaks[r[peaks] >= 0.9 * r[peaks].max()][0])
     lag = shortest + int(r[shortest : int(1.4 * shortest)].argmax())
     between = r[int(0.3 * lag) : int(0.7 * lag) + 1].max()

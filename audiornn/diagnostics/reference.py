@@ -1,4 +1,4 @@
-"""Statistics of real audio, and the Fréchet distance of a clip from it."""
+"""Reference statistics of real audio, and the Fréchet distance from them."""
 
 import random
 from collections import Counter
@@ -15,29 +15,29 @@ from audiornn.diagnostics.diagnosis import COMMON_SHARE, IGNORED_IF_COMMON, diag
 from audiornn.diagnostics.features import Array, Sound, check_wave
 from audiornn.errors import AudioRNNError
 
-NEAR_DB = 5.0  # distance from a reference that is never far
-FAR_MARGIN = 1.25  # beyond that, times the distance within which 95 % of the reference's own pieces stay
-FAR_DB = 8.0  # distance that is far from a reference too short to measure that
+NEAR_DB = 5.0  # distance that is always acceptable
+FAR_MARGIN = 1.25  # beyond that, the limit is this many times the 95th percentile of the reference's own pieces
+FAR_DB = 8.0  # limit for a reference too short to measure that
 
 PASSAGE_SECONDS = 10.0
 PASSAGES = 32
-PIECES = 8  # of a clip's length: the fewest that the spread of a reference is measured by
+PIECES = 8  # minimum number of pieces, as long as the clip, for that percentile
 REFERENCE_SECONDS = 3600.0
 
 
 class Reference:
-    """Statistics of real audio, in memory that does not grow with its length; made by `of` or `read`.
+    """Statistics of real audio in bounded memory; created by `of` or `read`.
 
     Attributes
     ----------
     sample_rate
         In Hz.
     seconds
-        Length of the audio that went in.
+        Length of the audio behind them.
     mean, covariance
         Of the log-mel levels, float [bands] and [bands, bands].
     passages
-        Up to 32 waves of at most 10 s, drawn at random, which tell how real audio differs from itself.
+        Up to 32 random waves of at most 10 s, for the variation within real audio.
     """
 
     def __init__(
@@ -50,20 +50,20 @@ class Reference:
 
     @classmethod
     def of(cls, waves: Iterable[ArrayLike], sample_rate: int) -> "Reference":
-        """Gather the statistics.
+        """Compute the statistics of waves.
 
         Parameters
         ----------
         waves
-            Float [n] each, full scale at ±1. They are cut into passages of 10 s; silence and what is left below a
-            second are passed over.
+            Float [n] each, full scale at ±1. They are cut into passages of 10 s; silent ones and remainders below a
+            second are skipped.
         sample_rate
             In Hz, at least 1000.
 
         Raises
         ------
         AudioRNNError
-            If a wave is not mono, empty or not finite, the rate is too low, or there is not a second of sound.
+            If a wave is not mono, empty or not finite, the rate is too low, or there is less than a second of sound.
         """
         drawn, size = random.Random(0), round(PASSAGE_SECONDS * sample_rate)
         passages: list[NDArray[np.float32]] = []
@@ -80,12 +80,12 @@ class Reference:
                 levels = sound.levels
                 frames, total, products = frames + len(levels), total + levels.sum(axis=0), products + levels.T @ levels
                 count, samples = count + 1, samples + len(piece)
-                # Vitter's algorithm R: each passage so far is kept with the same probability.
+                # Vitter's algorithm R: every passage so far is kept with the same probability.
                 place = len(passages) if len(passages) < PASSAGES else drawn.randrange(count)
                 if place < PASSAGES:
                     passages[place : place + 1] = [sound.wave.astype(np.float32)]
         if not passages:
-            raise AudioRNNError("the reference holds no second of sound")
+            raise AudioRNNError("the reference has less than a second of sound")
         mean = total / frames
         return cls(sample_rate, samples / sample_rate, mean, products / frames - np.outer(mean, mean), passages)
 
@@ -93,12 +93,12 @@ class Reference:
     def read(cls, path: str | Path, sample_rate: int) -> "Reference":
         """The statistics of a recording, or of all recordings below a folder, resampled to `sample_rate`.
 
-        Of a folder with more than an hour, each recording gives its beginning.
+        Of more than an hour, only the beginning of each recording is used.
 
         Raises
         ------
         AudioRNNError
-            If nothing there can be read, or it holds not a second of sound.
+            If nothing can be read, or there is less than a second of sound.
         """
         files = [Path(path)]
         if Path(path).is_dir():
@@ -117,13 +117,12 @@ class Reference:
         return float(np.sqrt(frechet(mean, covariance, self.mean, self.covariance) / len(mean)))
 
     def limit(self, seconds: float) -> float:
-        """The distance that real audio of this length stays within.
+        """Maximum distance of real audio of this length.
 
-        1.25 times the 95th percentile over pieces of the reference itself, but at least 5 dB: a short piece is farther
-        from the whole than a long one, and so is each of many different recordings. 8 dB where there are fewer than
-        eight pieces.
+        1.25 times the 95th percentile over pieces of the reference itself, at least 5 dB: short pieces and varied
+        recordings are farther from the whole. 8 dB if there are fewer than eight pieces.
         """
-        size = int(seconds) * self.sample_rate  # whole seconds, so that clips of many lengths need few limits
+        size = int(seconds) * self.sample_rate  # whole seconds, to cache few limits
         if size not in self._limits:
             cut = [piece for p in self.passages for piece in (p[:size], p[size : 2 * size])]
             pieces = [Sound(piece - piece.mean(), self.sample_rate) for piece in cut if len(piece)]
@@ -136,12 +135,12 @@ class Reference:
 
     @cached_property
     def centroid_hz(self) -> float:
-        """The mean of its passages' centroids."""
+        """Mean spectral centroid of the passages."""
         return float(np.mean([Sound(p.astype(np.float64), self.sample_rate).centroid_hz for p in self.passages]))
 
     @cached_property
     def usual(self) -> frozenset[str]:
-        """The kinds of findings that mean nothing here, as at least a tenth of the passages get them."""
+        """Kinds of findings that do not count, as at least a tenth of the passages have them."""
         counts = Counter(
             finding.kind for passage in self.passages for finding in diagnose(passage, self.sample_rate).findings
         )
@@ -154,8 +153,8 @@ def frechet(mean_a: Array, covariance_a: Array, mean_b: Array, covariance_b: Arr
     `|m_a - m_b|² + tr(C_a + C_b - 2 (C_a C_b)^(1/2))` (Dowson and Landau, J. Multivariate Analysis 12, 1982), the
     measure of FID (Heusel et al., NeurIPS 2017) and of FAD (Kilgour et al., Interspeech 2019), here of plain log-mel
     levels. The trace of the root is the sum of the root eigenvalues of the symmetric `C_a^(1/2) C_b C_a^(1/2)`, which
-    has real ones only, whatever the rank. A second of sound has few independent frames for its 24 bands: 1 dB² on the
-    diagonals keeps its covariance from being degenerate.
+    has real ones only, whatever the rank. A second of sound has few independent frames for 24 bands: 1 dB² on the
+    diagonals regularises the covariance.
 
     Parameters
     ----------
@@ -166,7 +165,7 @@ def frechet(mean_a: Array, covariance_a: Array, mean_b: Array, covariance_b: Arr
 
     Returns
     -------
-    A number that is not negative; 0 for equal distributions.
+    At least 0; 0 for equal distributions.
     """
     a, b = (c + np.eye(len(c)) for c in (covariance_a, covariance_b))
     values, vectors = np.linalg.eigh(a)

@@ -1,1 +1,1 @@
-"""How well a model predicts, and which of two models is better."""
+"""Evaluation of predictions: loss, accuracy, calibration, context."""

@@ -1,4 +1,4 @@
-"""How often each code occurs, and how far two distributions are apart."""
+"""Code counts, and the divergence of two distributions of codes."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,12 +11,12 @@ from audiornn.codec import CODES
 def jensen_shannon_bits(counts: ArrayLike, others: ArrayLike) -> float:
     """Jensen-Shannon divergence in bits between two distributions of codes, given as counts [256].
 
-    0 for the same distribution, 1 for two that have no code in common. A small sample of a distribution is some way off
-    it by chance: about `255 / (8 n ln 2)` for `n` samples beside very many.
+    0 for equal distributions, 1 for disjoint ones. A sample of `n` codes differs from a much larger one of the same
+    distribution by about `255 / (8 n ln 2)`.
     """
     return float(distance.jensenshannon(np.asarray(counts, float), np.asarray(others, float), base=2) ** 2)
 
 
 def code_counts(codes: ArrayLike) -> Counts:
-    """How often each code is among codes of any shape: int [256]."""
+    """Counts int [256] of the codes in an array of any shape."""
     return np.bincount(np.ravel(codes), minlength=CODES)

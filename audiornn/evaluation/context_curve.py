@@ -20,11 +20,11 @@ NEGLIGIBLE_BITS = 0.01  # differences in bits per sample below this count as non
 
 @dataclass(frozen=True)
 class ContextPoint:
-    """Bits per sample where the state was reset `context` codes before the target.
+    """Bits per sample with the state reset `context` codes before the target.
 
-    The same targets are behind every point of a curve. `standard_error` is that of the mean over them, as if they were
-    independent. `difference` is taken target by target from the training context, or from the longest one where the
-    recordings are shorter: its error is smaller, since what makes a target hard makes it so at any context.
+    All points of a curve use the same targets. `standard_error` is that of the mean, as if the targets were
+    independent. `difference` is the paired difference from the training context, or from the longest one if the
+    recordings are shorter: its error is smaller, since hard targets are hard at any context.
     """
 
     context: int
@@ -36,16 +36,16 @@ class ContextPoint:
 
 
 def context_lengths(longest: int, training_context: int) -> list[int]:
-    """Powers of two up to `longest`, `longest` itself, and the training context where it is no longer."""
+    """Powers of two up to `longest`, `longest` itself, and the training context if it is not longer."""
     powers = {1 << i for i in range(longest.bit_length())}
     return sorted(powers | {longest} | ({training_context} if training_context <= longest else set()))
 
 
 def longest_context(lengths: Sequence[int], training_context: int, targets: int) -> int:
-    """The longest context of a curve: twice the training context, or what recordings of these lengths allow.
+    """Longest context of a curve: twice the training context, or what the recordings' lengths allow.
 
-    A curve ends where fewer than `targets` of their codes have so many codes before them; where even a context of one
-    code has no more, at that which half of them have.
+    At least `targets` codes must have that many codes before them or, in short recordings, half of those with a context
+    of one code.
     """
 
     def eligible(context: int) -> int:
@@ -62,11 +62,11 @@ def longest_context(lengths: Sequence[int], training_context: int, targets: int)
 def context_curve(
     model: AudioModel, recordings: Sequence[Codes], training_context: int, targets: int = 512, seed: int = 0
 ) -> list[ContextPoint]:
-    """Bits per sample against the number of past codes that the model sees.
+    """Bits per sample against context length.
 
-    From a fresh state the model reads exactly c codes and predicts the next, for each c and each of a number of targets
-    drawn at random, which are the same for every c. A target costs c codes of computing, and no shortcut is taken: a
-    state that was carried on would know more than c codes.
+    For each context c and each of a fixed set of random targets, the model starts from the initial state, reads exactly
+    c codes and predicts the next. This costs c codes per target; there is no shortcut, as a state that is carried over
+    has seen more than c codes.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def context_curve(
     training_context
         That the model was trained with.
     targets
-        How many, at most; the standard error falls with their square root, the time grows with them.
+        Maximum number of targets; the standard error falls with its square root, the time grows with it.
     seed
         Of the draw of targets.
 
@@ -113,14 +113,14 @@ def context_curve(
 
 
 def _nll_of_last_code(model: AudioModel, windows: Codes) -> Floats:
-    """-log P in nats of the last code of each window uint8 [n, length], from a fresh state."""
+    """Negative log-likelihood in nats of the last code of each window uint8 [n, length], from the initial state."""
     size = max(1, scores.WINDOW_CODES // windows.shape[1])
     size = -(-len(windows) // -(-len(windows) // size))
-    padded = np.concatenate([windows, windows[: -len(windows) % size]])  # another size would be compiled anew
+    padded = np.concatenate([windows, windows[: -len(windows) % size]])  # another size would be compiled again
 
     @tf.function
     def nll(codes: Tensor) -> Tensor:
-        logits = model(codes[:, :-1], last=1)[:, 0]
+        logits = model(codes[:, :-1], num_last=1)[:, 0]
         return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(codes[:, -1], tf.int32), logits)
 
     compiled = nll.get_concrete_function(tf.TensorSpec([size, windows.shape[1]], tf.uint8))
@@ -129,7 +129,7 @@ def _nll_of_last_code(model: AudioModel, windows: Codes) -> Floats:
 
 
 def _mean(values: Floats) -> tuple[float, float]:
-    """Mean of [n] values and its standard error, 0 for a single one."""
+    """Mean and standard error (0 for a single value) of values [n]."""
     return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
@@ -140,18 +140,18 @@ def write_curve(path: str | Path, curve: Sequence[ContextPoint]) -> None:
 
 
 def describe_curve(curve: Sequence[ContextPoint], training_context: int) -> str:
-    """What a context curve says, in a sentence or two."""
+    """Summary of a context curve in a sentence."""
     last = curve[-1]
     at = next((point for point in curve if point.context == training_context), last)
     enough = next(point for point in curve if point.difference <= max(NEGLIGIBLE_BITS, 2 * point.difference_error))
     text = (
-        f"with {at.context} codes before the target {at.bits_per_sample:.3f} bits per sample "
+        f"{at.bits_per_sample:.3f} bits per sample with {at.context} codes before the target "
         f"(± {at.standard_error:.3f}, {at.targets} targets)"
     )
     if enough.context < at.context:
-        text += f"; {enough.context} codes do as well"
+        text += f"; {enough.context} codes suffice"
     if last.context > at.context:
-        text += f"; with {last.context} it is {last.difference:+.3f} ± {last.difference_error:.3f}"
+        text += f"; {last.difference:+.3f} ± {last.difference_error:.3f} with {last.context} codes"
     if last.context < 2 * training_context:
         text += f"; the test recordings are too short for twice the training context, {2 * training_context}"
     return text

@@ -1,4 +1,4 @@
-"""The best and the worst predicted passages."""
+"""Best and worst predicted passages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from audiornn.files import slug
 
 @dataclass(frozen=True)
 class Passage:
-    """A piece of a recording and the loss of each of its codes.
+    """A passage of a recording with the loss of each code.
 
-    `wave` is float [n], `bits` float [n]; `recording` counts from 0 within the split, `start` is in codes.
+    `wave` is float [n], `bits` float [n]; `recording` is its index in the split, `start` is in codes.
     """
 
     title: str
@@ -28,24 +28,24 @@ class Passage:
     bits: NDArray[np.float32]
 
     def write(self, folder: str | Path, sample_rate: int) -> None:
-        """Write it as 16-bit wav, named by its title."""
+        """Write a 16-bit wav named by the title."""
         with WaveWriter(Path(folder) / f"{slug(self.title)}.wav", sample_rate, "PCM_16") as writer:
             writer.write(self.wave)
 
 
 def best_and_worst(bits: Sequence[NDArray[np.float32]], split: SplitRecordings, seconds: float = 1.0) -> list[Passage]:
-    """The passage that was predicted best, and the one that was predicted worst, among those with sound.
+    """The best and the worst predicted passage, among those with sound.
 
     Parameters
     ----------
     bits
         As of `CodeLosses`, for the recordings of `split`.
     seconds
-        Length of a passage; shorter where no recording has as many targets in a row.
+        Length of a passage; shorter if no recording has as many consecutive targets.
 
     Returns
     -------
-    The best and the worst; both are the same where there is but one.
+    The best and the worst; the same passage twice if there is only one.
     """
     rate = split.codec.sample_rate
     runs = [np.flatnonzero(np.isfinite(loss)) for loss in bits]
@@ -71,7 +71,7 @@ def best_and_worst(bits: Sequence[NDArray[np.float32]], split: SplitRecordings, 
 
 
 def _moving_mean(values: Floats, length: int) -> Floats:
-    """Means over `length` consecutive values of [n], by where they begin; NaN where one of them is."""
+    """Moving mean over `length` values of [n], by first index; NaN if any value is NaN."""
     valid = np.isfinite(values)
     sums = np.cumsum(np.concatenate([[0.0], np.where(valid, values, 0)]))
     missing = np.cumsum(np.concatenate([[0], ~valid]))

@@ -11,25 +11,25 @@ from audiornn.array_types import Codes, Floats, Tensor
 from audiornn.backend import tf
 from audiornn.codec import CODES
 from audiornn.dataset.windows import WindowLayout
-from audiornn.evaluation.scores import averages, default_batch, logits_and_labels, per_target_metrics
+from audiornn.evaluation.scores import averages, default_batch_size, logits_and_labels, per_target_metrics
 from audiornn.models.base import AudioModel
 
 BITS = 1 / math.log(2)
-CONFIDENCES = np.linspace(0, 1, 21)  # edges of the classes of the likeliest code's probability
-PROBABILITIES = np.concatenate([[0], 10 ** np.linspace(-5, 0, 21)])  # of any code's
+CONFIDENCES = np.linspace(0, 1, 21)  # bin edges for the probability of the likeliest code
+PROBABILITIES = np.concatenate([[0], 10 ** np.linspace(-5, 0, 21)])  # for that of any code
 CALIBRATION_STRIDE = 8  # calibration uses every 8th target
 
 
 @dataclass
 class Reliability:
-    """Predicted probabilities in classes, and how often what was predicted came true.
+    """Reliability diagram: predicted probabilities in bins, and observed frequencies.
 
     Attributes
     ----------
     edges
-        Of the classes, float [classes + 1].
+        Bin edges, float [bins + 1].
     counts, predicted, observed
-        Float [classes]: how many predictions a class holds, the sum of their probabilities, how many came true.
+        Float [bins]: number of predictions, sum of their probabilities, number that came true.
     """
 
     edges: Floats
@@ -41,7 +41,7 @@ class Reliability:
         self.counts, self.predicted, self.observed = np.zeros([3, len(self.edges) - 1])
 
     def add(self, probabilities: ArrayLike, outcomes: ArrayLike) -> None:
-        """Count predictions: probabilities float [n], and whether each came true, 0 or 1 [n]."""
+        """Add predictions: probabilities float [n], and outcomes 0 or 1 [n]."""
         classes = len(self.edges) - 1
         which = np.clip(np.searchsorted(self.edges, probabilities, side="right") - 1, 0, classes - 1)
         for total, weights in ((self.counts, None), (self.predicted, probabilities), (self.observed, outcomes)):
@@ -49,7 +49,7 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """The expected calibration error: the mean gap between probability and frequency (Guo et al. 2017)."""
+        """Expected calibration error: mean gap between probability and frequency (Guo et al. 2017)."""
         return float(np.abs(self.predicted - self.observed).sum() / max(1.0, self.counts.sum()))
 
 
@@ -62,9 +62,9 @@ class CodeLosses:
     scores
         As of `audiornn.evaluation.scores.averages`.
     bits
-        Loss of each code of each recording, float32 [n] each; NaN where there was no target.
+        Loss of each code of each recording in bits, float32 [n] each; NaN if the code is not a target.
     top_code, all_codes
-        Reliability of the probability of the likeliest code, and of that of any code.
+        Reliability of the probability of the likeliest code, and of all codes.
     """
 
     scores: dict[str, float]
@@ -74,9 +74,9 @@ class CodeLosses:
 
 
 def evaluate_codes(
-    model: AudioModel, recordings: Sequence[Codes], layout: WindowLayout, batch: int | None = None
+    model: AudioModel, recordings: Sequence[Codes], layout: WindowLayout, batch_size: int | None = None
 ) -> CodeLosses:
-    """Score a model on whole recordings, in the windows that the shards of such a layout hold, and keep every loss.
+    """Evaluate a model on whole recordings, in the same windows as shards of this layout, and keep every loss.
 
     Parameters
     ----------
@@ -84,11 +84,11 @@ def evaluate_codes(
         Codes uint8 [n] each.
     layout
         Of the windows.
-    batch
+    batch_size
         Windows per batch.
     """
     context = layout.context
-    batch = batch or default_batch(layout.length)
+    batch_size = batch_size or default_batch_size(layout.length)
 
     @tf.function
     def forward(codes: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
@@ -99,15 +99,15 @@ def evaluate_codes(
     kept = [np.full(len(codes), np.nan, np.float32) for codes in recordings]
     top_code, all_codes, sums = Reliability(CONFIDENCES), Reliability(PROBABILITIES), np.zeros(4)
     bounds = [(i, first, last) for i, codes in enumerate(recordings) for first, last in layout.windows(0, len(codes))]
-    for begin in range(0, len(bounds), batch):
-        windows = np.zeros([batch, layout.length], np.uint8)
-        targets = np.zeros(batch, np.int32)
-        for row, (i, first, last) in enumerate(bounds[begin : begin + batch]):
+    for begin in range(0, len(bounds), batch_size):
+        windows = np.zeros([batch_size, layout.length], np.uint8)
+        targets = np.zeros(batch_size, np.int32)
+        for row, (i, first, last) in enumerate(bounds[begin : begin + batch_size]):
             windows[row, : last - first] = recordings[i][first:last]
             targets[row] = last - first - context
         found = [tensor.numpy() for tensor in forward(tf.constant(windows), tf.constant(targets))]
         nats, hits, top5, mask, p, labels = found
-        for row, (i, first, last) in enumerate(bounds[begin : begin + batch]):
+        for row, (i, first, last) in enumerate(bounds[begin : begin + batch_size]):
             kept[i][first + context : last] = nats[row, : targets[row]] * BITS
         sums += [*(float(metric[mask].sum(dtype=np.float64)) for metric in (nats, hits, top5)), mask.sum()]
         some = mask[:, ::CALIBRATION_STRIDE]

@@ -14,47 +14,47 @@ from audiornn.models.base import AudioModel
 WINDOW_CODES = 1 << 15  # codes per batch where no batch size is given
 
 
-def default_batch(window: int) -> int:
+def default_batch_size(window: int) -> int:
     """Windows per batch in evaluation: about 32,000 codes."""
     return max(1, WINDOW_CODES // window)
 
 
-def target_mask(targets: Tensor, span: int) -> Tensor:
-    """Bool [batch, span]: which of a window's last `span` codes are targets, from their numbers, int [batch]."""
-    return tf.range(span)[None] < targets[:, None]
+def target_mask(targets: Tensor, num_last: int) -> Tensor:
+    """Bool [batch, num_last]: which of a window's last `num_last` codes are targets; `targets` int [batch]."""
+    return tf.range(num_last)[None] < targets[:, None]
 
 
 def logits_and_labels(
     model: AudioModel, codes: Tensor, targets: Tensor, context: int, training: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits and what they should predict.
+    """Logits of windows, and the codes that they should predict.
 
     Parameters
     ----------
     codes
-        Windows uint8 [batch, context + span].
+        Windows uint8 [batch, context + num_last].
     targets
-        int32 [batch], how many of the last `span` codes are targets.
+        int32 [batch], number of targets among the last `num_last` codes.
 
     Returns
     -------
-    Logits float32 [batch, span, 256], labels int32 [batch, span], mask bool [batch, span].
+    Logits float32 [batch, num_last, 256], labels int32 [batch, num_last], mask bool [batch, num_last].
     """
-    span = codes.shape[1] - context
+    num_last = codes.shape[1] - context
     real = tf.range(codes.shape[1] - 1)[None] < (context + targets - 1)[:, None]
-    logits = model(codes[:, :-1], training=training, valid=real, last=span)
-    return logits, tf.cast(codes[:, context:], tf.int32), target_mask(targets, span)
+    logits = model(codes[:, :-1], training=training, padding_mask=real, num_last=num_last)
+    return logits, tf.cast(codes[:, context:], tf.int32), target_mask(targets, num_last)
 
 
 def per_target_metrics(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Nats, whether the code was the likeliest, and whether it was among five, float32 [batch, span] each.
+    """Loss in nats, top-1 hit and top-5 hit (0 or 1) of each target, float32 [batch, num_last] each.
 
     Parameters
     ----------
     logits
-        float32 [batch, span, 256].
+        float32 [batch, num_last, 256].
     labels
-        The codes to predict, int32 [batch, span].
+        The codes to predict, int32 [batch, num_last].
     """
     nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     likeliest = tf.cast(tf.math.top_k(logits, 5).indices == labels[..., None], tf.float32)
@@ -96,10 +96,10 @@ def averages(nats: float, hits: float, top5: float, targets: float) -> dict[str,
 
 
 def evaluate(
-    model: AudioModel, manifest: Manifest, batch: int | None = None, splits: Sequence[str] = ("validation", "test")
+    model: AudioModel, manifest: Manifest, batch_size: int | None = None, splits: Sequence[str] = ("validation", "test")
 ) -> dict[str, dict[str, float]]:
-    """Score a model on splits of a folder of shards; the state starts anew in each window."""
-    batch = batch or default_batch(manifest.layout.length)
+    """Evaluate a model on splits of a folder of shards; every window starts from the initial state."""
+    batch_size = batch_size or default_batch_size(manifest.layout.length)
     context = manifest.layout.context
     score_batch = tf.function(lambda codes, targets: batch_sums(model, codes, targets, context))
-    return {split: evaluate_dataset(shards.read(manifest, split, batch), score_batch) for split in splits}
+    return {split: evaluate_dataset(shards.read(manifest, split, batch_size), score_batch) for split in splits}

@@ -1,1 +1,1 @@
-"""Named experiments, run by DVC."""
+"""Named experiments and sweeps, run by DVC."""

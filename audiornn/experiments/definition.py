@@ -1,4 +1,4 @@
-"""An experiment's YAML file."""
+"""Definition of an experiment: its YAML file."""
 
 import difflib
 import itertools
@@ -38,10 +38,10 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _one_way_to_vary(self) -> "Experiment":
         if self.sweep and self.settings:
-            raise ValueError("sweep and settings are both there, but one of them is all that an experiment can have")
+            raise ValueError("sweep and settings are both given, but an experiment has only one of them")
         varied = set(self.sweep or {}) | {key for setting in (self.settings or {}).values() for key in setting}
         if twice := sorted(varied & self.set.keys()):
-            raise ValueError(f"{', '.join(twice)} stands in set, too, but what varies must stand in one place")
+            raise ValueError(f"{', '.join(twice)} is also in set, but a parameter that varies must be in one place")
         return self
 
 
@@ -56,7 +56,7 @@ def read(name: str, folder: str | Path = FOLDER) -> Experiment:
     Raises
     ------
     AudioRNNError
-        If there is none of that name, or it is not as this module describes.
+        If there is none of that name, or the file is not valid.
     """
     path = Path(folder) / f"{name}.yaml"
     names = sorted(other.stem for other in Path(folder).glob("*.yaml"))

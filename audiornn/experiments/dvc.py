@@ -1,4 +1,4 @@
-"""One setting, run by `dvc exp run`."""
+"""Run one setting by `dvc exp run`."""
 
 import json
 import os
@@ -27,9 +27,9 @@ Runner = Callable[[Setting, str | None], SettingResult]  # a setting, the parent
 
 
 class Dvc:
-    """Runs settings by `dvc exp run --temp`: in a copy of the workspace, which itself stays as it is.
+    """Run settings by `dvc exp run --temp`: in a copy, which leaves the workspace unchanged.
 
-    What an earlier experiment has done already is taken from DVC's cache.
+    Stages that ran before are restored from DVC's cache.
     """
 
     def __init__(self, workspace: str | Path) -> None:
@@ -46,11 +46,11 @@ class Dvc:
         Raises
         ------
         AudioRNNError
-            If DVC fails; what it had to say it has said on stderr.
+            If DVC fails; its own message is on stderr.
         """
         from audiornn.tracking.tags import PARENT
 
-        if self._commit(setting.name):  # from an earlier pass: DVC refuses to name two the same
+        if self._commit(setting.name):  # from an earlier run: DVC refuses a second experiment of the same name
             self._run(["dvc", "exp", "remove", "--quiet", setting.name])
         self._run(self.command(setting), **({PARENT: parent} if parent else {}))
         return self._result(setting.name)
@@ -63,7 +63,7 @@ class Dvc:
             raise AudioRNNError(f"exit code {done.returncode} of {shlex.join(command)}")
 
     def _commit(self, name: str) -> str:
-        """The commit of an experiment that starts from where the workspace is; empty if there is none."""
+        """The commit of an experiment based on the workspace's HEAD; empty if there is none."""
         head = git("rev-parse", "HEAD", folder=self.workspace)
         return git(
             "for-each-ref", "--format=%(objectname)", f"refs/exps/{head[:2]}/{head[2:]}/{name}", folder=self.workspace

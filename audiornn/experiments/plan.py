@@ -1,4 +1,4 @@
-"""The settings of an experiment, checked before the first one runs."""
+"""The settings of an experiment, all validated before the first runs."""
 
 import copy
 import itertools
@@ -22,30 +22,30 @@ from audiornn.validation import validate
 
 @dataclass(frozen=True)
 class Setting:
-    """What is run once."""
+    """One setting of an experiment: a single pipeline run."""
 
-    varied: dict[str, Any]  # what sets it apart from the others, by dotted name; or its own name, as `setting`
+    varied: dict[str, Any]  # the parameters that vary, by dotted name; or its own name, as `setting`
     name: str  # of the DVC experiment
     params: Params
     overrides: tuple[str, ...]  # options `-S`
 
     @property
     def label(self) -> str:
-        """`shard.context=128`, or the name that the setting has in its file."""
+        """`shard.context=128`, or the setting's name in the file."""
         if list(self.varied) == ["setting"]:
             return str(self.varied["setting"])
         return " ".join(f"{key}={format_value(value)}" for key, value in self.varied.items())
 
 
 def plan(name: str, set_params: Sequence[str] = (), workspace: str | Path = ".") -> list[Setting]:
-    """The settings of an experiment, each checked as params.yaml is, before any is run.
+    """The settings of an experiment, each validated like params.yaml.
 
     Parameters
     ----------
     name
         Of the experiment.
     set_params
-        More differences, `KEY=VALUE` with values as in params.yaml, which go before those of the file; of a swept
+        Further overrides, `KEY=VALUE` with values as in params.yaml, which take precedence over the file; for a swept
         parameter one or several values, `KEY=1,2`.
     workspace
         The folder with params.yaml and `experiments`.
@@ -53,7 +53,7 @@ def plan(name: str, set_params: Sequence[str] = (), workspace: str | Path = ".")
     Raises
     ------
     AudioRNNError
-        If a file or a difference is not as it must be; a line for each problem.
+        If a file or an override is invalid; one line per problem.
     """
     folder = Path(workspace) / FOLDER
     experiment, base = read(name, folder), read_yaml(Path(workspace) / "params.yaml")
@@ -62,7 +62,7 @@ def plan(name: str, set_params: Sequence[str] = (), workspace: str | Path = ".")
     sweep, fixed = dict(experiment.sweep or {}), dict(experiment.set)
     for key, text in map(_key_and_text, set_params):
         if any(key in differences for differences in (experiment.settings or {}).values()):
-            raise AudioRNNError(f"-S {key}={text}: {name} varies {key} itself")
+            raise AudioRNNError(f"-S {key}={text}: {name} itself varies {key}")
         if key in sweep:
             values = _value(f"[{text.removeprefix('[').removesuffix(']')}]", key)
             sweep[key] = values if isinstance(values, list) else [values]
@@ -114,19 +114,18 @@ def _value(text: str, key: str) -> object:
 def set_dotted(tree: dict[str, Any], key: str, value: object, where: str) -> None:
     *sections, last = key.split(".")
     for section in sections:
-        if tree.get(section) is None:  # missing, or all of its keys are commented out
+        if tree.get(section) is None:  # missing, or with all keys commented out
             tree[section] = {}
         tree = tree[section]
         if not isinstance(tree, dict):
-            raise AudioRNNError(f"{where}: {key}: {section} is no section, it is {tree!r}")
+            raise AudioRNNError(f"{where}: {key}: {section} is not a section, but {tree!r}")
     tree[last] = copy.deepcopy(value)
 
 
 def _absolute_corpus_path(tree: dict[str, Any], workspace: Path) -> None:
-    """Name recordings that Git does not know by their absolute path.
+    """Use the absolute path of recordings that Git does not track.
 
-    DVC runs experiments in a copy of what Git tracks. Under a relative path it would see an empty folder there, and
-    take it for the same whatever the recordings are.
+    DVC runs experiments in a copy of what Git tracks, where a relative path would be an empty folder.
     """
     path = validate(Params, {"corpus": tree.get("corpus")}, "params.yaml").corpus.path
     if not path or not (workspace / path).exists():

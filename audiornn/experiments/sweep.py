@@ -1,8 +1,8 @@
-"""Named experiments: differences from params.yaml in files, run by DVC. A sweep is an MLflow run with children.
+"""Sweeps: all settings of a named experiment, run by DVC; an MLflow parent run with one child per setting.
 
-`experiments/NAME.yaml` holds a `description`; in `set` what differs from params.yaml; and, for several settings, either
-`sweep`, lists of values of which every combination is a setting, or `settings`, named ones. Keys are dotted, as in
-`dvc exp run -S`. A key may name a whole section, whose value then replaces it.
+`experiments/NAME.yaml` holds a `description`; in `set` the overrides of params.yaml; and, for several settings, either
+`sweep`, lists of values (every combination is a setting), or `settings`, named ones. Keys are dotted, as in `dvc exp
+run -S`. A key may name a whole section, which is then replaced.
 
     description: Does a longer context help?
     set:
@@ -49,21 +49,21 @@ VALIDATION_BITS = RESULTS[0][0]
 def run(name: str, set_params: Sequence[str] = (), workspace: str | Path = ".", runner: Runner | None = None) -> None:
     """Run an experiment, all its settings one after the other, and print the result.
 
-    A sweep's MLflow run is the parent of its settings' runs, and holds the summary: a table and a figure. Where an
-    earlier pass was interrupted it goes on with the same parent, and what is finished is not done again. A setting that
-    fails does not keep the others from being run.
+    A sweep's MLflow run is the parent of its settings' runs, and holds the summary: a table and a figure. After an
+    interruption it is resumed under the same parent, and finished settings are not repeated. If a setting fails, the
+    others still run.
 
     Parameters
     ----------
     name, set_params, workspace
         As for `plan`.
     runner
-        What runs a setting; by default DVC.
+        Callable that runs a setting; by default DVC.
 
     Raises
     ------
     AudioRNNError
-        As `plan`; or, after all settings were run, if some failed.
+        As `plan`; or, after all settings have run, if some failed.
     """
     from audiornn.tracking import sweeps
 
@@ -72,7 +72,7 @@ def run(name: str, set_params: Sequence[str] = (), workspace: str | Path = ".", 
         result = runner(settings[0], None)
         row = _row(settings[0], result)
         print(f"\n{table([row])}\n{settings[0].name} is MLflow run {result.run_id}")
-        print(f"To bring it into this folder: dvc exp apply {settings[0].name}")
+        print(f"To apply it to this folder: dvc exp apply {settings[0].name}")
         return
     description = read(name, Path(workspace) / FOLDER).description
     identity = digest([name, [setting.params.model_dump() for setting in settings]])
@@ -100,7 +100,7 @@ def run(name: str, set_params: Sequence[str] = (), workspace: str | Path = ".", 
 
 
 def _row(setting: Setting, result: SettingResult) -> dict[str, Any]:
-    """A line of the summary."""
+    """A row of the summary."""
     row: dict[str, Any] = dict(setting.varied)
     for column, stage, keys in RESULTS:
         value: Any = result.metrics[stage]
@@ -111,7 +111,7 @@ def _row(setting: Setting, result: SettingResult) -> dict[str, Any]:
 
 
 def _best(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Which setting is the best by bits, and which by sound, in a line each."""
+    """The best setting by bits and the best by sound, one line each."""
     done = [
         (Standing(row[VALIDATION_BITS], row["distance_ratio"], row["clips_with_findings"]), setting.label)
         for setting, row in zip(settings, rows, strict=True)
@@ -122,16 +122,12 @@ def _best(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> Ite
     best, label = min(done, key=lambda one: (one[0].bits, one[1]))
     yield f"best by bits: {label}, {best.bits:.3f} bits per sample on validation"
     best, label = min(done, key=lambda one: (one[0].order, one[0].flawed, one[1]))
-    far = (
-        "nothing to hear"
-        if best.ratio is None
-        else f"{best.ratio:.2f} times as far from real audio as that itself gets"
-    )
+    far = "silent" if best.ratio is None else f"{best.ratio:.2f} times the distance limit of real audio"
     yield f"best by sound: {label}, {far}, {best.flawed:.0%} of clips with findings"
 
 
 def _summarise(log: "Sweep", name: str, settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the table and the figure of the settings so far into the sweep's run."""
+    """Log the table and the figure of the settings so far to the sweep's run."""
     from audiornn import figures
 
     done = [(setting, row) for setting, row in zip(settings, rows, strict=False) if row[VALIDATION_BITS] is not None]
@@ -148,7 +144,7 @@ def _summarise(log: "Sweep", name: str, settings: Sequence[Setting], rows: Seque
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a Markdown table, numbers rounded for reading."""
+    """Rows as a Markdown table with rounded numbers."""
 
     def cell(value: object) -> str:
         if value is None:

@@ -1,1 +1,1 @@
-"""From a model to sound: engines, prompts, clips, streams."""
+"""Generation: engines, prompts, clips, streams."""

@@ -1,4 +1,4 @@
-"""From a trained model to clips that can be listened to: prompts, decoding, levels, wav files."""
+"""Clips: generation, decoding, levels, wav files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from audiornn.models.base import AudioModel
 from audiornn.params import Generate
 from audiornn.validation import validate
 
-MAX_PLOTTED = 3  # clips in the figure beside the real audio
+MAX_PLOTTED = 3  # maximum number of clips in the figure beside the real audio
 DEFAULTS = Generate()
 
 
@@ -30,8 +30,8 @@ DEFAULTS = Generate()
 class Clip:
     """A generated clip.
 
-    `codes` are uint8 [n] as the model made them; `wave` is float [n] in [-1, 1], ready to play; `gain` the factor that
-    made its peak safe, 1 where none was needed: of all of it, or, with the level `limit`, of its highest peak alone.
+    `codes` are uint8 [n] as generated; `wave` is float [n] in [-1, 1], ready to play; `gain` is the factor applied to
+    the wave or, with the peak mode `limit`, to its highest peak; 1 if none was needed.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Clip:
     codes: Codes
     wave: Wave
     gain: float
-    level: str = "safe"
+    peak_mode: str = "safe"
 
     @property
     def title(self) -> str:
@@ -59,10 +59,10 @@ class Clip:
         }
 
     def describe(self) -> str:
-        """Its levels in a line."""
+        """Levels in one line."""
         levels = self.levels()
         lowered = f"peaks lowered by up to {-dbfs(self.gain):.1f} dB"
-        applied = lowered if self.level == "limit" else f"scaled by {self.gain:.2f}"
+        applied = lowered if self.peak_mode == "limit" else f"scaled by {self.gain:.2f}"
         return (
             f"{levels['seconds']:.1f} s, temperature {format_temperature(self.temperature)}, "
             f"RMS {levels['rms_dbfs']:.1f} dBFS, peak {levels['peak_dbfs']:.1f} dBFS"
@@ -70,7 +70,7 @@ class Clip:
         )
 
     def write(self, folder: str | Path) -> Path:
-        """Write it as 16-bit wav and return the path."""
+        """Write a 16-bit wav and return its path."""
         path = Path(folder) / f"{self.name}.wav"
         with waves.WaveWriter(path, self.sample_rate, "PCM_16") as writer:
             writer.write(self.wave)
@@ -78,12 +78,12 @@ class Clip:
 
 
 def diagnose(made: Sequence[Clip], reference: Reference) -> list[Diagnosis]:
-    """What is abnormal about each clip, next to real audio."""
+    """Diagnoses of clips, compared with real audio."""
     return [diagnosis_module.diagnose(clip.wave, clip.sample_rate, reference) for clip in made]
 
 
 def describe(made: Sequence[Clip], diagnoses: Sequence[Diagnosis]) -> dict[str, dict[str, Any]]:
-    """Levels, measurements and findings of clips by name; the kinds of findings, and the advice, as one text each."""
+    """Levels, measurements and findings of clips by name; kinds of findings and advice as one text each."""
     return {
         clip.name: {
             **diagnosis.as_dict(),
@@ -95,29 +95,29 @@ def describe(made: Sequence[Clip], diagnoses: Sequence[Diagnosis]) -> dict[str, 
     }
 
 
-def decode(codes: Codes, prompt: Codes, codec: CodecSettings, level: str = "safe") -> tuple[Wave, float]:
-    """The playable wave float [n] of codes [n] that continue a prompt [m], and the gain that made its peak safe.
+def decode(codes: Codes, prompt: Codes, codec: CodecSettings, peak_mode: str = "safe") -> tuple[Wave, float]:
+    """The playable wave float [n] of codes [n] that continue a prompt [m], and the gain that was applied.
 
-    The filters run through the prompt first, so that the wave begins where the prompt ended. For `level` see
+    The filters run through the prompt first, so that the wave begins where the prompt ended. For `peak_mode` see
     `audiornn.audio.levels.make_playable`.
     """
     wave = codec.decode(np.concatenate([prompt, codes]))
-    return make_playable(wave, codec.sample_rate, codec.dc_blocker_hz, level, skip=len(prompt))
+    return make_playable(wave, codec.sample_rate, codec.dc_blocker_hz, peak_mode, skip=len(prompt))
 
 
 def generate_clips(
     model: AudioModel, p: Generate, prompt: Codes | None = None, progress: bool = False
 ) -> tuple[list[Clip], float]:
-    """Generate the clips that a `generate` section asks for: `count` at each temperature.
+    """Generate the clips of a `generate` section: `count` per temperature.
 
     Parameters
     ----------
     model
         With its codec.
     p
-        The section; its `prompt` keys are not looked at.
+        The section; its `prompt` keys are ignored.
     prompt
-        Codes uint8 [clips, n] that the clips continue; without them they start from silence.
+        Codes uint8 [clips, n] to continue; without them clips start from silence.
     progress
         Whether to show a progress bar on stderr.
 
@@ -142,7 +142,7 @@ def generate_clips(
             temperatures,
             prompt=prompt,
             seed=p.seed,
-            limits=Limits(p.top_k, p.top_p, p.certain),
+            limits=Limits(p.top_k, p.top_p, p.confidence_threshold),
             engine_name=p.engine,
             on_progress=show,
         )
@@ -151,9 +151,9 @@ def generate_clips(
     made = []
     for i, (temperature, stream) in enumerate(zip(temperatures, codes, strict=True)):
         before = np.zeros(0, np.uint8) if prompt is None else prompt[i]
-        wave, gain = decode(stream, before, model.codec, p.level)
+        wave, gain = decode(stream, before, model.codec, p.peak_mode)
         name = f"{i + 1:02d}-temperature-{format_temperature(temperature, '-to-')}"
-        made.append(Clip(name, temperature, rate, stream, wave, gain, p.level))
+        made.append(Clip(name, temperature, rate, stream, wave, gain, p.peak_mode))
     return made, speed
 
 
@@ -173,8 +173,8 @@ def generate(
     seed: int = DEFAULTS.seed,
     top_k: int = DEFAULTS.top_k,
     top_p: float = DEFAULTS.top_p,
-    certain: float = DEFAULTS.certain,
-    level: str = DEFAULTS.level,
+    confidence_threshold: float = DEFAULTS.confidence_threshold,
+    peak_mode: str = DEFAULTS.peak_mode,
     engine: str = DEFAULTS.engine,
 ) -> NDArray[np.float32]:
     """Generate audio with a trained model.
@@ -186,20 +186,20 @@ def generate(
     seconds
         Of each clip.
     count
-        Clips at each temperature.
+        Clips per temperature.
     temperature
         One, or a list of several: below 1 is tamer, above 1 wilder, 0 always takes the likeliest code. A pair, or a
-        text such as `0.7:1.1`, is a ramp from the start of the clip to its end.
+        string such as `0.7:1.1`, is a ramp from the start of the clip to its end.
     prompt, prompt_offset, prompt_seconds
-        A recording to continue, of any rate and number of channels, and which piece of it. Without one, clips start
-        from silence. The prompt is not part of the result.
+        An audio file to continue, of any sample rate and number of channels, and the passage to use. Without one, clips
+        start from silence. The result does not include the prompt.
     seed
-        The same seed, model and settings give the same clips.
-    top_k, top_p, certain
-        Restrict draws to likely codes; see `audiornn.generation.fused.draws.Limits`. All defaults are those of
+        Random seed; with the same model and settings it gives the same clips.
+    top_k, top_p, confidence_threshold
+        Restrict sampling to likely codes; see `audiornn.generation.fused.draws.Limits`. All defaults are those of
         `audiornn.params.Generate`.
-    level
-        How peaks are made safe; see `audiornn.audio.levels.make_playable`.
+    peak_mode
+        How peaks are treated; see `audiornn.audio.levels.make_playable`.
     engine
         One of `audiornn.generation.engines.ENGINES`.
 
@@ -210,7 +210,7 @@ def generate(
     Raises
     ------
     AudioRNNError
-        If an argument is out of its range, or the prompt cannot be used.
+        If an argument is out of range, or the prompt cannot be used.
 
     Examples
     --------
@@ -220,7 +220,7 @@ def generate(
     (3, 16000)
     """
     request = {"seconds": seconds, "count": count, "temperature": temperature, "seed": seed, "top_k": top_k}
-    request |= {"top_p": top_p, "certain": certain, "level": level, "engine": engine}
+    request |= {"top_p": top_p, "confidence_threshold": confidence_threshold, "peak_mode": peak_mode, "engine": engine}
     request |= {"prompt_offset": prompt_offset, "prompt_seconds": prompt_seconds}
     p = validate(Generate, request, "generate")
     made, _ = generate_clips(model, p, prompts.load(prompt, p, model.codec))

@@ -1,4 +1,4 @@
-"""Engines: what computes the distribution of the next code and draws it."""
+"""Engines, which compute the distribution of the next code and sample from it."""
 
 from importlib import import_module
 from typing import Protocol
@@ -12,7 +12,7 @@ from audiornn.generation.tensorflow_engine import TensorFlowEngine
 from audiornn.models.base import AudioModel, State
 
 ENGINES = ("auto", "fused", "fused-bf16", "tensorflow")
-# Module and class of the engines made for a model, by its name in `audiornn.models.registry.REGISTRY`.
+# Module and class of the fused engine of a model, by its name in `audiornn.models.registry.REGISTRY`.
 FUSED = {
     "lpcmix": "audiornn.generation.fused.lpcmix:FusedLPCMix",
     "audiornn": "audiornn.generation.fused.audiornn:FusedAudioRNN",
@@ -22,7 +22,7 @@ FUSED = {
 
 
 class Engine(Protocol):
-    """What generates: streams side by side, each with its state.
+    """Generator of parallel streams, each with its own state.
 
     `name` is the engine's; `load_state` takes logits [streams, 256] and state after a prompt; `generate` draws the next
     codes uint8 [streams, n] by uniform numbers in [0, 1) and temperatures, both float32 [streams, n]; `teacher_force`
@@ -39,12 +39,12 @@ class Engine(Protocol):
 
 
 def engine(model: AudioModel, name: str = "auto", limits: Limits = UNLIMITED) -> Engine:
-    """The engine of a name, made for a model.
+    """Create an engine for a model, by name.
 
     Raises
     ------
     AudioRNNError
-        If there is no such engine, or it has no kernels for the model.
+        If there is no engine of that name, or it does not support the model.
     """
     if name not in ENGINES:
         raise AudioRNNError(f"engine is {name!r}, but must be one of {', '.join(ENGINES)}")
@@ -52,6 +52,6 @@ def engine(model: AudioModel, name: str = "auto", limits: Limits = UNLIMITED) ->
     if name == "tensorflow" or (name == "auto" and not fits):
         return TensorFlowEngine(model, limits)
     if not fits:
-        raise AudioRNNError(f"engine is {name!r}, but {model.name} has no fused kernels: auto or tensorflow would do")
+        raise AudioRNNError(f"engine is {name!r}, but {model.name} has no fused kernels: use auto or tensorflow")
     module, fused = FUSED[model.name].split(":")
     return getattr(import_module(module), fused)(model, limits, bfloat16=name == "fused-bf16")

@@ -13,7 +13,7 @@ from audiornn.dataset.recordings import SplitRecordings
 from audiornn.errors import AudioRNNError
 from audiornn.params import Generate
 
-TEST = "test"  # the prompt that means: pieces of the test split
+TEST = "test"  # value of generate.prompt that selects passages of the test split
 
 SILENT_RMS = 1e-3  # -60 dBFS: too quiet to be a prompt
 
@@ -52,21 +52,21 @@ def load(
 
 
 def file_prompt(path: str | Path, seconds: float, codec: CodecSettings, offset: float = 0.0) -> Codes:
-    """A piece of a recording of any rate and channels, as codes uint8 [n] of the model's codec.
+    """A passage of an audio file, of any sample rate and number of channels, as codes uint8 [n] of the model's codec.
 
     Parameters
     ----------
     path
         The recording.
     seconds, offset
-        Length of the piece, and where in the recording it begins, in seconds.
+        Length of the passage, and its start in the file, in seconds.
     codec
         Of the model.
 
     Raises
     ------
     AudioRNNError
-        If the file is missing, unreadable or empty, ends before the piece does, or the piece is silent.
+        If the file is missing, unreadable, empty or too short, or the passage is silent.
     """
     rate = codec.sample_rate
     first, wanted = round(offset * rate), round(seconds * rate)
@@ -79,14 +79,16 @@ def file_prompt(path: str | Path, seconds: float, codec: CodecSettings, offset: 
         if seen >= first + wanted:
             break
     if not seen:
-        raise AudioRNNError(f"{path}: empty: no prompt")
+        raise AudioRNNError(f"{path}: empty, cannot be a prompt")
     if seen <= first:
-        raise AudioRNNError(f"{path}: has {seen / rate:.2f} s, but the prompt was to begin at {offset:g} s")
+        raise AudioRNNError(f"{path}: has {seen / rate:.2f} s, but the prompt should start at {offset:g} s")
     wave = np.concatenate(held)[:wanted]
     if len(wave) < wanted or not wanted:
         raise AudioRNNError(
-            f"{path}: has {seen / rate:.2f} s, but a prompt of {seconds:g} s from {offset:g} s on was asked for"
+            f"{path}: has {seen / rate:.2f} s, but the prompt should be {seconds:g} s long, from {offset:g} s on"
         )
     if (rms := float(np.sqrt(np.mean(wave**2)))) < SILENT_RMS:
-        raise AudioRNNError(f"{path}: silent from {offset:g} s for {seconds:g} s ({dbfs(rms):.0f} dBFS): no prompt")
+        raise AudioRNNError(
+            f"{path}: silent from {offset:g} s for {seconds:g} s ({dbfs(rms):.0f} dBFS), cannot be a prompt"
+        )
     return codec.encode(np.clip(wave, -1, 1))

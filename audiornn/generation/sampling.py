@@ -1,8 +1,8 @@
-"""Generate codes sample by sample with an engine that carries the model's state.
+"""Sampling of codes, one after the other, by an engine that carries the model's state.
 
-Two engines keep one protocol: `tensorflow` runs any model's `step` in a compiled loop; `fused` runs kernels made for a
-model on the CPU, many times faster, and `fused-bf16` the same with rounded weights. `auto` takes the exact fused engine
-where a model has one, as all of the registry have.
+Engines: `tensorflow` runs any model's `step` in a compiled loop; `fused` runs kernels written for a model on the CPU,
+many times faster, and `fused-bf16` does so with rounded weights. `auto` selects `fused` if there is one for the model,
+as for all in the registry.
 """
 
 import time
@@ -17,29 +17,29 @@ from audiornn.generation.engines import engine
 from audiornn.generation.fused.draws import UNLIMITED, Limits
 from audiornn.models.base import AudioModel, State
 
-CHUNK = 1000  # samples between two looks at the progress; random numbers are drawn by so many
+CHUNK_SAMPLES = 1000  # samples per chunk, between two reports of progress; random numbers are drawn in the same chunks
 
-Temperature = float | tuple[float, float]  # constant, or a ramp from the first to the last sample
+Temperature = float | tuple[float, float]  # constant, or a linear ramp from the first to the last sample
 
 
-def consume(model: AudioModel, prompt: NDArray[np.uint8]) -> tuple[NDArray[np.float32], State]:
-    """Logits [streams, 256] and state after prompts uint8 [streams, n], by the parallel form.
+def prefill(model: AudioModel, prompt: NDArray[np.uint8]) -> tuple[NDArray[np.float32], State]:
+    """Logits [streams, 256] and state after prompts uint8 [streams, n], by the parallel form of the model.
 
-    Each different prompt runs alone, and so leaves the same bits whatever runs beside it.
+    Each distinct prompt is processed alone, so that its bits do not depend on the others.
     """
     different, which = np.unique(prompt, axis=0, return_inverse=True)
-    results = [model.consume(tf.constant(row[None]), model.initial_state(1)) for row in different]
+    results = [model.prefill(tf.constant(row[None]), model.initial_state(1)) for row in different]
     logits = np.concatenate([logits.numpy() for logits, _ in results])[which]
     state = tf.nest.map_structure(lambda *rows: tf.gather(tf.concat(rows, 0), which), *(state for _, state in results))
     return logits, state
 
 
-def uniforms(seed: int, stream: int) -> np.random.Generator:
-    """The random numbers of a stream: its own sequence, whatever the other streams of a batch are."""
+def random_stream(seed: int, stream: int) -> np.random.Generator:
+    """The random generator of a stream, independent of the other streams of a batch."""
     return np.random.Generator(np.random.Philox(key=[seed, stream]))
 
 
-def blocks(
+def generate_chunks(
     model: AudioModel,
     temperature: Sequence[Temperature],
     *,
@@ -49,24 +49,24 @@ def blocks(
     limits: Limits = UNLIMITED,
     engine_name: str = "auto",
 ) -> Iterator[NDArray[np.uint8]]:
-    """Generate streams of codes side by side, block by block: uint8 [streams, up to 1000]; see `generate`.
+    """Generate parallel streams of codes in chunks uint8 [streams, up to 1000]; see `generate`.
 
-    Without `samples` the blocks never end; ramps of the temperature then stay at their start.
+    Without `samples` the stream is endless; temperature ramps then stay at their start.
     """
     streams = len(temperature)
     if prompt is None:
         prompt = np.full([streams, 1], SILENCE, np.uint8)
     ramps = np.array([t if isinstance(t, tuple) else (t, t) for t in temperature], np.float64)
     runner = engine(model, engine_name, limits)
-    runner.load_state(*consume(model, prompt))
-    random = [uniforms(seed, stream) for stream in range(streams)]
+    runner.load_state(*prefill(model, prompt))
+    random = [random_stream(seed, stream) for stream in range(streams)]
     done = 0
     while samples is None or done < samples:
-        n = CHUNK if samples is None else min(CHUNK, samples - done)
-        uniform = np.stack([r.random(CHUNK, np.float32)[:n] for r in random])
-        place = np.zeros(n) if samples is None else (done + np.arange(n)) / max(samples - 1, 1)
-        heat = ramps[:, :1] * (1 - place) + ramps[:, 1:] * place
-        yield runner.generate(uniform, heat.astype(np.float32))
+        n = CHUNK_SAMPLES if samples is None else min(CHUNK_SAMPLES, samples - done)
+        uniform = np.stack([r.random(CHUNK_SAMPLES, np.float32)[:n] for r in random])
+        progress = np.zeros(n) if samples is None else (done + np.arange(n)) / max(samples - 1, 1)
+        temperatures = ramps[:, :1] * (1 - progress) + ramps[:, 1:] * progress
+        yield runner.generate(uniform, temperatures.astype(np.float32))
         done += n
 
 
@@ -81,35 +81,34 @@ def generate(
     engine_name: str = "auto",
     on_progress: Callable[[int, float], None] = lambda samples, seconds: None,
 ) -> NDArray[np.uint8]:
-    """Generate streams of codes side by side.
+    """Generate parallel streams of codes.
 
     Parameters
     ----------
     model
         Any model.
     samples
-        Codes a stream.
+        Codes per stream.
     temperature
-        One for each stream: below 1 favours likely codes, above 1 unlikely ones, 0 takes the likeliest. A pair is a
+        One per stream: below 1 favours likely codes, above 1 unlikely ones, 0 takes the likeliest. A pair is a linear
         ramp from the first to the last sample.
     prompt
-        Codes uint8 [streams, n], n >= 1, that the streams continue; not part of the result. Without one they start
-        from a single code of silence.
+        Codes uint8 [streams, n], n >= 1, to continue; not part of the result. By default a single code of silence.
     seed
-        With the same seed, model and settings a stream is the same again.
+        Random seed; with the same model and settings it gives the same streams.
     limits
-        Of the draws; see `audiornn.generation.fused.draws.Limits`.
+        Restrictions of sampling; see `audiornn.generation.fused.draws.Limits`.
     engine_name
         One of `ENGINES`.
     on_progress
-        Called with the samples a stream so far, and the seconds since the first block was begun.
+        Called with the samples per stream so far, and the seconds since the start of the first chunk.
 
     Returns
     -------
     Codes uint8 [streams, samples].
     """
     made, done, begin = [], 0, time.perf_counter()
-    for block in blocks(
+    for chunk in generate_chunks(
         model,
         temperature,
         samples=samples,
@@ -118,7 +117,7 @@ def generate(
         limits=limits,
         engine_name=engine_name,
     ):
-        made.append(block)
-        done += block.shape[1]
+        made.append(chunk)
+        done += chunk.shape[1]
         on_progress(done, time.perf_counter() - begin)
     return np.concatenate(made, axis=1) if made else np.zeros([len(temperature), 0], np.uint8)

@@ -1,4 +1,4 @@
-"""How a model sounds, in numbers by which runs are compared: clips that are the same task for all, measured."""
+"""Sound quality of a model, measured on a fixed set of clips so that runs can be compared."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,24 +13,24 @@ from audiornn.generation import clips
 from audiornn.models.base import AudioModel
 from audiornn.params import Generate
 
-STREAMS, SECONDS, PROMPT_SECONDS = 8, 4.0, 0.5  # of the measuring set: enough audio for a mean that means something
+STREAMS, SECONDS, PROMPT_SECONDS = 8, 4.0, 0.5  # of the fixed set: enough audio for a stable mean
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a set of clips.
+    """Measurements of a set of clips.
 
     Attributes
     ----------
     distance_db
-        Mean distance of the audible clips from real audio; None where no clip is audible. Each of the others has a
-        finding, so that `clips_with_findings` tells of them.
+        Mean distance of the audible clips from real audio; None if no clip is audible. Inaudible clips have findings,
+        which `clips_with_findings` counts.
     distance_limit_db
-        The distance that real audio of the clips' length stays within.
+        Maximum distance of real audio of the same length.
     findings
-        How many findings of each kind there are, in all clips together.
+        Number of findings by kind, over all clips.
     clips_with_findings
-        The share of clips about which anything is abnormal, 0 to 1.
+        Share of clips with findings, 0 to 1.
     """
 
     distance_db: float | None
@@ -40,7 +40,7 @@ class Measured:
 
     @classmethod
     def of(cls, diagnoses: Sequence[Diagnosis], limit: float) -> "Measured":
-        """Sum up the diagnoses of clips, of one length, for which real audio stays within `limit` dB."""
+        """Summarise the diagnoses of clips of one length; `limit` is the distance limit of real audio in dB."""
         distances = [d.frechet_distance for d in diagnoses if d.frechet_distance is not None]
         return cls(
             distance_db=float(np.mean(distances)) if distances else None,
@@ -51,11 +51,11 @@ class Measured:
 
     @property
     def distance_ratio(self) -> float | None:
-        """The distance as a multiple of the limit: up to 1, clips are as near as real audio is."""
+        """Distance as a multiple of the limit: up to 1, clips are as close as real audio."""
         return None if self.distance_db is None else self.distance_db / self.distance_limit_db
 
     def metrics(self) -> dict[str, float | None]:
-        """The numbers by name."""
+        """Measurements by name."""
         return {
             "distance_db": self.distance_db,
             "distance_limit_db": self.distance_limit_db,
@@ -65,7 +65,7 @@ class Measured:
         }
 
     def describe(self) -> str:
-        """The numbers in a line."""
+        """Measurements in one line."""
         far = "silent" if self.distance_db is None else f"{self.distance_db:.1f} dB from real audio on average"
         found = ", ".join(f"{kind} {count}" for kind, count in sorted(self.findings.items()))
         return (
@@ -75,12 +75,11 @@ class Measured:
 
 
 def measure(model: AudioModel, p: Generate, real: SplitRecordings, seed: int = 0) -> Measured:
-    """Generate a set of clips and measure how they sound.
+    """Generate a fixed set of clips and measure their sound.
 
-    The set is the same for each model and whatever clips a person asks for: 8 clips of 4 s at temperature 1, which
-    continue half a second of `real` each, with the same seed, compared with all of `real`. Of the `generate` section
-    only what restricts draws (`top_k`, `top_p`, `certain`) and the engine are as in `p`: the sound is that of the model
-    as it is used.
+    The set does not depend on the clips that the user requests: 8 clips of 4 s at temperature 1, each continuing half a
+    second of `real`, with a fixed seed, compared with all of `real`. Only the restrictions of sampling (`top_k`,
+    `top_p`, `certain`) and the engine are taken from `p`, so that the model is measured as it is used.
 
     Parameters
     ----------
@@ -89,18 +88,18 @@ def measure(model: AudioModel, p: Generate, real: SplitRecordings, seed: int = 0
     p
         The `generate` section.
     real
-        The split whose pieces are continued, and that the clips are compared with: validation, where models are chosen
-        by what is measured. Where its longest recording has less than half a second, all of that is continued.
+        The split that prompts are taken from and clips are compared with: validation, if models are selected by the
+        result. Prompts are shorter if its longest recording has less than half a second.
     seed
-        Of the prompts and draws; another one tells how much of a result is chance.
+        Random seed of prompts and sampling; other seeds show the variance of a result.
 
     Raises
     ------
     AudioRNNError
-        If the split holds not a second of sound.
+        If the split has less than a second of sound.
     """
     rate = real.codec.sample_rate
-    drawn = {key: getattr(p, key) for key in ("top_k", "top_p", "certain", "engine")}
+    drawn = {key: getattr(p, key) for key in ("top_k", "top_p", "confidence_threshold", "engine")}
     request = Generate(seconds=SECONDS, count=STREAMS, temperature=(1.0,), seed=seed, **drawn)
     length = min(round(PROMPT_SECONDS * rate), max(len(codes) for codes in real.recordings))
     made, _ = clips.generate_clips(model, request, real.prompts(STREAMS, length, request.seed))

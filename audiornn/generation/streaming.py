@@ -1,4 +1,4 @@
-"""Endless audio, as bytes."""
+"""Streaming of endless audio as PCM."""
 
 import struct
 from typing import BinaryIO
@@ -15,7 +15,7 @@ from audiornn.params import Generate
 
 
 class Player:
-    """Codes of one stream to playable audio, block by block, in constant memory: DC blocked, peaks limited."""
+    """Decode the codes of a stream to playable audio, block by block, in constant memory: DC blocker and limiter."""
 
     def __init__(self, codec: CodecSettings, prompt: Codes | None = None) -> None:
         rate = codec.sample_rate
@@ -26,7 +26,7 @@ class Player:
             self._highpass.process(self._decoder.decode(prompt))
 
     def play(self, codes: Codes, last: bool = False) -> Wave:
-        """The wave float [m] that the next codes [n] add; `last` flushes the limiter."""
+        """Decode the next codes [n] and return the wave float [m] that is ready; `last` flushes the limiter."""
         return self._limiter.process(self._highpass.process(self._decoder.decode(codes)), last)
 
 
@@ -47,9 +47,9 @@ def stream(
     output
         A binary file; it is flushed after each block of 1000 samples.
     finite
-        Whether to stop after `p.seconds`; without it the stream has no end.
+        Whether to stop after `p.seconds`; by default the stream is endless.
     wav
-        Write a wav header first, whose length says: until the end of the file.
+        Write a wav header first, with the maximum length, as the real one is unknown.
     """
     rate = model.codec.sample_rate
     player = Player(model.codec, None if prompt is None else prompt[0])
@@ -62,13 +62,13 @@ def stream(
         output.write(np.round(wave * 32767).astype("<i2").tobytes())
         output.flush()
 
-    for codes in sampling.blocks(
+    for codes in sampling.generate_chunks(
         model,
         p.temperature,
         samples=round(p.seconds * rate) if finite else None,
         prompt=prompt,
         seed=p.seed,
-        limits=Limits(p.top_k, p.top_p, p.certain),
+        limits=Limits(p.top_k, p.top_p, p.confidence_threshold),
         engine_name=p.engine,
     ):
         write(player.play(codes[0]))

@@ -1,4 +1,4 @@
-"""The engine for any model: TensorFlow, in a `tf.while_loop`."""
+"""TensorFlow engine for any model."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from audiornn.models.base import AudioModel, State
 
 
 def draw(logits: Any, temperature: Any, uniform: Any, limits: Limits = UNLIMITED) -> Any:
-    """Codes drawn from `softmax(logits / temperature)` by inversion of the distribution function.
+    """Sample codes from `softmax(logits / temperature)` by inversion of the distribution function.
 
     Parameters
     ----------
@@ -23,13 +23,13 @@ def draw(logits: Any, temperature: Any, uniform: Any, limits: Limits = UNLIMITED
     uniform
         Float [streams] in [0, 1).
     limits
-        Of the draws; see `audiornn.generation.fused.draws.Limits`.
+        Restrictions of sampling; see `audiornn.generation.fused.draws.Limits`.
 
     Returns
     -------
     Codes int32 [streams].
     """
-    top_k, top_p, certain = limits
+    top_k, top_p, confidence_threshold = limits
     scaled = logits / tf.where(temperature > 0, temperature, 1)[:, None]
     weights = tf.exp(scaled - tf.reduce_max(scaled, -1, keepdims=True))
     if 0 < top_k < CODES or top_p < 1:
@@ -41,13 +41,13 @@ def draw(logits: Any, temperature: Any, uniform: Any, limits: Limits = UNLIMITED
             before = tf.cumsum(ranked, -1, exclusive=True)
             ranked *= tf.cast(before < top_p * tf.reduce_sum(ranked, -1, keepdims=True), weights.dtype)
         weights = tf.gather(ranked, tf.argsort(order, axis=-1), batch_dims=1)
-    if certain < 1:
+    if confidence_threshold < 1:
         own = tf.exp(logits - tf.reduce_max(logits, -1, keepdims=True))
-        weights = tf.where(certain * tf.reduce_sum(own, -1, keepdims=True) <= 1, own, weights)
+        weights = tf.where(confidence_threshold * tf.reduce_sum(own, -1, keepdims=True) <= 1, own, weights)
     cumulative = tf.cumsum(weights, -1)
     drawn = tf.reduce_sum(tf.cast(cumulative <= uniform[:, None] * cumulative[:, -1:], tf.int32), -1)
     likeliest = tf.argmax(logits, -1, tf.int32)
-    # uniform * total can round up to the total: no code is left then.
+    # uniform * total can round up to the total, beyond the last code.
     return tf.where((temperature > 0) & (drawn < CODES), drawn, likeliest)
 
 

@@ -19,22 +19,20 @@ from audiornn.models.base import AudioModel
 from audiornn.params import Generate, Train
 from audiornn.training.progress import ModelOnDemand, Progress
 
-SHARE = 0.05  # of the time that training takes, which clips may take at most
+SHARE = 0.05  # maximum share of the training time that clips may take
 SECONDS, PROMPT_SECONDS = 2.0, 0.5
-WINDOWS = 64  # that are searched for a prompt
-FIRST = 15.0  # seconds that a first clip is expected to take, compilation included
-MEASURED = 10.0  # seconds of training, compiled, from which it is judged how long all of it will take
+WINDOWS = 64  # windows searched for a prompt
+FIRST = 15.0  # estimated seconds for the first clip, with compilation
+MEASURED = 10.0  # seconds of training, after compilation, from which the total time is extrapolated
 
 
 class TrainingClips:
-    """Makes a clip where one is due and the time that training is expected to take allows it.
+    """Generate clips during training, within a share of the expected training time.
 
-    The first is due at once, later ones whenever another `listen_every` epochs have passed. The first is paid in
-    advance, out of the time that clips may take in all of the training; what is left then becomes available evenly as
-    the budget is spent.
+    The first clip is due at once, further ones every `clip_every_epochs` epochs. The first is charged in advance to the
+    time allowed for clips; the rest of that time becomes available in proportion to the budget used.
 
-    The weights are only read, and random numbers are drawn from a generator of its own: training goes on as it would
-    have without.
+    The weights are only read, and the random generator is separate: training is the same as without clips.
 
     Parameters
     ----------
@@ -43,14 +41,14 @@ class TrainingClips:
     params
         The `train` section.
     deliver
-        Is given a folder with the wav file and the figure of a clip, which are gone afterwards.
+        Called with a temporary folder that holds the wav file and the figure of a clip.
     clock
         Seconds.
 
     Attributes
     ----------
     count, seconds
-        Clips so far, and the time that they took.
+        Number of clips so far, and the time they took.
     """
 
     def __init__(
@@ -61,13 +59,13 @@ class TrainingClips:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.manifest, self.deliver, self.clock = manifest, deliver, clock
-        self.every = params.listen_every
+        self.every = params.clip_every_epochs
         self.request = Generate(seconds=SECONDS, seed=params.seed)
-        self.begin, self.cost = clock(), FIRST  # cost: what the next clip is expected to take
+        self.begin, self.cost = clock(), FIRST  # cost: expected seconds for the next clip
         self.count, self.seconds = 0, 0.0
-        self._compiled: tuple[float, float] | None = None  # time and share of the budget at the first call
+        self._compiled: tuple[float, float] | None = None  # time and budget used at the first call
         self._first = 0.0  # seconds that the first clip took
-        self._due = 0.0  # the epoch of the next clip
+        self._due = 0.0  # epoch of the next clip
         self._told = False
 
     def after_batch(self, progress: Progress, model: ModelOnDemand) -> None:
@@ -86,19 +84,19 @@ class TrainingClips:
         took = self.clock() - begin
         if not self.count:
             self._first = took
-            took -= compilation  # the next one is spared it
+            took -= compilation  # later clips do not compile
         self.cost = took
         self.count, self.seconds = self.count + 1, self.seconds + self.clock() - begin
-        # 1e-6: an epoch such as 0.6 must not become due again at 0.6000000001, which is 3 times 0.2.
+        # 1e-6: with floats, 3 * 0.2 is 0.6000000001: without the margin the clip of epoch 0.6 would be due twice.
         self._due = (math.floor(progress.epoch / self.every + 1e-6) + 1) * self.every
 
     @property
     def share(self) -> float:
-        """The share of the time since the begin that clips took."""
+        """Share of the time since the start that clips took."""
         return self.seconds / max(self.clock() - self.begin, 1e-9)
 
     def expected(self, now: float, spent: float) -> float | None:
-        """Seconds that the whole training is expected to take, clips left out; None while it is too early to say."""
+        """Expected duration of the training in seconds, without clips; None while it is too early to estimate."""
         assert self._compiled
         since, before = self._compiled
         elapsed, learned = (now - start - self.seconds for start in (self.begin, since))
@@ -109,7 +107,7 @@ class TrainingClips:
         return elapsed + learned / (spent - before) * (1 - spent)
 
     def _allowed(self, now: float, spent: float) -> bool:
-        """Whether the next clip may be made now."""
+        """Whether the time allows a clip now."""
         expected = self.expected(now, spent)
         if expected is None:
             return False
@@ -121,13 +119,13 @@ class TrainingClips:
         if self.cost > allowed and not self._told:
             self._told = True
             tqdm.write(
-                f"no clips to listen to: the first takes about {self.cost:.0f} s, more than {SHARE:.0%} of the "
-                f"{expected:.0f} s that the training is expected to take"
+                f"no clips during training: the first takes about {self.cost:.0f} s, more than {SHARE:.0%} of the "
+                f"expected training time of {expected:.0f} s"
             )
         return self.cost <= allowed
 
     def _make(self, progress: Progress, model: AudioModel, folder: Path) -> float:
-        """Leave a clip in a folder; the seconds of it that went into compilation."""
+        """Write a clip to a folder; return the seconds spent on compilation."""
         start = prompt(self.manifest)
         begin = time.perf_counter()
         [clip], speed = clips.generate_clips(model, self.request, start[None])
@@ -142,7 +140,7 @@ class TrainingClips:
 
 
 def prompt(manifest: Manifest) -> Codes:
-    """The loudest begin of the validation split's first windows: half a second, or what they hold, uint8 [n]."""
+    """The loudest start of a window among the first ones of the validation split: at most half a second, uint8 [n]."""
     context = manifest.layout.context
     codes, targets = next(iter(shards.read(manifest, "validation", WINDOWS)))
     whole = codes.numpy()[targets.numpy() > 0]

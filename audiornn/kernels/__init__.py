@@ -1,1 +1,1 @@
-"""Compiled by Numba: arrays in, arrays out, no TensorFlow."""
+"""Numba kernels: arrays in, arrays out, no TensorFlow."""

@@ -1,8 +1,8 @@
-"""Elementwise operations of networks: exponentials, activations, biases, look-ups of rows.
+"""Elementwise operations: exponentials, activations, biases, table look-ups.
 
 The scalar functions (`exp`, `log`, `sigmoid`, `tanh`) become vector instructions inside loops over arrays, if the
-loop's function is a `kernel`: plain `njit` would look for divisions by zero, which keeps LLVM from that. What they cost
-is in docs/performance.md.
+loop's function is a `kernel`: plain `njit` checks for division by zero, which prevents it. docs/performance.md has the
+timings.
 """
 
 from typing import Any
@@ -67,7 +67,7 @@ def tanh(x: Any) -> Any:
 
 @scalar_kernel
 def one_minus_exp(x: Any) -> Any:
-    """1 - exp(-x) of a float32 >= 0: where little is left of the 1, by its series."""
+    """1 - exp(-x) of a float32 >= 0: by its series where the difference would cancel."""
     x = min(x, f32(40))
     series = f32(1 / 24) - x * f32(1 / 120)
     series = f32(1 / 6) - x * series
@@ -110,7 +110,7 @@ def broadcast_bias(row: Float32, y: Float32) -> None:
 def add_table_rows(tables: Float32, codes: UInt8, y: Float32) -> None:
     """Add the sum over lags of `tables[lag, codes[stream, lag]]` to each stream's row of y float32 [streams, n].
 
-    The product with embedded codes: tables float32 [lags, 256, n], codes [streams, lags].
+    The product with one-hot codes: tables float32 [lags, 256, n], codes [streams, lags].
     """
     lags = codes.shape[1]
     fours = lags - lags % 4

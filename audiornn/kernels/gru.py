@@ -1,9 +1,9 @@
-"""GRUs over whole sequences on the CPU, and their gradients by back-propagation through time (Werbos 1990).
+"""GRU over sequences on the CPU, and its gradient by back-propagation through time (Werbos 1990).
 
-TensorFlow's loops over time spend more on each step's small operations than on its arithmetic, and XLA compiles such a
-loop anew for every length and on one core. Here one compiled function per core walks through time for its share of the
-streams, with the weights in the order in which they are read (see `audiornn.kernels.matmul`). What a stream computes
-depends neither on the others nor on how many cores there are.
+TensorFlow's loops over time spend more on the overhead of each step than on arithmetic, and XLA compiles such a loop
+for every length and runs it on one core. Here one compiled function per core walks through time for its share of the
+streams, with the weights in the order in which they are read (see `audiornn.kernels.matmul`). The results of a stream
+depend neither on the other streams nor on the number of cores.
 """
 
 from collections.abc import Callable
@@ -78,7 +78,7 @@ def backward(
 
 
 def _aligned(*shape: int) -> Float32:
-    """An array that TensorFlow takes over as it is; others it copies."""
+    """An aligned array, which TensorFlow uses without a copy."""
     n = int(np.prod(shape))
     raw = np.empty(n + 16, f32)
     start = -raw.ctypes.data % 64 // 4

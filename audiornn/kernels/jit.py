@@ -1,7 +1,7 @@
-"""Numba's compiler for this package; compiled functions are kept in a folder for each state of the code.
+"""Numba's compiler, with a cache folder for each version of the sources.
 
 A compiled function holds copies of the functions and constants that it uses. Numba compiles it again when its own file
-has changed, but not when another file has, from which it took some: after an update it would go on with old copies.
+has changed, but not when another file has, from which it took some: after an update it would keep using old copies.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from numba import config, njit
 __all__ = ["njit"]
 
 PACKAGE = Path(__file__).parents[1]
-SOURCES = ("codec.py", "generation/fused", "kernels", "models")  # what compiled functions are made of
+SOURCES = ("codec.py", "generation/fused", "kernels", "models")  # sources of compiled functions
 
 
 def source_hash(files: Iterable[Path]) -> str:
@@ -37,7 +37,7 @@ def sources() -> Iterable[Path]:
 def use_versioned_cache() -> None:
     """Let Numba use the folder of this state of the code, in NUMBA_CACHE_DIR or beside Python's own compiled files.
 
-    Where that cannot be written, Numba uses a folder of the user.
+    If that is not writable, Numba uses a folder of the user.
     """
     folder = f"numba-{source_hash(sources())}"
     chosen: str = config.CACHE_DIR  # type: ignore[attr-defined]
@@ -55,5 +55,5 @@ scalar_kernel: Any = partial(njit, nogil=True, fastmath=True, error_model="numpy
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Number of cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,10 +1,10 @@
 """Matrix products with packed weights, for one or a few streams on a CPU.
 
 A network that generates one sample after the other multiplies a few large matrices with a few small vectors. BLAS
-libraries spend more time on preparing such products than on computing them, and round differently for one vector than
+libraries spend more time on setting up such products than on computing them, and round differently for one vector than
 for eight. The product here keeps its sums in registers, reads the weights once, in the order in which they lie in
 memory, and sums each element in the same order however many streams run side by side: a stream's samples do not depend
-on its neighbours. What it costs is in docs/performance.md.
+on its neighbours. docs/performance.md has the timings.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ PREFETCH_BYTES = 4096  # from the weights in use to those that are fetched: pref
 
 
 def round_up_to_block(n: int) -> int:
-    """The next multiple of a block's outputs."""
+    """n rounded up to a multiple of a block's outputs."""
     return -(-n // OUTPUTS_PER_BLOCK) * OUTPUTS_PER_BLOCK
 
 
@@ -39,7 +39,7 @@ def pad_gates(matrix: NDArray[Any], gates: int = 1) -> NDArray[Any]:
 
 
 def aligned(array: NDArray[Any]) -> NDArray[Any]:
-    """A contiguous copy that begins with a cache line."""
+    """A contiguous copy aligned to a cache line."""
     raw = np.empty(array.nbytes + 64, np.uint8)
     start = -raw.ctypes.data % 64
     copy = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
@@ -163,7 +163,7 @@ def matmul_add(weights: Packed, x: Float32, y: Float32) -> None:
     weights
         As `pack` made it of [inputs, outputs]: float32, or uint16 for bfloat16.
     x
-        float32 [streams, inputs or more], rows contiguous, inputs >= 1; what stands behind the inputs is not read.
+        float32 [streams, inputs or more], rows contiguous, inputs >= 1; columns beyond `inputs` are ignored.
     y
         float32 [streams, round_up_to_block(outputs)], rows contiguous.
     """

@@ -1,1 +1,1 @@
-"""Networks that predict the next code, and their form on disk."""
+"""Models of the next code, and their storage on disk."""

@@ -4,8 +4,8 @@
         └───────────────────────────┴──────────────┘   (the amplitude is concatenated before each GRU)
 
 The amplitude is the code as a scalar in [0, 1]. Batch normalisation runs over batch and time. With `predictor`, which
-the original did not have, the first GRU also sees a backward-adaptive linear prediction, whose logits are added at the
-end.
+the original did not have, features of backward-adaptive linear prediction are added to the first GRU's input, and its
+logits to the output.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ class AudioRNN(AudioModel):
     units
         Units of each GRU.
     layers
-        How many GRUs.
+        Number of GRUs.
     predictor
         Whether to start from linear prediction; see `audiornn.models.layers.lpc_prior`.
     """
@@ -43,8 +43,8 @@ class AudioRNN(AudioModel):
         self.norms = [BatchNormalization(name=f"norm_{i}") for i in range(layers + 1)]
         self.head = keras.layers.Dense(CODES, name="logits")
         self.dense.build([None, 1])
-        # With biases of zero every unit would be linear over [0, 1], all of them the same feature. Their kinks are
-        # spread over the amplitudes instead.
+        # With zero biases all units would be the same linear feature over [0, 1]. Their kinks are spread over the
+        # amplitudes instead.
         slope = np.random.default_rng(0).choice([-1.0, 1.0], dense)
         self.dense.set_weights([slope[None], -slope * (np.arange(dense) + 0.5) / dense])
         for gru, norm, width in zip(self.grus, self.norms, [dense] + [units] * (layers - 1), strict=False):
@@ -63,18 +63,18 @@ class AudioRNN(AudioModel):
         state = [tf.zeros([batch, gru.units]) for gru in self.grus]
         return [*state, self.prior.initial_state(batch)] if self.prior else state
 
-    def run(
-        self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None
+    def forward(
+        self, codes: Any, state: State, training: bool = False, padding_mask: Any = None, num_last: int | None = None
     ) -> tuple:
         given, codes = codes, tf.cast(tf.transpose(codes), tf.int32)  # time-major from here on
         amplitude = tf.cast(codes, tf.float32)[..., None] / (CODES - 1)
-        weight = None if valid is None else tf.cast(tf.transpose(valid), tf.float32)
+        weight = None if padding_mask is None else tf.cast(tf.transpose(padding_mask), tf.float32)
 
-        # Up to the first GRU all depends on the code alone: its 256 values are computed once and looked up.
+        # The input of the first GRU depends on the code alone: its 256 values are computed once and looked up.
         counts = tf.math.bincount(codes, weights=weight, minlength=CODES, dtype=tf.float32)
         projected = tf.gather(self._table(training, counts), codes)
         if self.prior:
-            network_input, prior, predictor = self.prior.run(given, state[-1], last)
+            network_input, prior, predictor = self.prior.forward(given, state[-1], num_last)
             projected += tf.transpose(network_input, [1, 0, 2])
         after, x = [], amplitude
         for i, (gru, norm) in enumerate(zip(self.grus, self.norms[1:], strict=True)):
@@ -82,8 +82,8 @@ class AudioRNN(AudioModel):
                 projected = gru.project(tf.concat([x, amplitude], -1))
             x = gru.scan(projected, state[i])
             after.append(x[-1])
-            if last and gru is self.grus[-1]:  # the burn-in is over: from here on only the targets count
-                x, weight = x[-last:], None if weight is None else weight[-last:]
+            if num_last and gru is self.grus[-1]:  # past the burn-in, only the targets are needed
+                x, weight = x[-num_last:], None if weight is None else weight[-num_last:]
             x = norm(x, training=training, weight=weight)
         logits = tf.transpose(self.head(x), [1, 0, 2])
         return (logits + prior, [*after, predictor]) if self.prior else (logits, after)

@@ -7,8 +7,8 @@
     the last codes ─────────────────────────────────────────────────────────── (+) silu ─► residual layers ─► logits
 
 The recurrence is the real-gated linear recurrent unit of Griffin (De et al. 2024): its gates depend on the input alone,
-so that all steps of a sequence can be taken in parallel. With `predictor` the network at sample level also sees a
-backward-adaptive linear prediction, whose logits are added at the end.
+so that all steps of a sequence can be taken in parallel. With `predictor`, features of backward-adaptive linear
+prediction are added to the input of the network at sample level, and its logits to the output.
 """
 
 from typing import Annotated, Any
@@ -37,7 +37,7 @@ class Linear(TieredModel):
     embedding
         Width of the embedding of a code.
     lookback
-        Codes that the network at sample level sees, and each tier at least.
+        Codes that the network at sample level sees, and that each tier sees at least.
     dense
         Units of the network at sample level.
     residual

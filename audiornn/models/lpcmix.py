@@ -6,11 +6,11 @@
                          │                                      ▲
                          └───────── every `frame` samples: GRU ─┘
 
-Whatever the loudness and the pitch, the next sample lies around a classical prediction, at a distance of about its
-recent error. The network only says how it lies around there: all that it sees is taken relative to prediction and
-scale, and its answer is a mixture of logistic distributions in the same units, integrated over the interval of each
-code (Salimans et al. 2017). LPCNet (Valin & Skoglund 2019) combines a network with linear prediction in this way, with
-transmitted predictors; here they are computed from past codes, as in ITU-T G.728.
+At any loudness and pitch the next sample lies near a classical prediction, at a distance of about its recent error. The
+network models the residual: its inputs are relative to prediction and scale, and its output is a mixture of logistic
+distributions in the same units, integrated over the interval of each code (Salimans et al. 2017). LPCNet (Valin &
+Skoglund 2019) combines a network with linear prediction in this way, with transmitted predictors; here they are
+computed from past codes, as in ITU-T G.728.
 """
 
 from typing import Annotated, Any
@@ -29,31 +29,30 @@ from audiornn.validation import Count
 
 PREDICTORS = [list(p) for p in DEFAULT]
 
-INITIAL_CENTRE_RANGE = 1.5  # the components' centres lie within so many scales of the prediction before training
-ACCURACY_STRIDE = 64  # in training accuracy is measured on every so many-th target
+INITIAL_CENTRE_RANGE = 1.5  # initial centres of the components, in scales around the prediction
+ACCURACY_STRIDE = 64  # training accuracy is measured on every 64th target
 
 
 class LPCMix(AudioModel):
-    """Linear prediction and a mixture.
+    """Linear prediction refined into a mixture of logistics.
 
     Parameters
     ----------
     hidden
         Units of the residual layers, which run for every sample.
     layers
-        How many residual layers.
+        Number of residual layers.
     units
-        Units of the GRU, which runs once a frame.
+        Units of the GRU, which runs once per frame.
     frame
-        Samples of a frame.
+        Samples per frame.
     mixture
         Components of the mixture.
     history
-        Past samples and errors that the network sees.
+        Number of past samples and errors in the input.
     predictors
-        Order, window and update interval of each linear predictor; see
-        `audiornn.kernels.linear_prediction.Predictor`. For other rates than 8 kHz scale them: the longest order should
-        reach beyond a pitch period.
+        Order, window and update interval of each linear predictor; see `audiornn.kernels.linear_prediction.Predictor`.
+        For sample rates other than 8 kHz scale them: the longest order should exceed a pitch period.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class LPCMix(AudioModel):
 
     @property
     def output_bias(self) -> Any:
-        """None: where codes are likely is the predictors' business."""
+        """None: the predictors supply the prior."""
         return None
 
     def initial_state(self, batch: Any) -> State:
@@ -104,24 +103,30 @@ class LPCMix(AudioModel):
             "errors": tf.zeros([batch, self.history]),
             "gru": tf.zeros([batch, self.units]),
             "condition": tf.zeros([batch, self.hidden]),
-            "phase": tf.zeros([batch], tf.int32),  # codes since the last frame began
+            "phase": tf.zeros([batch], tf.int32),  # codes since the last frame boundary
         }
 
-    def run(
-        self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None
+    def forward(
+        self, codes: Any, state: State, training: bool = False, padding_mask: Any = None, num_last: int | None = None
     ) -> tuple:
-        features, after = self._features(codes, state, last)
+        features, after = self._features(codes, state, num_last)
         compiled = codes.shape[1] >= lpc_prior.MIN_COMPILED_CODES
         return (self._compiled_distribution if compiled else self._distribution)(*features), after
 
-    def consume(self, codes: Any, state: State) -> tuple:
+    def prefill(self, codes: Any, state: State) -> tuple:
         features, after = self._features(codes, state, 1)
-        return self._distribution(*features)[:, -1], after  # prompts have any length: not worth compiling for
+        return self._distribution(*features)[:, -1], after  # prompts have any length: compilation does not pay
 
-    def learn(
-        self, codes: Any, labels: Any, state: State, training: bool = True, valid: Any = None, last: int | None = None
+    def loss_and_hits(
+        self,
+        codes: Any,
+        labels: Any,
+        state: State,
+        training: bool = True,
+        padding_mask: Any = None,
+        num_last: int | None = None,
     ) -> tuple:
-        features, after = self._features(codes, state, last)
+        features, after = self._features(codes, state, num_last)
         compiled = codes.shape[1] >= lpc_prior.MIN_COMPILED_CODES
         nats, hits = (self._compiled_nll_and_hits if compiled else self._nll_and_hits)(labels, *features)
         return nats, hits, after
@@ -147,10 +152,10 @@ class LPCMix(AudioModel):
         }
         return logits[:, 0], after
 
-    def _features(self, codes: Any, state: State, last: int | None) -> tuple:
+    def _features(self, codes: Any, state: State, num_last: int | None) -> tuple:
         """What the residual layers see of the last codes, as `_mixtures` takes it, and the state after all.
 
-        The state before must be at the begin of a frame.
+        The initial state must be at a frame boundary.
         """
         time = codes.shape[1]
         features, predictor = lpc_prior.lpc_features(self.predictor, codes, state["predictor"])
@@ -166,7 +171,7 @@ class LPCMix(AudioModel):
             "condition": conditions[:, -1],
             "phase": tf.fill([tf.shape(codes)[0]], time % self.hop),
         }
-        first = time - (last or time)
+        first = time - (num_last or time)
         conditions_per_sample = tf.repeat(conditions, self.hop, axis=1)[:, first:time]
         return (amplitudes[:, first:], errors[:, first:], features[:, first:], conditions_per_sample), after
 
@@ -175,13 +180,13 @@ class LPCMix(AudioModel):
         return self.predictor.columns
 
     def _histories(self, codes: Any, features: Any, state: State) -> tuple:
-        """Amplitudes and the predictor's errors [batch, history + time]: the last ones of the state, then the new."""
+        """Amplitudes and prediction errors [batch, history + time]: those of the state, then the new ones."""
         amplitudes = tf.gather(tf.constant(AMPLITUDES), tf.cast(codes, tf.int32))
         errors = features[..., self._columns.residual]
         return tf.concat([state["amplitudes"], amplitudes], 1), tf.concat([state["errors"], errors], 1)
 
     def _frames(self, amplitudes: Any, errors: Any, features: Any) -> Any:
-        """Inputs of the GRU [batch, frames, ..]: what is known at the first code of each frame."""
+        """Inputs of the GRU [batch, frames, ..], at the first code of each frame."""
         features = features[:, :: self.hop]
         recent = _windows(lpc_prior.compand(amplitudes), self.history, self.hop)
         scale = lpc_prior.error_scale(features, self._columns)
@@ -189,11 +194,11 @@ class LPCMix(AudioModel):
         return tf.concat([recent, past_errors, lpc_prior.position_features(features, self._columns)], -1)
 
     def _distribution(self, *features: Any) -> Any:
-        """log P of each code [batch, time, 256]; arguments as of `_mixtures`."""
+        """Log-probability of each code [batch, time, 256]; arguments as for `_mixtures`."""
         return logistic_mixture.logits(*self._mixtures(*features))
 
     def _nll_and_hits(self, labels: Any, *features: Any) -> tuple:
-        """-log P(label), and whether a label was the likeliest code, of which samples are taken; [batch, time] both."""
+        """Negative log-likelihood of the labels, and top-1 hits, computed on a subset; [batch, time] each."""
         mixtures = self._mixtures(*features)
         subsampled = [tf.stop_gradient(part[:, ::ACCURACY_STRIDE]) for part in mixtures]
         likeliest = tf.argmax(logistic_mixture.logits(*subsampled), -1, tf.int32)
@@ -201,16 +206,16 @@ class LPCMix(AudioModel):
         return logistic_mixture.nats(labels, *mixtures), tf.repeat(hits, ACCURACY_STRIDE, axis=1)[:, : labels.shape[1]]
 
     def _mixtures(self, amplitudes: Any, errors: Any, features: Any, condition: Any) -> tuple:
-        """The residual layers' answer for every sample.
+        """Parameters of the mixture for every sample.
 
         Parameters
         ----------
         amplitudes, errors
-            Of the codes and, before them, of the history: float32 [batch, history + time].
+            Of the history, then of the codes: float32 [batch, history + time].
         features
             What the predictors know after each code, [batch, time, n_features].
         condition
-            What the GRU adds to the first layer, [batch, time, hidden].
+            Output of the GRU that is added to the first layer, [batch, time, hidden].
 
         Returns
         -------
@@ -237,6 +242,6 @@ class LPCMix(AudioModel):
 
 
 def _windows(x: Any, width: int, hop: int = 1) -> Any:
-    """[batch, width + time] -> [batch, ceil(time / hop), width]: the latest `width` values up to each, latest first."""
+    """[batch, width + time] -> [batch, ceil(time / hop), width]: last `width` values per position, latest first."""
     time = x.shape[1] - width
     return tf.stack([x[:, width - j : width - j + time : hop] for j in range(width)], -1)

@@ -1,4 +1,4 @@
-"""Models by name."""
+"""Registry of models by name."""
 
 import importlib
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from audiornn.models.base import AudioModel
 
 
-# Module and class. A model's module needs TensorFlow, which takes seconds to import: not before one is built.
+# Module and class. They are imported only when a model is built, as TensorFlow takes seconds to import.
 REGISTRY = {
     "samplernn": "audiornn.models.samplernn:SampleRNN",
     "audiornn": "audiornn.models.audiornn:AudioRNN",

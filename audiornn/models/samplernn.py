@@ -6,8 +6,8 @@
                                                     │
     the last codes ────────────────────────────── (+) relu ─► Dense relu ─► Dense ─► logits
 
-Every code is seen through one embedding. With `predictor`, which the paper does not have, the network at sample level
-also sees a backward-adaptive linear prediction, whose logits are added at the end.
+All codes share one embedding. With `predictor`, which the paper does not have, features of backward-adaptive linear
+prediction are added to the input of the network at sample level, and its logits to the output.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Models on disk: `config.json` and `model.weights.h5`, neither of which holds code."""
+"""Storage of models: `config.json` and `model.weights.h5`, neither of which contains code."""
 
 import inspect
 import re
@@ -20,7 +20,7 @@ CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 
 
 def complete(name: str, sizes: dict[str, Any], where: str = "train.model") -> dict[str, Any]:
-    """All sizes of a model: the given ones, checked against its constructor's signature, and its defaults.
+    """All sizes of a model: the given ones, validated against the constructor's signature, and defaults.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def complete(name: str, sizes: dict[str, Any], where: str = "train.model") -> di
     sizes
         Arguments of the model's constructor; types and ranges are those of its annotations.
     where
-        What errors begin with.
+        Prefix of error messages.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def _build(name: str, sizes: dict[str, Any]) -> AudioModel:
 def save(model: AudioModel, folder: str | Path, extra_files: dict[str, Any] | None = None) -> None:
     """Store a model as a folder: weights, and a configuration that holds its name, sizes, codec and window.
 
-    `extra_files` are further JSON files by name. The folder appears whole or not at all.
+    `extra_files` are further JSON files by name. The folder is written atomically.
     """
     with atomic_folder(folder) as partial:
         sizes = {"name": model.name, **model.sizes}
@@ -87,7 +87,7 @@ class _Stored:
 
 
 def load(path: str | Path) -> AudioModel:
-    """Load a trained model from a folder that the train stage wrote.
+    """Load a trained model from a folder written by the train stage.
 
     Nothing in the folder is executed.
 

@@ -1,4 +1,4 @@
-"""What `samplernn` and `linear` have in common."""
+"""Common base of `samplernn` and `linear`."""
 
 import abc
 from typing import Any
@@ -11,20 +11,20 @@ from audiornn.models.layers.tiers import LookBack, Tiers
 
 
 class TieredModel(AudioModel):
-    """Tiers, a view of the last codes, and a network at sample level that sees the sum of both: a model.
+    """A model of tiers, a look-back over the last codes, and a network at sample level on the sum of both.
 
     Its constructor calls `_assemble`, and makes what `logits` needs.
     """
 
     def _assemble(self, tiers: Tiers, lookback: LookBack, predictor: bool) -> None:
-        """Set up all but the network at sample level; with `predictor` it also sees a linear prediction."""
+        """Set up everything but the network at sample level, optionally with linear prediction."""
         self.tiers, self.lookback = tiers, lookback
         self.prior = Prior(lookback.width, name="prior") if predictor else None
         self.hop, self.history_length = tiers.frames[0], max(*tiers.windows, lookback.length)
 
     @abc.abstractmethod
     def logits(self, x: Any) -> Any:
-        """The network at sample level: what is known of each code's past, [..., width] -> [..., 256]."""
+        """The network at sample level: inputs [..., width] -> logits [..., 256]."""
 
     def initial_state(self, batch: Any) -> State:
         return {
@@ -34,14 +34,14 @@ class TieredModel(AudioModel):
             "prior": self.prior.initial_state(batch) if self.prior else [],
         }
 
-    def run(
-        self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None
+    def forward(
+        self, codes: Any, state: State, training: bool = False, padding_mask: Any = None, num_last: int | None = None
     ) -> tuple:
         time = codes.shape[1]
-        skip = time - (last or time)
+        skip = time - (num_last or time)
         recent = tf.concat([state["history"], tf.cast(codes, tf.int32)], 1)
-        vectors, tiers = self.tiers.run(recent, state["tiers"], time, skip)
-        x = vectors + self.lookback.run(recent[:, self.history_length + 1 - self.lookback.length + skip :])
+        vectors, tiers = self.tiers.forward(recent, state["tiers"], time, skip)
+        x = vectors + self.lookback.forward(recent[:, self.history_length + 1 - self.lookback.length + skip :])
         after = {
             "history": recent[:, -self.history_length :],
             "phase": (state["phase"] + time) % self.hop,
@@ -50,7 +50,7 @@ class TieredModel(AudioModel):
         }
         if not self.prior:
             return self.logits(x), after
-        network_input, log_p, after["prior"] = self.prior.run(codes, state["prior"], last, last)
+        network_input, log_p, after["prior"] = self.prior.forward(codes, state["prior"], num_last, num_last)
         return self.logits(x + network_input) + log_p, after
 
     def step(self, codes: Any, state: State) -> tuple:

@@ -1,1 +1,1 @@
-"""Where a run comes from, and how to repeat it."""
+"""Provenance of a run: code, data, command, and how to reproduce it."""

@@ -1,4 +1,4 @@
-"""What was typed."""
+"""The command that started a run."""
 
 import shlex
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def command() -> str:
-    """The command that started this process, as a person would type it: DVC's, or this program's own."""
+    """The command that started this process, as typed by the user: DVC's, or this program's own."""
     import psutil
 
     for process in psutil.Process().parents():

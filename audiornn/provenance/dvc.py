@@ -1,4 +1,4 @@
-"""What dvc.lock says of a run's inputs."""
+"""Inputs of a run according to dvc.lock."""
 
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,15 @@ LOCK, UPSTREAM = Path("dvc.lock"), ("corpus", "resample", "encode", "shard")  # 
 
 
 def locked_stages() -> dict[str, Any]:
-    """What dvc.lock says of the stages before the training, which have run when it begins."""
+    """Entries of dvc.lock for the stages before the training."""
     try:
         stages = yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"]
-    except (OSError, TypeError, KeyError, yaml.YAMLError):  # a stage that is run by hand needs no DVC
+    except (OSError, TypeError, KeyError, yaml.YAMLError):  # stages can be run without DVC
         return {}
     return {stage: stages[stage] for stage in UPSTREAM if stage in stages}
 
 
 def locked_shards() -> dict[str, str]:
-    """The hash by which DVC knows the shards."""
+    """DVC's hash of the shards."""
     outs = locked_stages().get("shard", {}).get("outs", [])
     return next(({"md5": out["md5"]} for out in outs if out["path"] == "data/shard"), {})

@@ -1,4 +1,4 @@
-"""The commit, and what differs from it."""
+"""Git: commit and changed files."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,7 @@ from audiornn.provenance.dvc import LOCK
 
 
 def git(*arguments: str, folder: str | Path = ".") -> str:
-    """What git prints, stripped; empty where it fails or there is none."""
+    """Output of a git command, stripped; empty if it fails or git is not installed."""
     try:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -16,7 +16,7 @@ def git(*arguments: str, folder: str | Path = ".") -> str:
 
 
 def version_tags() -> dict[str, str]:
-    """Tags: the commit, and whether tracked files differ from it; those that each pipeline run writes do not count."""
+    """Tags: the commit, and whether tracked files differ from it, other than those that pipeline runs write."""
     commit = git("rev-parse", "HEAD")
     if not commit:
         return {}

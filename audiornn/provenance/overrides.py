@@ -1,16 +1,16 @@
-"""Nested parameters: their dotted names, and differences as options `-S` of `dvc exp run` (Hydra's grammar)."""
+"""Nested parameters: dotted names, and overrides as options `-S` of `dvc exp run` (Hydra's grammar)."""
 
 import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-WORD = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")  # text that Hydra reads as itself without quotes
+WORD = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")  # text that Hydra reads literally without quotes
 RESERVED = {"null", "true", "false", "nan", "inf", "infinity"}
 
 
 def overrides(base: Mapping[str, Any], target: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The options that turn one tree of parameters into another, one after the other.
+    """Options that turn one tree of parameters into another, applied in order.
 
     Examples
     --------
@@ -21,8 +21,9 @@ def overrides(base: Mapping[str, Any], target: Mapping[str, Any], prefix: str = 
         value = target.get(key)
         if isinstance(held, Mapping) and isinstance(value, Mapping):
             yield from overrides(held, value, f"{prefix}{key}.")
-        elif key not in target or isinstance(value, Mapping) != isinstance(held, Mapping):  # no list becomes a section
-            if held is None:  # Hydra takes what is null for missing, and deletes it only where it is not
+        # Hydra cannot turn a value into a section
+        elif key not in target or isinstance(value, Mapping) != isinstance(held, Mapping):
+            if held is None:  # Hydra treats null as missing and cannot delete it
                 yield f"{prefix}{key}=0"
             yield f"~{prefix}{key}"
             if key in target:
@@ -49,7 +50,7 @@ def _hydra(value: object) -> str:
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_hydra, value)) + "]"
     if isinstance(value, str) and (not WORD.fullmatch(value) or value.lower() in RESERVED):
-        # Backslashes count only before a quote: before the closing one, too.
+        # Backslashes are escapes only before a quote, including the closing one.
         return "'" + re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + (m[2] and "\\'"), value) + "'"
     return value if isinstance(value, str) else json.dumps(value)
 

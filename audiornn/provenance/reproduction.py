@@ -1,4 +1,4 @@
-"""Commands that repeat a run."""
+"""Commands that reproduce a run."""
 
 import os
 import shlex
@@ -12,31 +12,31 @@ import yaml
 from audiornn.provenance.git import git
 from audiornn.provenance.overrides import overrides
 
-PIPELINE_OUTPUTS = {"params.yaml", "dvc.lock"}  # files that differ from a commit because a run was made
+PIPELINE_OUTPUTS = {"params.yaml", "dvc.lock"}  # files that every run changes
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Commands that make a run again, and what they do not bring back."""
+    """Commands that reproduce a run, and what they cannot restore."""
 
     commands: Sequence[str]
     missing: Sequence[str] = ()
 
 
 def reproduction(root: str | Path, params: Mapping[str, Any]) -> Reproduction:
-    """The commands that make a run again from its commit.
+    """The commands that reproduce a run from its commit.
 
     Parameters
     ----------
     root
         The workspace.
     params
-        What params.yaml holds; where the commit's differs, the differences become options of `dvc exp run`.
+        Content of params.yaml; differences from the commit's become options of `dvc exp run`.
     """
     commit = os.environ.get("DVC_EXP_BASELINE_REV") or git("rev-parse", "HEAD", folder=root)
     if not commit:
         return Reproduction(
-            ["dvc repro"], ["This folder is no Git repository: the code that was used is not recorded."]
+            ["dvc repro"], ["This folder is not a Git repository: the version of the code is not recorded."]
         )
     base = yaml.safe_load(git("show", f"{commit}:params.yaml", folder=root)) or {}
     changes = list(overrides(base, params))

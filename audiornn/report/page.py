@@ -1,4 +1,4 @@
-"""A run on one page: an HTML file that holds all it shows, pictures and sound included, and needs no network."""
+"""Report of a run as a self-contained HTML page with figures and audio."""
 
 import base64
 import io
@@ -27,7 +27,7 @@ TEMPLATE = "page.html"
 
 @dataclass(frozen=True)
 class Sound:
-    """A recording on the page: `notes` are lines under its player, `warning` what is abnormal about it."""
+    """A player on the page: `notes` are lines below it, `warning` lists abnormalities."""
 
     title: str
     file: Path
@@ -37,7 +37,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class Page:
-    """What a report shows.
+    """Content of a report.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Page:
     results
         Name, value and explanation of each number.
     params
-        As params.yaml has them.
+        Content of params.yaml.
     reproduction
         See `reproduction`.
     pictures
@@ -54,11 +54,11 @@ class Page:
     history, context
         Rows of the curves.
     passages, real, clips
-        What there is to hear.
+        Audio on the page.
     omitted
-        How many more clips there are.
+        Number of clips that are not on the page.
     seconds
-        How much of each recording is on the page.
+        Maximum length of each player.
     """
 
     title: str
@@ -77,7 +77,7 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """The page as HTML. All text is escaped; pictures and sound are data URIs."""
+    """The page as HTML. All text is escaped; figures and audio are data URIs."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -100,7 +100,7 @@ def _data_uri(kind: str, content: bytes) -> Markup:
 
 
 def _wave(file: Path, seconds: float) -> tuple[Samples, int]:
-    """The begin of a mono recording, float [n], and its rate in Hz."""
+    """The start of a mono recording, float [n], and its sample rate in Hz."""
     with open_audio(file) as opened:
         block = next(opened.blocks(round(seconds * opened.samplerate)), np.zeros((0, 1), np.float32))
         return block[:, 0].astype(np.float64), opened.samplerate
@@ -121,7 +121,7 @@ def _spectrogram(wave: Samples, rate: int, title: str) -> Markup:
 
 
 def collect(root: str | Path, run_id: str, clips: int = 8, seconds: float = 30.0) -> Page:
-    """Gather what the stages of a pipeline left in a folder.
+    """Collect the results of the pipeline's stages in a folder.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def collect(root: str | Path, run_id: str, clips: int = 8, seconds: float = 30.0
     run_id
         Of the MLflow run.
     clips, seconds
-        How many generated clips the page holds at most, and how much of each.
+        Maximum number of generated clips on the page, and of seconds of each.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def collect(root: str | Path, run_id: str, clips: int = 8, seconds: float = 30.0
         history=_rows(root / "metrics/history.csv"),
         context=_rows(root / "metrics/evaluate-context.csv"),
         passages=[Sound(file.stem.replace("-", " "), file) for file in sorted((root / "passages").glob("*.wav"))],
-        real=Sound("real (test part)", root / "generated" / REAL_CLIP),
+        real=Sound("real (test split)", root / "generated" / REAL_CLIP),
         clips=sounds[:clips],
         omitted=len(sounds[clips:]),
         seconds=seconds,
@@ -168,15 +168,15 @@ def collect(root: str | Path, run_id: str, clips: int = 8, seconds: float = 30.0
 def _results(
     codes: Mapping[str, Any], train: Mapping[str, Any], scores: Mapping[str, Any], made: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, str]]:
-    """Name, value and explanation of the numbers that a reader looks for first."""
+    """Name, value and explanation of the main results."""
     test = scores["test"]
     entropy = codes["code_entropy_bits"]
     yield "Test loss", f"{test['bits_per_sample']:.3f} bits per sample", f"{test['targets']:,} codes; lower is better"
     yield "Validation loss", f"{scores['validation']['bits_per_sample']:.3f} bits per sample", "of the weights kept"
     yield "Entropy of a single code", f"{entropy:.3f} bits", "what a model without memory needs"
-    yield "Test accuracy", f"{test['accuracy']:.1%}", f"among the five likeliest: {test['top5_accuracy']:.1%}"
+    yield "Test accuracy", f"{test['accuracy']:.1%}", f"in the top 5: {test['top5_accuracy']:.1%}"
     yield "Calibration error", f"{test['calibration_error']:.4f}", "mean gap between probability and frequency"
-    yield "Parameters", f"{train['parameters']:,}", "numbers that were learned"
+    yield "Parameters", f"{train['parameters']:,}", "weights of the model"
     kept = f"the weights of epoch {train['best_epoch']:g} are kept"
     yield "Training", f"{train['steps']:,} updates, {train['epochs']:g} epochs", kept
     yield "Training speed", f"{train['targets_per_second']:,.0f} targets/s", "without validation"
@@ -185,15 +185,15 @@ def _results(
         f"{made['real_time_factor']:.2f} × real time",
         f"{made['samples_per_second']:,.0f} samples/s",
     )
-    near = f"on average, of clips like those of other runs; real audio stays within {made['distance_limit_db']:.1f} dB"
+    near = f"mean over a fixed set of clips; the limit for real audio is {made['distance_limit_db']:.1f} dB"
     if made["distance_db"] is None:
-        yield "Distance from real audio", "nothing to hear", near
+        yield "Distance from real audio", "silent", near
     else:
         yield "Distance from real audio", f"{made['distance_db']:.1f} dB ({made['distance_ratio']:.2f} × limit)", near
     yield (
         "Clips with findings",
         f"{made['clips_with_findings']:.0%}",
-        f"of the same clips; findings: {made['findings']}",
+        f"of the same set; findings: {made['findings']}",
     )
     standing = Standing(scores["validation"]["bits_per_sample"], made["distance_ratio"], made["clips_with_findings"])
     yield "Sound", "acceptable" if standing.acceptable else "not acceptable yet", standing.expectation
@@ -204,20 +204,20 @@ def _results(
 
 
 def _levels(clip: Mapping[str, Any]) -> list[str]:
-    """What was measured of a clip, in lines."""
+    """Measurements of a clip, in lines."""
     lines = [
         f"{clip['seconds']:.2f} s, RMS {clip['rms_dbfs']:.1f} dBFS, peak {clip['peak_dbfs']:.1f} dBFS, "
         f"{clip['silent_share']:.0%} silent",
         f"flatness {clip['flatness']:.2f}, centroid {clip['centroid_hz']:.0f} Hz, codes {clip['code_divergence']:.3f} "
-        "bits from the test part's",
+        "bits from the test split",
     ]
     if clip["frechet_distance"] is not None:
         limit = f"real audio stays within {clip['frechet_limit']:.1f} dB"
-        lines.append(f"{clip['frechet_distance']:.1f} dB from the test part; {limit}")
+        lines.append(f"{clip['frechet_distance']:.1f} dB from the test split; {limit}")
     return lines
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
-    """The rows of a csv file, numbers shortened for reading."""
+    """The rows of a csv file, with rounded numbers."""
     rows = pd.read_csv(file, dtype=float, float_precision="round_trip")
     return rows.map("{:.4g}".format).to_dict("records")

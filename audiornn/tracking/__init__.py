@@ -1,1 +1,1 @@
-"""MLflow: runs, sweeps, the registry of models."""
+"""MLflow tracking: runs, sweeps, model registry."""

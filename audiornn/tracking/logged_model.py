@@ -1,4 +1,4 @@
-"""A model as MLflow keeps it: signature, code, weights; nothing pickled."""
+"""Logged models: signature, code and weights; nothing is pickled."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-MODEL = "model"  # name of a run's logged model, and of the artifact in it that holds our folder
-# What a logged model needs to be served elsewhere; audiornn itself is logged with it.
+MODEL = "model"  # name of a run's logged model, and of its artifact that holds the model folder
+# Packages that a served model needs; audiornn itself is logged with it.
 REQUIREMENTS = (
     *("av", "mlflow", "numba", "numpy", "pandas", "pydantic", "pyyaml", "scipy"),
     *("soundfile", "soxr", "tensorflow", "tqdm"),
 )
-# Columns of a request to a served model, and of its answer: name, type, whether it must be there.
+# Columns of a request to a served model, and of its response: name, type, required.
 REQUEST = (
     ("seconds", "double", True),
     ("temperature", "double", False),
     ("top_k", "long", False),
     ("top_p", "double", False),
-    ("certain", "double", False),
+    ("confidence_threshold", "double", False),
     ("seed", "long", False),
     ("prompt", "string", False),  # a recording of any format, in base64
     ("prompt_offset", "double", False),
@@ -32,7 +32,7 @@ ANSWER = (("sample_rate", "long", True), ("seconds", "double", True), ("audio", 
 def log_model(client: "MlflowClient", run_id: str, folder: str | Path) -> None:
     """Log a model's folder as the MLflow model of a run: code and weights, nothing pickled.
 
-    `mlflow.pyfunc.load_model` and `mlflow models serve` take it; requests and answers have the columns above.
+    `mlflow.pyfunc.load_model` and `mlflow models serve` accept it; requests and responses have the columns above.
     """
     import mlflow
     import pandas as pd

@@ -1,4 +1,4 @@
-"""Registered models and the champion."""
+"""Model registry and the champion."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,19 +20,19 @@ REGISTERED, CHAMPION = "audiornn", "champion"  # registered model, and the alias
 
 
 def model_folder(workspace: str | Path, source: str) -> Path:
-    """The folder with a logged model; fetched from the store where it is not a local folder.
+    """Folder of a logged model, downloaded from the store if necessary.
 
     Parameters
     ----------
     workspace
-        Where the default store is.
+        Folder of the default store.
     source
         The id of a run, or a URI of MLflow's such as `models:/audiornn@champion` or `models:/audiornn/3`.
 
     Raises
     ------
     AudioRNNError
-        If the store has no such run or model, the run logged none, or it is not one of this project.
+        If the store has no such run or model, the run has no model, or it is not one of this project.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -54,12 +54,12 @@ def _logged_model(client: "MlflowClient", run_id: str) -> str:
     """The id of the model that a run logged last."""
     outputs = client.get_run(run_id).outputs
     if not (outputs and outputs.model_outputs):
-        raise OSError("the run has logged none")
+        raise OSError("the run has no model")
     return outputs.model_outputs[-1].model_id
 
 
 def champion(workspace: str | Path) -> "ModelVersion | None":
-    """The registered version that the alias `champion` stands for, if there is one."""
+    """The registered version with the alias `champion`, if any."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -69,7 +69,7 @@ def champion(workspace: str | Path) -> "ModelVersion | None":
 
 
 def promote(workspace: str | Path, run_id: str) -> str:
-    """Register the model of a run, unless it is already, and make it the champion: `models:/audiornn@champion`.
+    """Register the model of a run, if it is not yet, and make it the champion: `models:/audiornn@champion`.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def promote(workspace: str | Path, run_id: str) -> str:
         raise AudioRNNError(f"run {run_id}: no model found in {store(workspace)}: {reason}") from None
     if CHAMPION_METRIC not in run.data.metrics:
         raise AudioRNNError(
-            f"run {run_id}: has no metric {CHAMPION_METRIC}: only a model that was evaluated can be champion"
+            f"run {run_id}: has no metric {CHAMPION_METRIC}: only an evaluated model can become champion"
         )
     if not client.search_registered_models(f"name = '{REGISTERED}'"):
         client.create_registered_model(REGISTERED)
@@ -107,21 +107,21 @@ def promote(workspace: str | Path, run_id: str) -> str:
 
 
 def _describe(client: "MlflowClient", version: "ModelVersion", run: "MlflowRun") -> None:
-    """Tag a registered version with what the next model is compared with."""
+    """Tag a registered version with the numbers that later models are compared with."""
     tags = {key: str(run.data.metrics[key]) for key in (CHAMPION_METRIC, RATIO, FLAWED) if key in run.data.metrics}
     for key, value in {**tags, VALIDATION_DIGEST_TAG: run.data.tags.get(VALIDATION_DIGEST_TAG, "")}.items():
         client.set_model_version_tag(REGISTERED, version.version, key, value)
 
 
 def _standing(numbers: Mapping[str, Any]) -> Standing:
-    """What a model is compared by, from the metrics of a run or the tags of a version."""
+    """Standing of a model, from the metrics of a run or the tags of a version."""
     bits, ratio, flawed = (float(numbers[key]) if key in numbers else None for key in (CHAMPION_METRIC, RATIO, FLAWED))
     assert bits is not None
     return Standing(bits, ratio, flawed)
 
 
 def promote_if_better(workspace: str | Path, run_id: str, bits: float | None = None) -> str:
-    """Make the model of a run the champion if it is better than the present one; a sentence that says what decided.
+    """Make the model of a run the champion if it is better than the current one; returns a sentence with the reason.
 
     `ranking.replaces` says which is better, by bits per sample on the same validation split and by sound. Where there
     is no champion, the first is it. One that was validated on other recordings stays, until `promote` is called: the
@@ -130,11 +130,11 @@ def promote_if_better(workspace: str | Path, run_id: str, bits: float | None = N
     Parameters
     ----------
     workspace
-        Where the default store is.
+        Folder of the default store.
     run_id
         The run, evaluated.
     bits
-        What the model needs per sample on validation, for a run that does not know: its model is from elsewhere.
+        Bits per sample on validation, for a run without this metric, whose model was trained elsewhere.
     """
     client = client_of(workspace)
     run, holder = client.get_run(run_id), champion(workspace)
@@ -144,7 +144,7 @@ def promote_if_better(workspace: str | Path, run_id: str, bits: float | None = N
     if holder is None:
         return f"champion: version {promote(workspace, run_id)}, the first"
     if holder.run_id == run_id:
-        _describe(client, holder, run)  # its sound may have been measured again
+        _describe(client, holder, run)  # its sound may have been measured anew
         return f"champion: still version {holder.version}, this model"
     if holder.tags.get(VALIDATION_DIGEST_TAG) != run.data.tags.get(VALIDATION_DIGEST_TAG):
         return (

@@ -1,4 +1,4 @@
-"""One pipeline run is one MLflow run."""
+"""MLflow runs: one per pipeline run."""
 
 import json
 import os
@@ -19,11 +19,11 @@ from audiornn.tracking.tags import provenance_tags
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-RUN_FILE = "mlflow.json"  # beside the weights: which run they come from
+RUN_FILE = "mlflow.json"  # beside the weights: id of the run that trained them
 
 
 class Run:
-    """Writes into one MLflow run."""
+    """Writer of one MLflow run."""
 
     def __init__(self, client: "MlflowClient", run_id: str, resumed: bool = False) -> None:
         self._client = client
@@ -32,21 +32,21 @@ class Run:
         self._last_steps: dict[str, int] = {}
 
     def params(self, params: Mapping[str, Any]) -> None:
-        """Log nested parameters under dotted names, as they stand in params.yaml."""
+        """Log nested parameters under dotted names, as in params.yaml."""
         from mlflow.entities import Param
 
         flat = [Param(key, str(list(value) if isinstance(value, tuple) else value)) for key, value in flatten(params)]
-        for start in range(0, len(flat), 100):  # MLflow's limit a call
+        for start in range(0, len(flat), 100):  # MLflow's limit per call
             self._client.log_batch(self.run_id, params=flat[start : start + 100])
 
     def metrics(self, metrics: Mapping[str, float | None], step: int = 0) -> None:
-        """Log numbers; entries without a value are passed over."""
+        """Log numbers; entries of None are skipped."""
         self.curves({step: metrics})
 
     def curves(self, steps: Mapping[int, Mapping[str, float | None]], prefix: str = "") -> None:
         """Log numbers of several steps at once, under names that begin with `prefix`.
 
-        A run that is gone on with already has the numbers up to where it was interrupted: they are not repeated.
+        A resumed run already has the numbers up to its interruption: they are not repeated.
         """
         from mlflow.entities import Metric
 
@@ -57,11 +57,11 @@ class Run:
             for key, value in metrics.items()
             if value is not None and not (self._resumed and step <= self._last_step(prefix + key))
         ]
-        for start in range(0, len(batch), 1000):  # MLflow's limit a call
+        for start in range(0, len(batch), 1000):  # MLflow's limit per call
             self._client.log_batch(self.run_id, metrics=batch[start : start + 1000])
 
     def _last_step(self, key: str) -> int:
-        """The last step of a metric that was there when the run was gone on with; -1 where it was not."""
+        """The last step of a metric when the run was resumed; -1 if there is none."""
         if key not in self._last_steps:
             points = self._client.get_metric_history(self.run_id, key)
             self._last_steps[key] = max((point.step for point in points), default=-1)
@@ -107,13 +107,13 @@ def pipeline_run(
     Parameters
     ----------
     workspace
-        Where the default store is.
+        Folder of the default store.
     params
         All of params.yaml.
     tags
-        More tags; the git commit is there by itself.
+        Further tags besides the git commit.
     name
-        Of the run; a DVC experiment's own name comes before it.
+        Name of the run, unless a DVC experiment has a name.
     run_file
         A JSON file that keeps the run's id. If it already names a run, that run is resumed.
     """
@@ -131,7 +131,7 @@ def pipeline_run(
 
 @contextmanager
 def terminating(log: Run) -> Iterator[None]:
-    """Say in the run how it ended."""
+    """Set the status of a run at its end."""
     try:
         yield
     except KeyboardInterrupt:
@@ -165,7 +165,7 @@ def _begin(client: "MlflowClient", workspace: str | Path, tags: Mapping[str, str
 
 
 def _reopened(client: "MlflowClient", run_id: str) -> bool:
-    """Set a run going again, if it is still there."""
+    """Resume a run, if it still exists."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -178,9 +178,9 @@ def _reopened(client: "MlflowClient", run_id: str) -> bool:
 
 
 def reopen(workspace: str | Path, model_folder: str | Path) -> Run:
-    """Write on into the run that the weights in `model_folder` come from.
+    """The run that trained the weights in `model_folder`, to log more into it.
 
-    Where the store does not know that run (the model was trained elsewhere, or the store is new), a new run is begun
+    If the store does not have that run (the model was trained elsewhere, or the store is new), a new run is created
     that names the original in its tag `trained_in_run`.
     """
     from mlflow.exceptions import MlflowException

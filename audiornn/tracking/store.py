@@ -1,4 +1,4 @@
-"""Where the MLflow store is, and its page."""
+"""Location of the MLflow store, and its page of runs."""
 
 import json
 import logging
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "audiornn"
-REMOTE = {"databricks", "databricks-uc", "uc"}  # names of stores that are no paths
+REMOTE = {"databricks", "databricks-uc", "uc"}  # names of stores that are not paths
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
-# How the UI shows the runs: the best on top, with what tells them apart.
+# View of the runs in the UI: best first, with the columns that distinguish them.
 BEST = "metrics.`validation.bits_per_sample`"
 VIEW = {
     "selectedColumns": [
@@ -31,14 +31,15 @@ VIEW = {
 }
 
 CHAMPION_METRIC = "validation.bits_per_sample"
-RATIO, FLAWED = "generate.distance_ratio", "generate.clips_with_findings"  # what models are compared by besides
+# further numbers by which models are compared
+RATIO, FLAWED = "generate.distance_ratio", "generate.clips_with_findings"
 
 
 def store(workspace: str | Path) -> str:
     """The tracking URI: MLFLOW_TRACKING_URI or, without it, a SQLite database in the workspace.
 
-    Relative paths of `sqlite:///` and plain paths are taken from the workspace, not from the current folder: DVC runs
-    queued experiments in temporary copies.
+    Relative paths are relative to the workspace, not to the current folder, as DVC runs queued experiments in temporary
+    copies.
     """
     root = Path(workspace).resolve()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE}"
@@ -49,7 +50,7 @@ def store(workspace: str | Path) -> str:
 
 
 def client_of(workspace: str | Path) -> "MlflowClient":
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it reports the creation of every table
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it logs the creation of every table
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -66,12 +67,12 @@ def experiment_id(client: "MlflowClient", workspace: str | Path) -> str:
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
     found = client.get_experiment_by_name(name)
     if found is None:
-        # Only a server knows where its artifacts belong; beside a local database MLflow would take the current folder.
+        # A server decides where its artifacts go; for a local database MLflow would use the current folder.
         local = store(workspace).startswith("sqlite:")
         location = (Path(workspace).resolve() / ARTIFACTS).as_uri() if local else None
         try:
             return client.create_experiment(name, artifact_location=location)
-        except MlflowException:  # another process was faster
+        except MlflowException:  # another process created it meanwhile
             found = client.get_experiment_by_name(name)
             assert found is not None
     if found.lifecycle_stage == "deleted":
@@ -80,9 +81,9 @@ def experiment_id(client: "MlflowClient", workspace: str | Path) -> str:
 
 
 def runs_page(workspace: str | Path) -> str:
-    """The UI's page of the runs, best on top, as a path after the server's address.
+    """Path of the UI's page of runs, best first.
 
-    MLflow opens an experiment on a page for language models; this one is two clicks and a choice of columns away.
+    By default MLflow opens a page for language models; this one would take two clicks and a choice of columns.
     """
     client = client_of(workspace)
     experiment = experiment_id(client, workspace)

@@ -1,4 +1,4 @@
-"""Sweeps: parent runs."""
+"""Sweeps: MLflow parent runs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def sweep_run(workspace: str | Path, name: str, description: str, identity: str) -> Iterator["Sweep"]:
-    """Start the parent run of a sweep, or go on with it: the newest one of the same identity that was not deleted."""
+    """Start or resume the parent run of a sweep: the newest one of the same identity that was not deleted."""
     client = client_of(workspace)
     experiment = experiment_id(client, workspace)
     found = client.search_runs([experiment], f"tags.`sweep.identity` = '{identity}'", max_results=1)
@@ -30,13 +30,13 @@ def sweep_run(workspace: str | Path, name: str, description: str, identity: str)
 
 
 class Sweep(Run):
-    """Writes into the parent run of a sweep."""
+    """Writer of the parent run of a sweep."""
 
     def child(self, run_id: str, name: str, params: Mapping[str, Any], metrics: Mapping[str, float | None]) -> str:
-        """Make the run of a setting a child of the sweep; the child's id.
+        """Make the run of a setting a child of the sweep; returns the child's id.
 
-        A run that belongs to another sweep already, or that the store does not know, is taken from DVC's cache: its
-        child is a new run with its parameters and results, which names it in the tag `taken_from_run`.
+        If the run belongs to another sweep, or is not in the store as its results came from DVC's cache, the child is a
+        new run with its parameters and results, which names it in the tag `taken_from_run`.
         """
         from mlflow.exceptions import MlflowException
 
@@ -59,7 +59,7 @@ class Sweep(Run):
         return copy.run_id
 
     def table(self, rows: Sequence[Mapping[str, Any]], markdown: str, name: str) -> None:
-        """Log rows as a table of MLflow's, as CSV and as Markdown, instead of what was there under that name."""
+        """Log rows as an MLflow table, as CSV and as Markdown, replacing earlier ones of that name."""
         import pandas as pd
 
         frame = pd.DataFrame(list(rows))

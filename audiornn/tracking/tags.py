@@ -1,4 +1,4 @@
-"""Where a run comes from, as tags."""
+"""Provenance of a run as tags."""
 
 import os
 
@@ -7,14 +7,14 @@ from audiornn.provenance.command import command
 from audiornn.provenance.dvc import locked_stages
 from audiornn.provenance.git import version_tags
 
-PARENT = "AUDIORNN_PARENT_RUN"  # environment variable: the run of the sweep that a pipeline run belongs to
+PARENT = "AUDIORNN_PARENT_RUN"  # environment variable: the parent run of a pipeline run in a sweep
 PARENT_TAG = "mlflow.parentRunId"
 
 VALIDATION_DIGEST_TAG = "data.validation"  # digest of the validation split
 
 
 def provenance_tags() -> dict[str, str]:
-    """Tags that say where a run comes from: code, data, command, the sweep that it belongs to."""
+    """Tags with the provenance of a run: code, data, command, sweep."""
     tags = {**version_tags(), "command": command(), "mlflow.user": os.environ.get("USER", "")}
     tags["mlflow.source.name"] = tags["command"]
     if locked := locked_stages():

@@ -1,1 +1,1 @@
-"""Training."""
+"""Training: loop, budget, checkpoints, devices."""

@@ -37,7 +37,7 @@ def training_fingerprint(params: Mapping[str, Any], manifest: Manifest) -> str:
     Parameters
     ----------
     params
-        The `train` section. How often checkpoints and clips to listen to are made does not matter.
+        The `train` section. The intervals of checkpoints and clips do not matter.
     manifest
         Of the shards.
     """
@@ -52,8 +52,12 @@ def training_fingerprint(params: Mapping[str, Any], manifest: Manifest) -> str:
     ]
     code = sorted((str(file.relative_to(root)), hashlib.sha256(file.read_bytes()).hexdigest()) for file in sources)
     libraries = {library.__name__: library.__version__ for library in (keras, np, tf)}
-    settings = {key: value for key, value in params.items() if not key.startswith(("checkpoint_", "listen_"))}
-    layout = {"digest": manifest.digest, "context": manifest.layout.context, "span": manifest.layout.span}
+    settings = {key: value for key, value in params.items() if not key.startswith(("checkpoint_", "clip_every_"))}
+    layout = {
+        "digest": manifest.digest,
+        "context": manifest.layout.context,
+        "targets_per_window": manifest.layout.targets_per_window,
+    }
     whole = json.dumps([settings, layout, code, libraries], sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
@@ -84,7 +88,7 @@ class Store:
                     arrays = [content[str(i)] for i in range(len(content.files) - 1)]
                     return arrays, json.loads(content["metadata"].tobytes())
             except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-                print(f"{file}: damaged, the checkpoint before it is used ({error})")
+                print(f"{file}: damaged, using the checkpoint before it ({error})")
         return None
 
     @property
@@ -139,7 +143,7 @@ class Checkpointer:
             return None
         arrays, metadata = saved
         if metadata["fingerprint"] != self.fingerprint:
-            tqdm.write(f"{self.store.folder}: of other settings, data or code: the training begins anew")
+            tqdm.write(f"{self.store.folder}: from other settings, data or code: training starts anew")
             self.store.clear()
             return None
         state = TrainingState.from_dict(metadata["state"])
@@ -154,10 +158,10 @@ class Checkpointer:
 
 @contextmanager
 def locked_store(root: str | Path, fingerprint: str) -> Iterator[Store | None]:
-    """The store of a training below `root`, for as long as the block lasts; it is removed if the block ends well.
+    """The store of a training below `root`, locked during the block and removed if it succeeds.
 
-    None, where another process trains with the same settings at this moment. Other folders below `root` belong to
-    trainings with other settings, data or code, and are left as they are.
+    None if another process is training with the same settings. Other folders below `root` belong to trainings with
+    other settings, data or code, and are left alone.
     """
     folder = Path(root) / fingerprint
     folder.mkdir(parents=True, exist_ok=True)
@@ -165,24 +169,24 @@ def locked_store(root: str | Path, fingerprint: str) -> Iterator[Store | None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"{folder}: in use by another training with the same settings; this one makes no checkpoints")
+            print(f"{folder}: in use by another training with the same settings; this one writes no checkpoints")
             yield None
             return
         store = Store(folder)
-        for partial in folder.glob(".*.partial*"):  # of a process that was killed while writing
+        for partial in folder.glob(".*.partial*"):  # left by a process that was killed while writing
             partial.unlink()
         others = [path.name for path in Path(root).iterdir() if path.is_dir() and path != folder]
         if others and not store.files:
-            print(f"{root}: of other settings, data or code, not used: {', '.join(sorted(others))}")
+            print(f"{root}: not used, from other settings, data or code: {', '.join(sorted(others))}")
         yield store
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def deferred_signals() -> Iterator[Callable[[], bool]]:
-    """Within the block the first SIGINT or SIGTERM is only recorded, so that work can be saved; a second interrupts.
+    """Defer SIGINT and SIGTERM within the block, so that work can be saved; a second signal interrupts.
 
-    Gives a function that says whether there was one.
+    Yields a function that tells whether there was one.
     """
     received: list[int] = []
 
@@ -191,7 +195,7 @@ def deferred_signals() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         received.append(number)
 
-    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
+    if threading.current_thread() is not threading.main_thread():  # signals can only be handled there
         yield lambda: False
         return
     before = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -28,8 +28,8 @@ class ValidationRecord:
 
     def __str__(self) -> str:
         return (
-            f"epoch {self.epoch:3g}: {self.train_loss:.3f} bits, {self.train_accuracy:.1%} right in training; "
-            f"{self.validation_loss:.3f} bits, {self.validation_accuracy:.1%} right in validation"
+            f"epoch {self.epoch:3g}: {self.train_loss:.3f} bits, {self.train_accuracy:.1%} correct in training; "
+            f"{self.validation_loss:.3f} bits, {self.validation_accuracy:.1%} correct in validation"
         )
 
 

@@ -1,4 +1,4 @@
-"""Devices and machines that train together, by `tf.distribute`."""
+"""Distributed training by `tf.distribute`."""
 
 import os
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ def cluster() -> "tf.distribute.cluster_resolver.TFConfigClusterResolver | None"
 
 
 def is_chief() -> bool:
-    """Whether this process writes: it is the chief of a cluster, its first worker if it has no chief, or alone."""
+    """Whether this process writes results: the chief of a cluster, or its first worker, or the only process."""
     resolver = cluster()
     if resolver is None:
         return True
@@ -45,8 +45,8 @@ def is_chief() -> bool:
 def strategy(name: str) -> "tf.distribute.Strategy":
     """The strategy that `train.strategy` names.
 
-    `auto` is `multiworker` where TF_CONFIG describes a cluster, `mirrored` where there are several GPUs, or else
-    `default`. Must be called before anything is computed: workers find each other when TensorFlow starts.
+    `auto` is `multiworker` if TF_CONFIG describes a cluster, `mirrored` if there are several GPUs, else `default`. Must
+    be called first, as workers connect when TensorFlow starts.
 
     Raises
     ------

@@ -20,7 +20,7 @@ def learning_rate(params: Train, step: int, budget_used: float) -> float:
     step
         Updates before this one.
     budget_used
-        Fraction of the budget that is used up, 0 to 1.
+        Fraction of the budget used, 0 to 1.
     """
     warmup = min(1.0, (step + 1) / max(1, params.warmup_steps))
     decay = (1 + math.cos(math.pi * min(1.0, budget_used))) / 2 if params.schedule == "cosine" else 1.0
@@ -30,7 +30,7 @@ def learning_rate(params: Train, step: int, budget_used: float) -> float:
 def mixed_precision(wanted: bool | str) -> bool:
     """Let TensorFlow compute in float16 where that is precise enough; returns whether it does.
 
-    It chooses the operations in the graphs that it runs, so that models need not know (Micikevicius et al. 2018).
+    It chooses the operations in its graphs; models need no change (Micikevicius et al. 2018).
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def mixed_precision(wanted: bool | str) -> bool:
     Raises
     ------
     AudioRNNError
-        If it is wanted, but there is no GPU.
+        If it is true, but there is no GPU.
     """
     if wanted is True and not GPUS:
         raise AudioRNNError("train.mixed_precision is true, but no GPU was found; CPUs gain nothing from float16")
@@ -65,7 +65,7 @@ def build_optimizer(params: Train, model: AudioModel, scaled: bool = False) -> A
     if optimizer.weight_decay:
         optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if not has_weight_decay(v)])
     optimizer.build(model.trainable_variables)
-    # Gradients are clipped by the norm of their sum over all devices: they come summed, and Keras must not do it again.
+    # Gradients are already summed over devices, for clipping by the norm of the sum: Keras must not sum them again.
     assert hasattr(optimizer, "_all_reduce_sum_gradients")
     optimizer._all_reduce_sum_gradients = lambda gradients_and_weights: gradients_and_weights
     return keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer

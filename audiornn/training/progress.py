@@ -19,7 +19,7 @@ ModelOnDemand = Callable[[], AbstractContextManager[AudioModel | None]]
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands after a batch.
+    """Progress of a training after a batch.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class ProgressBar:
         """Show the running loss, and the accuracy of the last update."""
         self._bar.set_description_str(
             f"epoch {state.epochs + 1}, step {state.steps}: {state.monitor.running_loss * BITS_PER_NAT:.3f} bits, "
-            f"{accuracy:.1%} right, {state.targets_per_second:,.0f} targets/s",
+            f"{accuracy:.1%} correct, {state.targets_per_second:,.0f} targets/s",
             refresh=False,
         )
         self._bar.update(min(1.0, budget_used) - self._bar.n)

@@ -89,7 +89,7 @@ class DeviceSteps:
     def _advance_state(self, codes: Any, state: Any, first: Any, length: int) -> Any:
         def on_replica(codes: Any, state: Any) -> Any:
             codes = tf.slice(codes, [0, first], [codes.shape[0], length])
-            return _like(state, self.model.run(codes, state, last=1)[1])
+            return _like(state, self.model.forward(codes, state, num_last=1)[1])
 
         return self.strategy.run(on_replica, (codes, state))
 
@@ -115,11 +115,13 @@ class DeviceSteps:
         """
 
         def on_replica(codes: Any, targets: Any, state: Any) -> tuple:
-            inputs, labels, valid = self._slice_chunk(codes, targets, start)
+            inputs, labels, mask = self._slice_chunk(codes, targets, start)
             num_last = self.plan.chunk_targets
             with tf.GradientTape() as tape:
-                losses, hits, after = self.model.learn(inputs, labels, state, valid=valid, last=num_last)
-                weight = tf.cast(valid[:, -num_last:], tf.float32)
+                losses, hits, after = self.model.loss_and_hits(
+                    inputs, labels, state, padding_mask=mask, num_last=num_last
+                )
+                weight = tf.cast(mask[:, -num_last:], tf.float32)
                 nats = tf.reduce_sum(losses * weight)
                 scaled = self.optimizer.scale_loss(nats)  # where gradients are float16, so that they do not underflow
             gradients = tape.gradient(scaled, self.model.trainable_variables, unconnected_gradients="zero")
@@ -132,14 +134,14 @@ class DeviceSteps:
     def _slice_chunk(self, codes: Any, targets: Any, start: Any) -> tuple:
         """Inputs [batch, chunk], labels [batch, chunk_targets], bool [batch, chunk]: is a code's next one a target."""
         plan = self.plan
-        if self.params.objective == "window":  # one target a window, its last; earlier ones only lead up to it
+        if self.params.objective == "window":  # one target per window, its last; earlier codes are its context
             first = tf.maximum(targets - 1, 0)
             codes = tf.gather(codes, first[:, None] + tf.range(plan.context + 1)[None], axis=1, batch_dims=1)
             targets = tf.minimum(targets, 1)
         codes = tf.pad(codes, [[0, 0], [0, plan.chunk]])  # the last chunk may reach beyond the window
         codes = tf.slice(codes, [0, start], [codes.shape[0], plan.chunk + 1])
-        valid = start + tf.range(plan.chunk)[None] < tf.where(targets > 0, plan.context - 1 + targets, 0)[:, None]
-        return codes[:, :-1], tf.cast(codes[:, -plan.chunk_targets :], tf.int32), valid
+        mask = start + tf.range(plan.chunk)[None] < tf.where(targets > 0, plan.context - 1 + targets, 0)[:, None]
+        return codes[:, :-1], tf.cast(codes[:, -plan.chunk_targets :], tf.int32), mask
 
     @tf.function
     def add_gradients(self, gradients: Any, more: Any) -> Any:

@@ -13,7 +13,7 @@ from audiornn.backend import deterministic, tf
 from audiornn.dataset import shards
 from audiornn.dataset.shards import Manifest
 from audiornn.errors import AudioRNNError
-from audiornn.evaluation.scores import default_batch, evaluate_dataset
+from audiornn.evaluation.scores import default_batch_size, evaluate_dataset
 from audiornn.models import storage
 from audiornn.models.base import AudioModel, TrainingWindow
 from audiornn.params import Train
@@ -46,11 +46,11 @@ def train(
 ) -> tuple[AudioModel, TrainingState]:
     """Train a model on the training split of a folder of shards.
 
-    After each epoch, or every `evaluate_steps` updates, the validation split is scored; whenever it is the best so far,
-    the model is written to `output`, so that whatever ends a run, the best weights are there. A run ends when its
-    budget is used up, after `patience` validations without a better one, or when it diverges: when the loss is not
-    finite, or its running mean has risen by `divergence_bits` over its lowest. At the end there is a validation, which
-    a budget of minutes does not cover.
+    After each epoch, or every `validate_every_steps` updates, the model is scored on the validation split and, if it is
+    the best so far, written to `output`: whatever ends a run, the best weights are there. A run ends when its budget is
+    used up, after `patience` validations without improvement, or if it diverges: if the loss is not finite, or its
+    running mean exceeds its minimum by `divergence_bits`. There is a final validation, which a budget of minutes does
+    not include.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def train(
     on_steps
         Called every few seconds with new points of the curves by step.
     model_files
-        More JSON files to store with the model, by name.
+        Further JSON files to store with the model, by name.
     store
         Where checkpoints are kept. If it holds one, training resumes from it and gives bit-identical results, unless
         the budget is in minutes.
@@ -99,19 +99,19 @@ def train(
     layout, split = manifest.layout, manifest.splits["train"]
     with strategy.scope():
         model = storage.build(params.model.name, **params.model.sizes)
-        model.codec, model.window = manifest.codec, TrainingWindow(layout.context, layout.span)
+        model.codec, model.window = manifest.codec, TrainingWindow(layout.context, layout.targets_per_window)
         init_bias_from_frequencies(model, split.code_counts)
         scaled = optimizers.mixed_precision(params.mixed_precision)
         optimizer = optimizers.build_optimizer(params, model, scaled=scaled)
     replicas = strategy.num_replicas_in_sync
     plan = BatchPlan.for_windows(
-        params, layout.context, layout.span, windows=split.windows, hop=model.hop, replicas=replicas
+        params, layout.context, layout.targets_per_window, windows=split.windows, hop=model.hop, replicas=replicas
     )
     devices = DeviceSteps(model, optimizer, plan, params, strategy)
-    budget = Budget(params, -(-split.windows // plan.batch), clock, start)
+    budget = Budget(params, -(-split.windows // plan.batch_size), clock, start)
     fingerprint = [training_fingerprint(params.model_dump(), manifest), asdict(plan)]
     checkpointer = Checkpointer(store, params, fingerprint, writes=is_chief)
-    validation = shards.read(manifest, "validation", default_batch(layout.length))
+    validation = shards.read(manifest, "validation", default_batch_size(layout.length))
 
     def keep(record: ValidationRecord, scored: AudioModel, best: bool) -> None:
         if best:
@@ -246,10 +246,10 @@ class Trainer:
         """The remaining batches of the epoch: codes uint8 [batch, context + targets], targets int32 [batch]."""
         state, params = self.state, self.params
         order: dict[str, Any] = {"seed": params.seed, "epoch": state.epochs, "skip": state.batches}
-        return shards.read(self.manifest, "train", self.plan.batch, **order, crop=params.crop)
+        return shards.read(self.manifest, "train", self.plan.batch_size, **order, crop_targets=params.crop_targets)
 
     def _train_batch(self, codes: Any, targets: Any) -> None:
-        """Train on a batch, chunk by chunk, with an update per `accumulate` chunks; stop where the budget ends."""
+        """Train on a batch, chunk by chunk, with an update per `accumulation_steps` chunks, until the budget ends."""
         state, devices = self.state, self.devices
         starts = self.plan.chunk_starts(int(targets.numpy().max()))
         codes, targets = devices.split_over_devices(codes, targets)
@@ -259,7 +259,7 @@ class Trainer:
             gradients, sums, carried = devices.gradients(codes, targets, tf.constant(start), carried)
             pending = self._accumulate(gradients, sums, budget_used)
             ends_epoch = state.batches == self.budget.batches_per_epoch - 1 and start == starts[-1]
-            if pending.chunks == self.params.accumulate or ends_epoch:
+            if pending.chunks == self.params.accumulation_steps or ends_epoch:
                 self._update_weights(pending)
                 self._stop_if_budget_is_used_up(of_batch=(i + 1) / len(starts))
                 if state.stop_reason:
@@ -338,7 +338,7 @@ class Trainer:
 
     def _is_validation_due(self) -> bool:
         """Whether the weights are to be scored now: always at the end."""
-        state, interval = self.state, self.params.evaluate_steps
+        state, interval = self.state, self.params.validate_every_steps
         since = state.steps - state.validated_steps
         if state.stop_reason:
             return since > 0
@@ -374,7 +374,7 @@ class Trainer:
         self.bar.write(f"{record} (best)" if best else f"{record}")
         patience = self.params.patience
         if patience and state.validations_since_best >= patience and not state.stop_reason:
-            unit = "validations" if self.params.evaluate_steps else "epochs"
+            unit = "validations" if self.params.validate_every_steps else "epochs"
             state.stop_reason = f"early: no better validation loss for {patience} {unit}"
 
     @property

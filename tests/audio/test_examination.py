@@ -51,9 +51,9 @@ def test_a_float_file_with_integers_is_brought_to_full_scale(noise, bits, scale,
     np.testing.assert_allclose(heard(tmp_path / "a.wav", found.reading), 1.9 * noise, atol=1e-4)
 
 
-@pytest.mark.parametrize("level", [1e-5, 9e-5])
-def test_what_nobody_can_hear_is_refused(noise, level, tmp_path):
-    sf.write(tmp_path / "a.wav", 0.3 + 2 * level * noise, RATE, subtype="FLOAT")
+@pytest.mark.parametrize("peak_mode", [1e-5, 9e-5])
+def test_what_nobody_can_hear_is_refused(noise, peak_mode, tmp_path):
+    sf.write(tmp_path / "a.wav", 0.3 + 2 * peak_mode * noise, RATE, subtype="FLOAT")
     with pytest.raises(AudioRNNError, match=r"silent: its peak is at -\d+ dBFS"):
         examine(tmp_path / "a.wav")
     sf.write(tmp_path / "a.wav", 0.3 + 0.01 * noise, RATE, subtype="FLOAT")

@@ -283,7 +283,7 @@ def test_a_missing_parameter_file_that_was_asked_for_is_an_error(inspect):
 def test_options_that_exclude_each_other_are_an_error(inspect):
     code, _, err = inspect("take.wav", "--output", "out", "--sample-rate", "2000", "--highpass-hz", "1000")
     assert code == 2
-    assert "highpass_hz is 1000, but must lie below half of sample_rate" in err
+    assert "highpass_hz is 1000, but must be below half of sample_rate" in err
 
 
 def test_an_output_that_cannot_be_written_is_said_in_one_line(inspect, tmp_path):

@@ -55,16 +55,16 @@ def test_skipped_samples_only_settle_the_filter():
     assert not len(make_playable(wave, RATE, skip=RATE)[0])
 
 
-@pytest.mark.parametrize("level", ["safe", "normalise", "limit"])
-def test_no_level_exceeds_the_ceiling_and_only_normalise_lifts_quiet_clips(level):
+@pytest.mark.parametrize("peak_mode", ["safe", "normalise", "limit"])
+def test_no_peak_mode_exceeds_the_ceiling_and_only_normalise_lifts_quiet_clips(peak_mode):
     time = np.arange(16_000) / 8000
     loud, quiet = 3 * np.sin(2 * np.pi * 200 * time), 0.1 * np.sin(2 * np.pi * 200 * time)
-    wave, gain = make_playable(loud, 8000, level=level)
+    wave, gain = make_playable(loud, 8000, peak_mode=peak_mode)
     assert np.abs(wave).max() <= 0.98 + 1e-9
     assert 0.2 < gain < 0.4
-    wave, gain = make_playable(quiet, 8000, level=level)
-    assert np.abs(wave[8000:]).max() == pytest.approx(0.98 if level == "normalise" else 0.1, rel=0.1)
-    assert (gain == 1) == (level != "normalise")
+    wave, gain = make_playable(quiet, 8000, peak_mode=peak_mode)
+    assert np.abs(wave[8000:]).max() == pytest.approx(0.98 if peak_mode == "normalise" else 0.1, rel=0.1)
+    assert (gain == 1) == (peak_mode != "normalise")
 
 
 def test_a_limiter_lowers_peaks_alone_and_works_block_by_block():

@@ -38,11 +38,11 @@ few_examples = settings(  # files are slow: no shrinking
 )
 
 
-def target_counts(start: int, stop: int, context: int, span: int, shift: int) -> Counter[int]:
+def target_counts(start: int, stop: int, context: int, targets_per_window: int, stride: int) -> Counter[int]:
     """How often each code of a range is a target, counted from the first that can be one."""
     return Counter(
         target - start - context
-        for first, last in WindowLayout(context, span, shift).windows(start, stop)
+        for first, last in WindowLayout(context, targets_per_window, stride).windows(start, stop)
         for target in range(first + context, last)
     )
 
@@ -51,52 +51,65 @@ def target_counts(start: int, stop: int, context: int, span: int, shift: int) ->
 
 
 @given(starts, lengths, contexts, spans)
-def test_every_code_after_the_first_context_is_a_target_exactly_once(start, length, context, span):
+def test_every_code_after_the_first_context_is_a_target_exactly_once(start, length, context, targets_per_window):
     targets = [
         code
-        for first, last in WindowLayout(context, span, span).windows(start, start + length)
+        for first, last in WindowLayout(context, targets_per_window, targets_per_window).windows(start, start + length)
         for code in range(first + context, last)
     ]
     assert targets == list(range(start + context, start + length))
 
 
 @given(starts, lengths, contexts, spans, spans)
-def test_every_target_sees_at_least_the_context_and_nothing_from_outside_the_range(start, length, context, span, shift):
-    for first, last in WindowLayout(context, span, shift).windows(start, start + length):
+def test_every_target_sees_at_least_the_context_and_nothing_from_outside_the_range(
+    start, length, context, targets_per_window, stride
+):
+    for first, last in WindowLayout(context, targets_per_window, stride).windows(start, start + length):
         assert start <= first
         assert last <= start + length
-        assert 1 <= last - first - context <= span
-        assert last - first - context == span or last == start + length  # only the end of a range cuts a window short
+        assert 1 <= last - first - context <= targets_per_window
+        # only the end of a range cuts a window short
+        assert last - first - context == targets_per_window or last == start + length
 
 
 @given(starts, contexts, spans, spans, st.data())
-def test_a_range_no_longer_than_the_context_has_no_window(start, context, span, shift, data):
+def test_a_range_no_longer_than_the_context_has_no_window(start, context, targets_per_window, stride, data):
     length = data.draw(st.integers(0, context))
-    assert list(WindowLayout(context, span, shift).windows(start, start + length)) == []
-    assert list(WindowLayout(context, span, shift).windows(start, start + context + 1)) == [
+    assert list(WindowLayout(context, targets_per_window, stride).windows(start, start + length)) == []
+    assert list(WindowLayout(context, targets_per_window, stride).windows(start, start + context + 1)) == [
         (start, start + context + 1)
     ]
 
 
 @given(starts, lengths, contexts, spans, spans)
-def test_windows_start_a_shift_apart_until_the_targets_run_out(start, length, context, span, shift):
-    first_codes = [first for first, _ in WindowLayout(context, span, shift).windows(start, start + length)]
-    assert first_codes == [start + i * shift for i in range(-(-max(0, length - context) // shift))]
+def test_windows_start_a_stride_apart_until_the_targets_run_out(start, length, context, targets_per_window, stride):
+    first_codes = [
+        first for first, _ in WindowLayout(context, targets_per_window, stride).windows(start, start + length)
+    ]
+    assert first_codes == [start + i * stride for i in range(-(-max(0, length - context) // stride))]
 
 
 @given(starts, lengths, contexts, spans, st.data())
-def test_a_shift_below_the_span_repeats_targets_and_leaves_none_out(start, length, context, span, data):
-    shift = data.draw(st.integers(1, span))
-    counts = target_counts(start, start + length, context, span, shift)
+def test_a_stride_below_the_targets_per_window_repeats_targets_and_leaves_none_out(
+    start, length, context, targets_per_window, data
+):
+    stride = data.draw(st.integers(1, targets_per_window))
+    counts = target_counts(start, start + length, context, targets_per_window, stride)
     assert sorted(counts) == list(range(length - context))
-    assert all(count <= -(-span // shift) for count in counts.values())
-    assert all(count >= span // shift for target, count in counts.items() if target >= span - 1)
+    assert all(count <= -(-targets_per_window // stride) for count in counts.values())
+    assert all(
+        count >= targets_per_window // stride for target, count in counts.items() if target >= targets_per_window - 1
+    )
 
 
 @given(starts, lengths, contexts, spans, st.integers(1, 100))
-def test_a_shift_above_the_span_leaves_gaps_and_repeats_nothing(start, length, context, span, gap):
-    counts = target_counts(start, start + length, context, span, span + gap)
-    assert counts == {target: 1 for target in range(length - context) if target % (span + gap) < span}
+def test_a_stride_above_the_targets_per_window_leaves_gaps_and_repeats_nothing(
+    start, length, context, targets_per_window, gap
+):
+    counts = target_counts(start, start + length, context, targets_per_window, targets_per_window + gap)
+    assert counts == {
+        target: 1 for target in range(length - context) if target % (targets_per_window + gap) < targets_per_window
+    }
 
 
 @given(starts, lengths, contexts)
@@ -121,7 +134,7 @@ PIECES: Pieces = {
     "validation": [CodeRange("d", 0, 300), CodeRange("divided", 300, 400)],
     "test": [CodeRange("divided", 400, 500), CodeRange("e", 0, 211)],
 }
-LAYOUT = WindowLayout(context=16, span=40, shift=40)
+LAYOUT = WindowLayout(context=16, targets_per_window=40, stride=40)
 
 
 def written(
@@ -131,11 +144,11 @@ def written(
     return shards.write(folder, codes, pieces or PIECES, layout, CODEC, CODEC_METRICS, **settings)
 
 
-def read_windows(manifest: Manifest, split: str, batch: int = 4, **settings: Any) -> list[bytes]:
+def read_windows(manifest: Manifest, split: str, batch_size: int = 4, **settings: Any) -> list[bytes]:
     """The codes of every window, without the padding."""
     return [
         window[: manifest.layout.context + count].tobytes()
-        for codes, counts in shards.read(manifest, split, batch, **settings).as_numpy_iterator()
+        for codes, counts in shards.read(manifest, split, batch_size, **settings).as_numpy_iterator()
         for window, count in zip(codes, counts, strict=True)
         if count
     ]
@@ -163,17 +176,17 @@ def manifest(codes: Codes, tmp_path_factory: pytest.TempPathFactory) -> Manifest
 @few_examples
 @given(
     context=st.integers(1, 40),
-    span=st.integers(1, 60),
+    targets_per_window=st.integers(1, 60),
     batch=st.integers(1, 9),
     kilobytes=st.sampled_from([0.3, 1, 1000]),
     seed=st.integers(0, 99),
     values=st.integers(0, 99),
 )
 def test_reading_gives_back_every_code_of_the_recordings_as_a_target_in_order(
-    tmp_path, context, span, batch, kilobytes, seed, values
+    tmp_path, context, targets_per_window, batch, kilobytes, seed, values
 ):
     codes = random_codes(LENGTHS, values)
-    layout = WindowLayout(context, span, span)
+    layout = WindowLayout(context, targets_per_window, targets_per_window)
     manifest = written(tmp_path, codes, layout, megabytes=kilobytes / 1000, seed=seed)
     for split in SPLITS:
         pieces = shuffled(PIECES[split], seed)
@@ -183,9 +196,9 @@ def test_reading_gives_back_every_code_of_the_recordings_as_a_target_in_order(
         assert targets == b"".join(codes[p.recording][p.start + context : p.stop].tobytes() for p in pieces)
 
 
-@pytest.mark.parametrize("shift", [7, 40, 55])
-def test_windows_of_any_shift_are_read_as_written(tmp_path, codes, shift):
-    layout = replace(LAYOUT, shift=shift)
+@pytest.mark.parametrize("stride", [7, 40, 55])
+def test_windows_of_any_stride_are_read_as_written(tmp_path, codes, stride):
+    layout = replace(LAYOUT, stride=stride)
     manifest = written(tmp_path, codes, layout)
     assert read_windows(manifest, "train") == expected_windows(codes, shuffled(PIECES["train"], 0), layout)
 
@@ -223,7 +236,7 @@ def test_each_epoch_has_an_order_of_its_own_and_each_run_with_the_same_seed_the_
 
 
 @pytest.mark.parametrize("buffer_megabytes", [64.0, 0.001])
-@pytest.mark.parametrize("settings", [{}, {"seed": 2, "epoch": 3, "crop": 10}])
+@pytest.mark.parametrize("settings", [{}, {"seed": 2, "epoch": 3, "crop_targets": 10}])
 def test_reading_resumes_at_any_batch(manifest, buffer_megabytes, settings):
     def batches(skip: int) -> list[tuple[bytes, bytes]]:
         data = shards.read(manifest, "train", 5, **settings, skip=skip, buffer_megabytes=buffer_megabytes)
@@ -238,7 +251,7 @@ def test_a_crop_is_a_piece_of_its_window_from_a_new_place_in_each_epoch(manifest
     whole = read_windows(manifest, "train")
     places: list[set[int]] = [set() for _ in whole]
     for epoch in range(8):
-        cropped = read_windows(manifest, "train", seed=0, epoch=epoch, crop=10)
+        cropped = read_windows(manifest, "train", seed=0, epoch=epoch, crop_targets=10)
         assert len(cropped) == len(whole)
         for piece in cropped:
             number = next(i for i, window in enumerate(whole) if piece in window)
@@ -286,24 +299,27 @@ def test_what_is_written_is_what_is_returned(tmp_path, codes):
 
 def test_the_file_of_the_manifest_keeps_its_names_and_their_order(manifest):
     content = json.loads((manifest.folder / "manifest.json").read_text())
-    keys = ["context", "span", "shift", "digest", "codec", "encode_metrics", "too_short", "parts"]
+    keys = ["context", "targets_per_window", "stride", "digest", "codec", "encode_metrics", "too_short", "splits"]
     assert list(content) == keys
     assert list(content["codec"]) == ["sample_rate", "highpass_hz", "preemphasis", "codes"]
-    assert list(content["parts"]) == list(SPLITS)
-    assert list(content["parts"]["test"]) == ["windows", "targets", "bytes", "shards", "ranges", "code_counts"]
-    assert list(content["parts"]["test"]["shards"][0]) == ["file", "windows", "targets", "bytes", "sha256"]
-    assert content["parts"]["test"]["ranges"][0] == {"recording": "divided", "start": 400, "stop": 500}
+    assert list(content["splits"]) == list(SPLITS)
+    assert list(content["splits"]["test"]) == ["windows", "targets", "bytes", "shards", "ranges", "code_counts"]
+    assert list(content["splits"]["test"]["shards"][0]) == ["file", "windows", "targets", "bytes", "sha256"]
+    assert content["splits"]["test"]["ranges"][0] == {"recording": "divided", "start": 400, "stop": 500}
 
 
 @pytest.mark.parametrize(
     ("break_it", "said"),
     [
         (lambda content: content.pop("codec"), "has no entry codec"),
-        (lambda content: content.pop("span"), "has no entry span"),
+        (lambda content: content.pop("targets_per_window"), "has no entry targets_per_window"),
         (lambda content: content["codec"].pop("sample_rate"), "has no entry codec.sample_rate"),
-        (lambda content: content["parts"]["train"]["shards"][0].pop("file"), "has no entry parts.train.shards.0.file"),
+        (
+            lambda content: content["splits"]["train"]["shards"][0].pop("file"),
+            "has no entry splits.train.shards.0.file",
+        ),
         (lambda content: content.update(context="long"), "context is 'long', but must be a valid integer"),
-        (lambda content: content.update(parts=[]), r"parts is \[\], but must be a valid dictionary"),
+        (lambda content: content.update(splits=[]), r"splits is \[\], but must be a valid dictionary"),
     ],
 )
 def test_a_damaged_manifest_is_named_with_what_it_lacks(manifest, tmp_path, break_it, said):

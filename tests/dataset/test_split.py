@@ -99,7 +99,7 @@ def test_a_recording_that_outweighs_the_others_is_in_the_training_split(others, 
 
 @pytest.mark.parametrize("seed", range(50))
 def test_short_recordings_beside_a_giant_make_up_validation_and_test(seed):
-    """Whenever the giant is drawn, the others do not first fill up the training part."""
+    """Whenever the giant is drawn, the others do not first fill up the training split."""
     lengths = {"giant": 100_000} | {f"short-{i}": 500 for i in range(20)}
     parts, _ = divide(lengths, 0.1, 0.1, 256, seed)
     assert [len(parts[part]) for part in SPLITS] == [1, 10, 10]
@@ -168,7 +168,7 @@ def test_a_part_by_time_that_is_too_short_is_answered_with_its_length_and_the_co
         divide(lengths, *both, context)
     except AudioRNNError as error:
         form = (
-            r"shard.context is (\d+) codes, but the (\w+) part of the longest recording, (\d+) codes "
+            r"shard.context is (\d+) codes, but the (\w+) split of the longest recording, (\d+) codes "
             r"divided by time, has (\d+): .+"
         )
         given_context, part, longest, has = re.fullmatch(form, str(error)).groups()

@@ -32,9 +32,9 @@ class Echo(AudioModel):
     def initial_state(self, batch):
         return tf.fill([batch, self.lag], -1)
 
-    def run(self, codes, state, training=False, valid=None, last=None):
+    def forward(self, codes, state, training=False, padding_mask=None, num_last=None):
         known = tf.concat([state, tf.cast(codes, tf.int32)], 1)
-        echo = known[:, 1 : 1 + codes.shape[1]][:, -(last or codes.shape[1]) :]
+        echo = known[:, 1 : 1 + codes.shape[1]][:, -(num_last or codes.shape[1]) :]
         seen = tf.cast(echo[..., None] >= 0, tf.float32)
         return seen * tf.one_hot(echo, CODES) * math.log(SURE / (1 - SURE) * (CODES - 1)), known[:, -self.lag :]
 
@@ -57,7 +57,7 @@ def test_the_context_curve_falls_where_a_process_becomes_predictable(trained):
         assert point.bits_per_sample == pytest.approx(expected, abs=1e-4), point
         assert (point.targets, point.standard_error) == (40, pytest.approx(0, abs=1e-5))
     assert {point.difference for point in curve if point.context == trained} == {0}
-    told = {19: "with 38 it is -7.986", 20: "with 20 codes", 50: "32 codes do as well"}
+    told = {19: "-7.986 ± 0.000 with 38 codes", 20: "with 20 codes", 50: "32 codes suffice"}
     assert told[trained] in context_curve.describe_curve(curve, trained)
 
 
@@ -123,6 +123,6 @@ def point(context, bits, difference, error):
 def test_the_description_of_a_curve():
     curve = [point(1, 7, 3, 0.1), point(4, 4.02, 0.02, 0.02), point(8, 4, 0, 0), point(16, 3.9, -0.1, 0.01)]
     assert context_curve.describe_curve(curve, 8) == (
-        "with 8 codes before the target 4.000 bits per sample (± 0.100, 100 targets); 4 codes do as well; "
-        "with 16 it is -0.100 ± 0.010"
+        "4.000 bits per sample with 8 codes before the target (± 0.100, 100 targets); 4 codes suffice; -0.100 ± 0.010 "
+        "with 16 codes"
     )

@@ -14,10 +14,10 @@ from tests.helpers.tiny_model import Little
 def test_a_survey_has_the_scores_of_the_evaluation_and_the_loss_of_every_code(make_split):
     random = np.random.default_rng(0)
     recordings = {name: random.integers(100, 156, n).astype(np.uint8) for name, n in (("a", 500), ("b", 90), ("c", 20))}
-    split, manifest = make_split(recordings, context=24, span=64)
+    split, manifest = make_split(recordings, context=24, targets_per_window=64)
     model = Little(units=6, hop=4)
-    losses = per_code.evaluate_codes(model, split.recordings, WindowLayout(24, 64, 64), batch=3)
-    scores = scores_module.evaluate(model, manifest, batch=4)["test"]
+    losses = per_code.evaluate_codes(model, split.recordings, WindowLayout(24, 64, 64), batch_size=3)
+    scores = scores_module.evaluate(model, manifest, batch_size=4)["test"]
     assert losses.scores == pytest.approx(scores, rel=1e-5)
     assert [len(bits) for bits in losses.bits] == [500, 90, 20]
     for bits in losses.bits:
@@ -39,10 +39,10 @@ def test_calibrated_probabilities_have_no_calibration_error():
     random = np.random.default_rng(0)
     p = random.random(200_000)
     honest, sure = Reliability(per_code.CONFIDENCES), Reliability(per_code.CONFIDENCES)
-    for part in np.split(p, 10):
-        came = random.random(len(part)) < part
-        honest.add(part, came)
-        sure.add(part**0.5, came)
+    for split in np.split(p, 10):
+        came = random.random(len(split)) < split
+        honest.add(split, came)
+        sure.add(split**0.5, came)
     assert honest.counts.sum() == 200_000
     assert honest.error < 0.005
     assert sure.error == pytest.approx(np.mean(p**0.5 - p), abs=0.005)

@@ -39,7 +39,7 @@ def test_the_experiments_of_the_project_are_valid():
     assert [setting.params.shard.context for setting in plans["context"]] == [128, 512, 1000, 4000]
     assert [setting.params.train.model.name for setting in plans["models"]] == list(REGISTRY)
     (music,) = plans["music"]
-    assert (music.params.corpus.synth, music.params.resample.sample_rate) == ("music", 16_000)
+    assert (music.params.corpus.synthetic, music.params.resample.sample_rate) == ("music", 16_000)
     (original,) = plans["original"]
     assert (original.params.train.objective, original.params.shard.targets) == ("window", 1)
 
@@ -90,17 +90,17 @@ def test_a_section_as_value_replaces_the_section(workspace):
         ({"description": ""}, [], "description is '', but must have at least 1 character"),
         ({"sweep": {"shard.context": 3}}, [], "sweep.shard.context is 3, but must be a valid list"),
         ({"sweep": {"shard.context": []}}, [], "sweep.shard.context is []"),
-        ({"sweep": {"a.b": [1]}, "settings": {"c": {}}}, [], "sweep and settings are both there"),
-        ({"sweep": {"shard.context": [1]}, "set": {"shard.context": 2}}, [], "shard.context stands in set, too"),
+        ({"sweep": {"a.b": [1]}, "settings": {"c": {}}}, [], "sweep and settings are both given"),
+        ({"sweep": {"shard.context": [1]}, "set": {"shard.context": 2}}, [], "shard.context is also in set"),
         ({"set": {"a..b": 1}}, [], "must have keys such as shard.context, not 'a..b'"),
         ({"set": {"shard.contxt": 1}}, [], "unknown key shard.contxt (value 1); did you mean shard.context?"),
         ({"sweep": {"shard.context": [1, 0]}}, [], "shard.context is 0, but must be greater than or equal to 1"),
-        ({"set": {"shard.context.x": 1}}, [], "shard.context.x: context is no section, it is 1000"),
+        ({"set": {"shard.context.x": 1}}, [], "shard.context.x: context is not a section, but 1000"),
         ({"set": {"train.model": {"name": "linear", "unts": 1}}}, [], "train.model: unknown key unts (value 1)"),
         ({}, ["train.epochs"], "-S train.epochs: must be KEY=VALUE"),
         ({}, ["train.epochs=["], "-S train.epochs=[: not readable as YAML"),
         ({}, ["train.epochs=two"], "train.epochs is 'two'"),
-        ({"settings": {"a": {"train.epochs": 1}}}, ["train.epochs=2"], "wrong varies train.epochs itself"),
+        ({"settings": {"a": {"train.epochs": 1}}}, ["train.epochs=2"], "wrong itself varies train.epochs"),
     ],
 )
 def test_errors_are_reported_before_anything_runs(workspace, content, given, said):
@@ -195,8 +195,7 @@ def test_a_sweep_is_a_parent_run_with_one_child_per_setting_and_a_summary(sweep,
     told = capsys.readouterr().out.splitlines()
     assert "best by bits: shard.context=16, 4.062 bits per sample on validation" in told
     assert (
-        "best by sound: shard.context=8, 0.38 times as far from real audio as that itself gets, 25% of clips with "
-        "findings"
+        "best by sound: shard.context=8, 0.38 times the distance limit of real audio, 25% of clips with findings"
     ) in told
     client = mlflow.MlflowClient()
     shown = client.load_table(parent.info.experiment_id, "summary.json", [parent.info.run_id])

@@ -53,8 +53,8 @@ def test_clips_have_the_number_length_and_level_asked_for(model, corpus, tmp_pat
 def test_a_clip_describes_the_change_of_its_level():
     codes, wave = np.zeros(800, np.uint8), np.full(800, 0.1)
 
-    def said(gain, level):
-        return clips.Clip("a", 1.0, 8000, codes, wave, gain, level).describe()
+    def said(gain, peak_mode):
+        return clips.Clip("a", 1.0, 8000, codes, wave, gain, peak_mode).describe()
 
     assert said(1.0, "safe").endswith("peak -20.0 dBFS")
     assert said(0.5, "safe").endswith("scaled by 0.50")
@@ -82,13 +82,19 @@ def test_a_clip_continues_its_prompt_without_a_step(corpus):
 def test_generate_returns_waves_in_one_call(model, tmp_path):
     sf.write(tmp_path / "p.flac", 0.3 * np.sin(np.arange(44_100) / 20), 44_100)
     wave = audiornn.generate(
-        model, seconds=0.2, count=2, temperature=["0.7:1.1", 0.5], prompt=tmp_path / "p.flac", top_k=50, level="limit"
+        model,
+        seconds=0.2,
+        count=2,
+        temperature=["0.7:1.1", 0.5],
+        prompt=tmp_path / "p.flac",
+        top_k=50,
+        peak_mode="limit",
     )
     assert wave.dtype == np.float32
     assert wave.shape == (4, 1600)
     assert 0 < np.abs(wave).max() <= 0.98 + 1e-6
     again = audiornn.generate(
-        model, seconds=0.2, temperature="0.7:1.1", prompt=tmp_path / "p.flac", top_k=50, level="limit"
+        model, seconds=0.2, temperature="0.7:1.1", prompt=tmp_path / "p.flac", top_k=50, peak_mode="limit"
     )
     np.testing.assert_array_equal(again[0], wave[0])
     with pytest.raises(audiornn.AudioRNNError, match="generate: temperature is 11, but must be from 0"):

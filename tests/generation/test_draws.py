@@ -27,7 +27,7 @@ def drawn_by(how, logits, temperature, uniform, *limits):
 def test_draws_have_the_frequencies_of_the_softmax(how, temperature, top_k, top_p):
     logits = 2 * np.random.default_rng(0).standard_normal(256).astype(np.float32)
     n = 100_000
-    drawn = drawn_by(how, logits, temperature, sampling.uniforms(1, 0).random(n, np.float32), top_k, top_p)
+    drawn = drawn_by(how, logits, temperature, sampling.random_stream(1, 0).random(n, np.float32), top_k, top_p)
     scaled = logits.astype(np.float64) / temperature
     p = np.exp(scaled - scaled.max())
     order = np.argsort(-p, kind="stable")
@@ -66,7 +66,7 @@ def test_temperature_0_takes_the_likeliest_code_and_extreme_logits_stay_in_range
 
 @pytest.mark.parametrize("how", ["tensorflow", "fused"])
 def test_temperature_and_top_p_do_not_apply_where_the_model_is_certain(how):
-    n, uniform = 100_000, sampling.uniforms(3, 0).random(100_000, np.float32)
+    n, uniform = 100_000, sampling.random_stream(3, 0).random(100_000, np.float32)
     for likeliest, left_alone in ((0.6, True), (0.4, False)):
         p = np.full(256, (1 - likeliest) / 255)
         p[128] = likeliest

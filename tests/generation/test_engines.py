@@ -14,7 +14,7 @@ def test_the_tensorflow_engine_has_the_logits_of_the_model(model, streams, befor
     codes = np.random.default_rng(0).integers(0, 256, (streams, before + 3000)).astype(np.uint8)
     expected = model(codes).numpy()[:, before:]
     runner = engines.engine(model, "tensorflow")
-    runner.load_state(*sampling.consume(model, codes[:, :before]))
+    runner.load_state(*sampling.prefill(model, codes[:, :before]))
     logits = runner.teacher_force(codes[:, before:])
     assert np.ptp(expected) > 5
     np.testing.assert_allclose(logits, expected, atol=1e-4)
@@ -26,7 +26,7 @@ def test_the_number_of_threads_does_not_change_the_codes(model):
     results = []
     for threads in (1, 2, 5, 8):
         runner = audiornn.FusedAudioRNN(model, threads=threads)
-        runner.load_state(*sampling.consume(model, codes))
+        runner.load_state(*sampling.prefill(model, codes))
         results.append(runner.generate(uniform, np.ones_like(uniform)))
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0])

@@ -33,7 +33,7 @@ def model(request, sine_codes):
 def check(model, codes, expected, streams, before):
     """An engine that takes over after a prompt has the logits of the parallel form."""
     engine = engines.engine(model, "fused")
-    engine.load_state(*sampling.consume(model, codes[:streams, :before]))
+    engine.load_state(*sampling.prefill(model, codes[:streams, :before]))
     logits = engine.teacher_force(codes[:streams, before:])
     np.testing.assert_allclose(logits, expected[:streams, before:], rtol=0, atol=1e-4)
 
@@ -65,7 +65,7 @@ def test_fused_logits_do_not_depend_on_the_length_of_blocks(model):
     codes = model_contract.codes_of(2, 200)
     whole, pieces = (engines.engine(model, "fused") for _ in range(2))
     for engine in (whole, pieces):
-        engine.load_state(*sampling.consume(model, codes[:, :5]))
+        engine.load_state(*sampling.prefill(model, codes[:, :5]))
     expected = whole.teacher_force(codes[:, 5:])
     made = [pieces.teacher_force(codes[:, a:b]) for a, b in ((5, 6), (6, 13), (13, 100), (100, 200))]
     np.testing.assert_array_equal(np.concatenate(made, 1), expected)
@@ -92,7 +92,7 @@ def test_bfloat16_weights_change_logits_a_little(model, sine_codes):
     logits, heads = [], []
     for name in ("fused", "fused-bf16"):
         engine = engines.engine(model, name)
-        engine.load_state(*sampling.consume(model, sine_codes[None, :100]))
+        engine.load_state(*sampling.prefill(model, sine_codes[None, :100]))
         logits.append(engine.teacher_force(sine_codes[None, 100:1100]))
         heads.append(engine.weights.head)
     difference = np.abs(logits[0] - logits[1])

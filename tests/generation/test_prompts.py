@@ -34,9 +34,9 @@ def test_a_prompt_can_begin_anywhere_in_the_file(tmp_path):
     [
         (np.zeros(8000), (0.5,), "silent: all samples are 0"),
         (np.append(np.zeros(8000), 0.1), (0.5,), "silent from 0 s for 0.5 s"),
-        (0.1 * np.sin(np.arange(800)), (0.5,), "has 0.10 s, but a prompt of 0.5 s"),
-        (0.1 * np.sin(np.arange(8000)), (0.5, 0.8), "has 1.00 s, but a prompt of 0.5 s from 0.8 s on"),
-        (0.1 * np.sin(np.arange(8000)), (0.5, 3.0), "has 1.00 s, but the prompt was to begin at 3 s"),
+        (0.1 * np.sin(np.arange(800)), (0.5,), "has 0.10 s, but the prompt should be 0.5 s"),
+        (0.1 * np.sin(np.arange(8000)), (0.5, 0.8), "has 1.00 s, but the prompt should be 0.5 s long, from 0.8 s on"),
+        (0.1 * np.sin(np.arange(8000)), (0.5, 3.0), "has 1.00 s, but the prompt should start at 3 s"),
         (np.zeros(0), (0.5,), "empty"),
         (None, (0.5,), "no such file"),
     ],

@@ -50,14 +50,14 @@ def test_silence_has_no_distance_but_findings(reference):
 def test_sound_is_measured_on_the_same_clips_for_any_requested_clips(make_split, sine_codes, monkeypatch):
     monkeypatch.setattr(sound_quality, "SECONDS", 1.5)
     monkeypatch.setattr(sound_quality, "PROMPT_SECONDS", 3.0)  # longer than the recording
-    part, _ = make_split({"sine": sine_codes}, 64, 256)
+    split, _ = make_split({"sine": sine_codes}, 64, 256)
     model = storage.build("audiornn", dense=4, units=4, layers=1)
     model.codec = CODEC
     asked = [
         Generate(),
-        Generate(seconds=1, count=3, temperature=(0.5, 2.0), seed=7, level="normalise", prompt=None),
+        Generate(seconds=1, count=3, temperature=(0.5, 2.0), seed=7, peak_mode="normalise", prompt=None),
         Generate(top_k=1),
     ]
-    first, same, other = (sound_quality.measure(model, p, part) for p in asked)
+    first, same, other = (sound_quality.measure(model, p, split) for p in asked)
     assert first == same
     assert first != other, "but draws are restricted as they are where the model is used"

@@ -57,7 +57,7 @@ def studio(manifest, monkeypatch):
             return spared
 
         monkeypatch.setattr(TrainingClips, "_make", pretend)
-        return TrainingClips(manifest, Train(listen_every=every), lambda place: None, clock), clock, made
+        return TrainingClips(manifest, Train(clip_every_epochs=every), lambda place: None, clock), clock, made
 
     return make
 
@@ -125,13 +125,12 @@ def test_a_training_too_short_for_any_clip_says_so_once(studio, capsys):
     run(clips, clock, 100, 10, compiled_after=150.0)
     assert made == []
     assert capsys.readouterr().out == (
-        "no clips to listen to: the first takes about 15 s, more than 5% of the 250 s that the training is expected to "
-        "take\n"
+        "no clips during training: the first takes about 15 s, more than 5% of the expected training time of 250 s\n"
     )
     clips, clock, made = studio(every=1)
     run(clips, clock, 5, 10)  # over before anything could be expected
     assert made == []
-    assert "the 5 s that" in capsys.readouterr().out
+    assert "training time of 5 s" in capsys.readouterr().out
 
 
 def test_a_resumed_training_has_a_clip_soon_within_the_remaining_time(studio):
@@ -196,7 +195,7 @@ class CrashError(Exception):
 def test_clips_do_not_change_the_weights(manifest, tmp_path, monkeypatch):
     """Though it was interrupted right after a clip, and gone on with."""
     monkeypatch.setattr(training_clips, "SECONDS", 0.05)
-    params = Train(model=TINY, epochs=3, batch=8, learning_rate=0.01, warmup_steps=2, ema=0.9, checkpoint_steps=1)
+    params = Train(model=TINY, epochs=3, batch_size=8, learning_rate=0.01, warmup_steps=2, ema=0.9, checkpoint_steps=1)
     unheard, _ = trainer.train(manifest, tmp_path / "unheard", params, progress=False)
 
     def train(place, crash_after=None, store=None):
@@ -226,5 +225,5 @@ def test_clips_do_not_change_the_weights(manifest, tmp_path, monkeypatch):
 
 
 def test_the_clip_interval_does_not_change_the_fingerprint(manifest):
-    keys = {training_fingerprint(Train(listen_every=every).model_dump(), manifest) for every in (None, 1.0, 2.5)}
+    keys = {training_fingerprint(Train(clip_every_epochs=every).model_dump(), manifest) for every in (None, 1.0, 2.5)}
     assert len(keys) == 1

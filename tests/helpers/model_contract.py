@@ -76,7 +76,7 @@ def check_that_a_prompt_of_any_length_leaves_the_state_of_stepping_through_it(mo
     codes = codes_of(batch, 3 * hop + 20)
     expected, _ = stepped(codes, model.initial_state(batch))
     for length in sorted({1, hop - 1, hop, hop + 1, 2 * hop + 3} - {0}):
-        logits, state = model.consume(codes[:, :length], model.initial_state(batch))
+        logits, state = model.prefill(codes[:, :length], model.initial_state(batch))
         np.testing.assert_allclose(logits.numpy(), expected[:, length - 1], atol=1e-4, err_msg=f"prompt of {length}")
         logits, _ = stepped(codes[:, length:], state)
         np.testing.assert_allclose(logits, expected[:, length:], atol=1e-4, err_msg=f"after a prompt of {length}")
@@ -88,7 +88,7 @@ def check_that_pieces_are_the_whole(model, batch=2):
     state, made = model.initial_state(batch), []
     for begin, end in ((0, 2), (2, 3), (3, None)):
         piece = codes[:, begin * model.hop : end and end * model.hop]
-        logits, state = model.run(piece, state)
+        logits, state = model.forward(piece, state)
         made.append(logits.numpy())
     np.testing.assert_allclose(np.concatenate(made, 1), model(codes).numpy(), atol=1e-4)
 
@@ -106,17 +106,17 @@ def check_that_no_logit_depends_on_later_codes(model):
 def check_that_the_last_logits_alone_are_the_last_of_all(model):
     codes = codes_of(2, 50)
     logits = model(codes).numpy()
-    for last in (1, 10, 50):
-        np.testing.assert_allclose(model(codes, last=last).numpy(), logits[:, -last:], atol=1e-5)
+    for num_last in (1, 10, 50):
+        np.testing.assert_allclose(model(codes, num_last=num_last).numpy(), logits[:, -num_last:], atol=1e-5)
 
 
 def check_that_codes_that_fill_up_a_batch_change_nothing_in_training(make):
     codes = codes_of(2, 40)
     filled = np.concatenate([codes, codes_of(2, 15, seed=5)], axis=1)
-    valid = np.arange(55)[None] < np.array([[40], [40]])
+    mask = np.arange(55)[None] < np.array([[40], [40]])
     plain, padded = make(), make()
     logits = plain(codes, training=True).numpy()
-    np.testing.assert_allclose(padded(filled, training=True, valid=valid).numpy()[:, :40], logits, atol=1e-4)
+    np.testing.assert_allclose(padded(filled, training=True, padding_mask=mask).numpy()[:, :40], logits, atol=1e-4)
     for a, b in zip(plain.variables, padded.variables, strict=True):  # moving statistics among them
         np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-5)
 

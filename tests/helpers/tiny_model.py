@@ -29,8 +29,8 @@ class Little(AudioModel):
     def initial_state(self, batch: Any) -> State:
         return {"sum": tf.zeros([batch, self.units], tf.float64), "codes": tf.zeros([batch, 1], tf.int32)}
 
-    def run(
-        self, codes: Any, state: State, training: bool = False, valid: Any = None, last: int | None = None
+    def forward(
+        self, codes: Any, state: State, training: bool = False, padding_mask: Any = None, num_last: int | None = None
     ) -> tuple:
         time = codes.shape[1]
         powers = 0.9 ** tf.range(time + 1, dtype=tf.float64)
@@ -39,7 +39,7 @@ class Little(AudioModel):
         age = tf.range(time)[:, None] - tf.range(time)[None]
         weights = tf.where(age >= 0, tf.gather(powers, tf.maximum(age, 0)), 0)
         sums = tf.einsum("ts,bsu->btu", weights, x) + powers[1:, None] * state["sum"][:, None]
-        seen = tf.cast(tf.gather(sums, ticks, axis=1), tf.float32)[:, -(last or time) :]
+        seen = tf.cast(tf.gather(sums, ticks, axis=1), tf.float32)[:, -(num_last or time) :]
         logits = tf.tanh(seen) @ tf.convert_to_tensor(self.kernel) + self.bias
         return logits, {"sum": sums[:, -1], "codes": state["codes"] + time}
 

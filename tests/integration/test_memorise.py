@@ -32,9 +32,9 @@ def test_a_memorised_recording_is_continued_from_its_beginning(make_shards, tmp_
         {
             "model": {"name": "samplernn", "dense": 512, "lookback": 32},
             "epochs": 16,
-            "evaluate_steps": 10_000,
-            "batch": 1,
-            "piece": 400,
+            "validate_every_steps": 10_000,
+            "batch_size": 1,
+            "chunk": 400,
             "learning_rate": 0.003,
             "weight_decay": 0.0,
             "divergence_bits": 8.0,

@@ -16,7 +16,7 @@ def check_engines_on_a_trained_model(trained, codes):
         for name in ("tensorflow", "fused"):
             runner = engines.engine(trained, name)
             for before in (1, 800):
-                runner.load_state(*sampling.consume(trained, codes[:streams, :before]))
+                runner.load_state(*sampling.prefill(trained, codes[:streams, :before]))
                 logits = runner.teacher_force(codes[:streams, before : before + 3000])
                 np.testing.assert_allclose(logits, expected[:, before : before + 3000], atol=1e-4, err_msg=name)
 
@@ -26,7 +26,7 @@ def test_a_model_trained_on_a_sine_continues_it(make_shards, tmp_path, sine_code
     params = Train(
         model=ModelParams(name="audiornn", dense=32, units=48, layers=1),
         epochs=30,
-        batch=4,
+        batch_size=4,
         learning_rate=0.01,
         warmup_steps=5,
         patience=30,

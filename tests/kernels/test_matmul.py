@@ -77,7 +77,7 @@ def test_look_ups_are_products_with_embedded_codes():
 
 
 @pytest.mark.parametrize("units", [1, 16, 65])
-def test_gru_is_its_formula(units):
+def test_gru_matches_a_reference_loop(units):
     random = np.random.default_rng(0)
     p = matmul.round_up_to_block(units)
     inputs, recurrent = (3 * random.standard_normal((5, 3, p)).astype(f32) for _ in range(2))

@@ -60,7 +60,7 @@ def test_the_model_of_the_page_keeps_the_contract_and_is_trained_by_its_name(nam
     content = yaml.safe_load(block("yaml", "## The run"))
     params = validate(Params, content, PAGE).train
     assert params.model.name == name
-    quick = params.model_copy(update={"epochs": 2, "batch": 8})
+    quick = params.model_copy(update={"epochs": 2, "batch_size": 8})
     trained, result = trainer.train(make_shards({"a": sine_codes}, 64, 256), tmp_path / "m", quick, progress=False)
     assert trained.sizes == storage.complete(name, params.model.sizes)
     assert result.best_validation < 7

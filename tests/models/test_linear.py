@@ -26,7 +26,7 @@ def numbers(seed, steps):
 
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(LENGTHS), st.integers(0, 2**32 - 1))
-def test_a_scan_is_its_steps(steps, seed):
+def test_a_scan_matches_a_reference_loop(steps, seed):
     decay, inputs, before = numbers(seed, steps)
     states = scan(*(tf.constant(part, tf.float32) for part in (decay, inputs, before)))
     np.testing.assert_allclose(states, in_steps(decay, inputs, before), rtol=1e-4, atol=1e-4)

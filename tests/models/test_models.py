@@ -105,7 +105,7 @@ def test_the_configuration_keeps_its_names_and_their_order(tmp_path):
     content = {
         "model": {"name": "audiornn", **model.sizes},
         "codec": {"sample_rate": 16000, "highpass_hz": 0.0, "preemphasis": 0.9, "codes": 256},
-        "window": {"context": 3, "span": 4},
+        "window": {"context": 3, "targets_per_window": 4},
     }
     assert (tmp_path / "model/config.json").read_text() == json.dumps(content, indent=2) + "\n"
 
@@ -129,7 +129,10 @@ def test_the_configuration_keeps_its_names_and_their_order(tmp_path):
             "model.weights.h5: does not fit",
         ),
         (lambda folder: without(folder / "config.json", "codec"), "config.json: has no entry codec"),
-        (lambda folder: without(folder / "config.json", "window", "span"), "config.json: has no entry window.span"),
+        (
+            lambda folder: without(folder / "config.json", "window", "targets_per_window"),
+            "config.json: has no entry window.targets_per_window",
+        ),
     ],
 )
 def test_a_damaged_model_is_named_in_one_line(tmp_path, break_it, said):

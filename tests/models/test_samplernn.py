@@ -32,12 +32,12 @@ def test_each_tier_ticks_with_the_first_code_of_each_of_its_frames(model):
 
 def test_a_frame_is_the_codes_up_to_the_tick(model):
     codes = model_contract.codes_of(1, 24)
-    reference = model.run(codes, model.initial_state(1))[1]["tiers"]["cores"]
+    reference = model.forward(codes, model.initial_state(1))[1]["tiers"]["cores"]
     for tier, (frame, last_tick) in enumerate([(12, 12), (4, 20)]):
         for t in range(24):
             changed = codes.copy()
             changed[:, t] ^= 128
-            cores = model.run(changed, model.initial_state(1))[1]["tiers"]["cores"]
+            cores = model.forward(changed, model.initial_state(1))[1]["tiers"]["cores"]
             assert np.array_equal(cores[tier], reference[tier]) == (t > last_tick), (frame, t)
 
 

@@ -14,7 +14,7 @@ from audiornn.tracking import registry, runs, store
 from audiornn.tracking.tags import VALIDATION_DIGEST_TAG, provenance_tags
 
 pytestmark = pytest.mark.usefixtures("empty_store")
-DIGEST, PROFILE = "ab" * 32, {"context": 3, "span": 4, "train": {"windows": 2, "targets": 9, "bytes": 50}}
+DIGEST, PROFILE = "ab" * 32, {"context": 3, "targets_per_window": 4, "train": {"windows": 2, "targets": 9, "bytes": 50}}
 
 
 def test_the_default_store_is_in_the_workspace(tmp_path):
@@ -41,7 +41,7 @@ def test_the_tracking_uri_of_the_environment_is_honoured_from_the_workspace(tmp_
 
 def test_a_run_holds_params_metrics_tags_and_files(tmp_path):
     (tmp_path / "a.txt").write_text("a")
-    params = {"shard": {"context": 7, "span": None}, "generate": {"temperature": (0.5, 1.0)}}
+    params = {"shard": {"context": 7, "targets_per_window": None}, "generate": {"temperature": (0.5, 1.0)}}
     with runs.pipeline_run(tmp_path, params, {"data.digest": "abc"}, name="n") as log:
         log.metrics({"loss": 2.0, "nothing": None}, step=1)
         log.metrics({"loss": 1.0}, step=2)
@@ -50,7 +50,11 @@ def test_a_run_holds_params_metrics_tags_and_files(tmp_path):
     run = client.get_run(log.run_id)
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "n"
-    assert run.data.params == {"shard.context": "7", "shard.span": "None", "generate.temperature": "[0.5, 1.0]"}
+    assert run.data.params == {
+        "shard.context": "7",
+        "shard.targets_per_window": "None",
+        "generate.temperature": "[0.5, 1.0]",
+    }
     assert run.data.metrics == {"loss": 1.0}
     assert [point.value for point in client.get_metric_history(log.run_id, "loss")] == [2.0, 1.0]
     assert run.data.tags["data.digest"] == "abc"
@@ -137,7 +141,7 @@ def run_with_model(tmp_path):
     return make
 
 
-def test_the_best_on_the_same_validation_part_is_champion_and_a_person_may_choose_another(tmp_path, run_with_model):
+def test_the_best_on_the_same_validation_split_is_champion_and_a_person_may_choose_another(tmp_path, run_with_model):
     first, worse, better, other = (run_with_model(*run) for run in ((4.0,), (4.5,), (3.5,), (1.0, "b")))
     assert registry.champion(tmp_path) is None
     assert registry.promote_if_better(tmp_path, first) == "champion: version 1, the first"
@@ -165,7 +169,7 @@ def test_a_model_that_predicts_better_but_sounds_worse_does_not_become_champion(
     registry.promote(tmp_path, before)
     assert "still version 1, by sound" in registry.promote_if_better(tmp_path, noisy)
     assert registry.promote_if_better(tmp_path, good) == (
-        "champion: version 2, this model, by sound, as that of one model alone was measured, and is acceptable: this "
+        "champion: version 2, this model, by sound, which was measured for one model only and is acceptable: this "
         "model has 4.200 bits per sample, distance 0.80 of the limit, 12% of clips with findings; version 1 has 4.000 "
         "bits per sample, sound not measured"
     )
@@ -200,8 +204,8 @@ def test_a_champion_has_a_model_and_was_evaluated(tmp_path, run_with_model):
         pass
     for run_id, said in (
         ("0" * 32, "no model found"),
-        (log.run_id, "the run has logged none"),
-        (run_with_model(None), "only a model that was evaluated can be champion"),
+        (log.run_id, "the run has no model"),
+        (run_with_model(None), "only an evaluated model can become champion"),
     ):
         with pytest.raises(AudioRNNError, match=said) as error:
             registry.promote(tmp_path, run_id)

@@ -83,9 +83,24 @@ def run(folder, place, params, store=None):
 
 
 SETTINGS = {
-    "whole windows": {"batch": 4, "epochs": 3},
-    "pieces": {"batch": 3, "piece": 40, "crop": 90, "ema": 0.9, "accumulate": 2, "epochs": 3, "optimizer": "rmsprop"},
-    "steps": {"batch": 4, "epochs": None, "steps": 37, "evaluate_steps": 15, "crop": 60, "patience": 1},
+    "whole windows": {"batch_size": 4, "epochs": 3},
+    "pieces": {
+        "batch_size": 3,
+        "chunk": 40,
+        "crop_targets": 90,
+        "ema": 0.9,
+        "accumulation_steps": 2,
+        "epochs": 3,
+        "optimizer": "rmsprop",
+    },
+    "steps": {
+        "batch_size": 4,
+        "epochs": None,
+        "steps": 37,
+        "validate_every_steps": 15,
+        "crop_targets": 60,
+        "patience": 1,
+    },
 }
 
 
@@ -119,7 +134,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
 
 def test_a_terminated_training_saves_all_of_its_work_first(make_shards, tmp_path, sine_codes, little, at_update):
     folder = make_shards({"a": sine_codes[:5000]}, 16, 100)
-    params = Train(model=little, batch=4, epochs=3)  # the next checkpoint would be minutes away
+    params = Train(model=little, batch_size=4, epochs=3)  # the next checkpoint would be minutes away
     store = Store(tmp_path / "store")
     at_update(5, terminate)
     with pytest.raises(KeyboardInterrupt):
@@ -134,12 +149,12 @@ def test_a_checkpoint_of_other_settings_is_not_resumed_even_in_the_same_folder(
 ):
     folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
     store = Store(tmp_path / "store")
-    params = {"model": little, "batch": 4, "epochs": 2}
+    params = {"model": little, "batch_size": 4, "epochs": 2}
     at_update(7, terminate)
     run(folder, tmp_path, Train(**params), store)
     at_update(2, terminate)
     run(folder, tmp_path, Train(**params | {"learning_rate": 0.001}), store)
-    assert "of other settings, data or code: the training begins anew" in capsys.readouterr().out
+    assert "from other settings, data or code: training starts anew" in capsys.readouterr().out
     assert [file.name for file in store.files] == ["000000002.npz"]
 
 
@@ -183,7 +198,7 @@ def test_checkpoints_of_another_training_are_not_used_and_named(make_shards, tmp
         crash()
     with checkpoints.locked_store(tmp_path, fingerprint) as store:
         assert store.load() is None
-        assert capsys.readouterr().out == f"{tmp_path}: of other settings, data or code, not used: {others[0]}\n"
+        assert capsys.readouterr().out == f"{tmp_path}: not used, from other settings, data or code: {others[0]}\n"
         with checkpoints.locked_store(tmp_path, fingerprint) as second:  # at the same time
             assert second is None
             assert "in use by another training" in capsys.readouterr().out
@@ -200,7 +215,7 @@ def test_a_change_of_generation_code_leaves_an_interrupted_training_resumable_an
     shutil.copytree(Path(checkpoints.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(checkpoints, "__file__", str(package / "training/checkpoints.py"))
     folder, store = make_shards({"a": sine_codes[:2000]}, 16, 100), Store(tmp_path / "store")
-    params = Train(model=little, batch=4, epochs=9)
+    params = Train(model=little, batch_size=4, epochs=9)
     said = []
     for changed in ("models/base.py", "generation/fused/engine.py", "generation/new.py", "models/new.py"):
         (package / changed).write_text("...")
@@ -208,7 +223,7 @@ def test_a_change_of_generation_code_leaves_an_interrupted_training_resumable_an
         run(folder, tmp_path, params, store)
         said.append(capsys.readouterr().out.partition("\n")[0])
     assert said[1:3] == [f"resuming after step {step}, where training was interrupted" for step in (4, 8)]
-    assert "the training begins anew" in said[3]
+    assert "training starts anew" in said[3]
     assert [file.name for file in store.files] == ["000000004.npz"]
 
 

@@ -26,7 +26,7 @@ TINY = ModelParams(name="audiornn", dense=16, units=16, layers=1)
 
 
 def quick(**changes):
-    return Train(**{"model": TINY, "epochs": 3, "batch": 4, "learning_rate": 0.01, "warmup_steps": 2, **changes})
+    return Train(**{"model": TINY, "epochs": 3, "batch_size": 4, "learning_rate": 0.01, "warmup_steps": 2, **changes})
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_training_learns_a_sine_and_reports_it(make_shards, tmp_path, sine_codes
 
 def test_same_seed_same_weights_other_seed_other_weights(make_shards, tmp_path, little, sine_codes):
     folder = make_shards({"a": sine_codes}, 32, 128)
-    params = quick(model=little, epochs=2, crop=100).model_dump()
+    params = quick(model=little, epochs=2, crop_targets=100).model_dump()
     runs = [
         trainer.train(folder, tmp_path / f"m{i}", Train(**params | {"seed": seed}), progress=False)[0].get_weights()
         for i, seed in enumerate((3, 3, 4))
@@ -89,7 +89,7 @@ def test_a_fresh_model_predicts_the_frequencies_of_the_codes(make_shards, sine_c
 def device_steps(folder, params, scaled=False):
     layout, windows = folder.layout, folder.splits["train"].windows
     model = storage.build(params.model.name, **params.model.sizes)
-    plan = BatchPlan.for_windows(params, layout.context, layout.span, windows=windows, hop=model.hop)
+    plan = BatchPlan.for_windows(params, layout.context, layout.targets_per_window, windows=windows, hop=model.hop)
     return DeviceSteps(model, optimizers.build_optimizer(params, model, scaled), plan, params)
 
 
@@ -108,14 +108,14 @@ def test_a_step_learns_from_exactly_the_targets_of_its_objective(make_shards, ob
     codes, targets = codes.numpy()[real], targets.numpy()[real]
     nats = []
     if objective == "sequence":
-        valid = np.arange(69)[None] < 19 + targets[:, None]
-        logits = model(codes[:, :-1], training=True, valid=valid, last=50)
+        mask = np.arange(69)[None] < 19 + targets[:, None]
+        logits = model(codes[:, :-1], training=True, padding_mask=mask, num_last=50)
         for row, n in enumerate(targets):
             log_p = tf.nn.log_softmax(logits[row, :n]).numpy()
             nats += [-log_p[i, codes[row, 20 + i]] for i in range(n)]
     else:  # the last target of each window, from the 20 codes before it
         last = np.stack([codes[row, n - 1 : n + 20] for row, n in enumerate(targets)])
-        log_p = tf.nn.log_softmax(model(last[:, :-1], training=True, last=1)[:, 0]).numpy()
+        log_p = tf.nn.log_softmax(model(last[:, :-1], training=True, num_last=1)[:, 0]).numpy()
         nats = [-log_p[row, last[row, -1]] for row in range(3)]
     assert sums[2] == len(nats) == (95 if objective == "sequence" else 3)
     assert float(sums[0]) == pytest.approx(np.sum(nats), rel=1e-4)
@@ -123,14 +123,14 @@ def test_a_step_learns_from_exactly_the_targets_of_its_objective(make_shards, ob
 
 def test_the_window_objective_learns_too(make_shards, tmp_path, sine_codes):
     folder = make_shards({"a": sine_codes[:2000]}, 32, 1)
-    _, result = trainer.train(folder, tmp_path / "m", quick(objective="window", batch=64), progress=False)
+    _, result = trainer.train(folder, tmp_path / "m", quick(objective="window", batch_size=64), progress=False)
     assert result.history[-1].validation_loss < result.history[0].validation_loss
     assert result.targets == 3 * (2000 - 32)
 
 
 def test_the_window_objective_learns_one_target_of_each_window_however_many_it_has(make_shards, tmp_path, sine_codes):
     folder = make_shards({"a": sine_codes[:2000]}, 20, 50)  # 40 windows
-    _, result = trainer.train(folder, tmp_path / "m", quick(objective="window", batch=8), progress=False)
+    _, result = trainer.train(folder, tmp_path / "m", quick(objective="window", batch_size=8), progress=False)
     assert (result.steps, result.targets) == (3 * 5, 3 * 40)
 
 
@@ -200,7 +200,7 @@ def test_scores_are_what_they_say(make_shards):
     folder = make_shards({"a": codes}, 10, 30)  # the last window holds 20 targets
     model = storage.build("audiornn", dense=8, units=8, layers=1)
     model.head.kernel.assign(random.standard_normal(model.head.kernel.shape) * 3)
-    scores = scores_module.evaluate(model, folder, batch=2)["test"]
+    scores = scores_module.evaluate(model, folder, batch_size=2)["test"]
     nats, hits, top5 = [], [], []
     for first in range(0, 80, 30):
         window = codes[first : first + 40]
@@ -226,8 +226,8 @@ def test_short_windows_are_learned_whole_and_long_ones_in_chunks():
     )
     assert (short.burn_in, short.chunk, short.chunk_targets) == (0, 639, 512)
     assert (long.burn_in, long.chunk, long.chunk_targets) == (8000, 1024, 1024)
-    assert 4 * 639 < short.batch * short.chunk < 4096 + 640
-    assert long.batch * long.chunk == pytest.approx(4096, abs=1024)
+    assert 4 * 639 < short.batch_size * short.chunk < 4096 + 640
+    assert long.batch_size * long.chunk == pytest.approx(4096, abs=1024)
     assert list(short.chunk_starts(1)) == list(short.chunk_starts(512)) == [0]
     assert list(long.chunk_starts(32_000)) == list(range(8000, 8000 + 32_000, 1024))
     assert list(long.chunk_starts(0)) == list(short.chunk_starts(0)) == []
@@ -235,14 +235,16 @@ def test_short_windows_are_learned_whole_and_long_ones_in_chunks():
 
 @given(
     context=st.integers(1, 300),
-    span=st.integers(1, 3000),
-    piece=st.integers(1, 100),
+    targets_per_window=st.integers(1, 3000),
+    chunk=st.integers(1, 100),
     hop=st.sampled_from([1, 4, 16]),
     targets=st.integers(1, 3000),
 )
-def test_chunks_cover_every_target_but_those_before_the_first_whole_hop(context, span, piece, hop, targets):
-    plan = BatchPlan.for_windows(Train(piece=piece * hop), context, span, windows=100, hop=hop)
-    targets = min(targets, span)
+def test_chunks_cover_every_target_but_those_before_the_first_whole_hop(
+    context, targets_per_window, chunk, hop, targets
+):
+    plan = BatchPlan.for_windows(Train(chunk=chunk * hop), context, targets_per_window, windows=100, hop=hop)
+    targets = min(targets, targets_per_window)
     starts = plan.chunk_starts(targets)
     covered = [at for start in starts for at in range(start + plan.chunk - plan.chunk_targets, start + plan.chunk)]
     wanted = range(context - 1, context - 1 + targets)
@@ -256,9 +258,9 @@ def test_chunks_cover_every_target_but_those_before_the_first_whole_hop(context,
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"crop": 513}, "train.crop is 513, but must not exceed the targets of a window, 512"),
-        ({"piece": 100}, "train.piece is 100, but must be a multiple of the model's hop, 16"),
-        ({"batch": 7}, "train.batch is 7, but must be a multiple of the number of devices, 2"),
+        ({"crop_targets": 513}, "train.crop_targets is 513, but must not exceed the targets of a window, 512"),
+        ({"chunk": 100}, "train.chunk is 100, but must be a multiple of the model's hop, 16"),
+        ({"batch_size": 7}, "train.batch_size is 7, but must be a multiple of the number of devices, 2"),
     ],
 )
 def test_what_does_not_fit_is_named(params, said):
@@ -268,10 +270,10 @@ def test_what_does_not_fit_is_named(params, said):
 
 def test_batches_of_chosen_size_are_filled_evenly():
     assert (
-        BatchPlan.for_windows(Train(), 128, 512, windows=7).batch == 4
+        BatchPlan.for_windows(Train(), 128, 512, windows=7).batch_size == 4
     )  # two of 4 at most, not one of 6 and one of a single window
-    assert BatchPlan.for_windows(Train(), 128, 512, windows=5).batch == 5
-    assert BatchPlan.for_windows(Train(batch=12), 128, 512, windows=13).batch == 12
+    assert BatchPlan.for_windows(Train(), 128, 512, windows=5).batch_size == 5
+    assert BatchPlan.for_windows(Train(batch_size=12), 128, 512, windows=13).batch_size == 12
 
 
 def test_a_window_in_chunks_has_the_losses_of_the_whole_and_gradients_within_chunks(make_shards, little):
@@ -279,7 +281,7 @@ def test_a_window_in_chunks_has_the_losses_of_the_whole_and_gradients_within_chu
     folder = make_shards({"a": codes[:60], "b": codes}, 10, 80)  # windows of 50, 80 and 9 targets
     model = ModelParams(name="little", hop=4)
     batch = next(iter(shards.read(folder, "train", 3)))
-    steps = [device_steps(folder, quick(model=model, piece=piece)) for piece in (1000, 16)]
+    steps = [device_steps(folder, quick(model=model, chunk=chunk)) for chunk in (1000, 16)]
     whole, chunked = steps
     assert (chunked.plan.burn_in, chunked.plan.chunk_targets) == (12, 16)
     chunked.model.set_weights(whole.model.get_weights())
@@ -310,7 +312,7 @@ def test_a_window_in_chunks_has_the_losses_of_the_whole_and_gradients_within_chu
 
 def test_crops_and_chunks_learn_and_count_their_targets(make_shards, tmp_path, little, sine_codes):
     folder = make_shards({"a": sine_codes}, 16, 2000)  # seven windows of 2000 targets, one of 1984
-    params = quick(model=little, piece=100, crop=500, epochs=4, learning_rate=0.02)
+    params = quick(model=little, chunk=100, crop_targets=500, epochs=4, learning_rate=0.02)
     _, result = trainer.train(folder, tmp_path / "m", params, progress=False)
     assert result.targets == 4 * 8 * 500
     assert result.steps == 4 * 2 * 5
@@ -319,7 +321,7 @@ def test_crops_and_chunks_learn_and_count_their_targets(make_shards, tmp_path, l
 
 def test_windows_without_targets_in_a_chunk_make_no_update(make_shards, tmp_path, little, sine_codes):
     folder = make_shards({"a": sine_codes[:36], "b": sine_codes[:46]}, 16, 100)  # 20 and 30 targets of 100
-    _, result = trainer.train(folder, tmp_path / "m", quick(model=little, piece=10, epochs=1), progress=False)
+    _, result = trainer.train(folder, tmp_path / "m", quick(model=little, chunk=10, epochs=1), progress=False)
     assert (result.steps, result.targets) == (3, 50)
 
 
@@ -328,7 +330,10 @@ def test_windows_without_targets_in_a_chunk_make_no_update(make_shards, tmp_path
 
 def test_accumulated_gradients_are_those_of_the_larger_batch(make_shards, tmp_path, little, sine_codes):
     folder = make_shards({"a": sine_codes[:3200]}, 16, 100)  # the last window has fewer targets
-    runs = [quick(model=little, batch=8, accumulate=1), quick(model=little, batch=2, accumulate=4)]
+    runs = [
+        quick(model=little, batch_size=8, accumulation_steps=1),
+        quick(model=little, batch_size=2, accumulation_steps=4),
+    ]
     weights = []
     for i, params in enumerate(runs):
         model, result = trainer.train(folder, tmp_path / f"m{i}", params, progress=False)
@@ -453,7 +458,7 @@ def test_a_budget_of_steps_ends_within_an_epoch_and_is_validated_as_asked(make_s
     _, result = trainer.train(
         folder,
         tmp_path / "m",
-        quick(model=little, epochs=None, steps=50, evaluate_steps=20),
+        quick(model=little, epochs=None, steps=50, validate_every_steps=20),
         on_validation=lambda record, model: seen.append((record.epoch, record.step)),
         on_steps=lambda points: rates.extend((p.step, p.learning_rate) for p in points),
         progress=False,

@@ -1,1 +1,1 @@
-"""Recordings made on the spot: speech by espeak-ng, melodies on plucked strings."""
+"""Synthetic corpora: speech by espeak-ng, melodies on plucked strings."""

@@ -1,4 +1,4 @@
-"""Numbered wav files until a length is reached, and random choices that are the same everywhere."""
+"""Numbered wav files up to a total length; portable random choices."""
 
 import math
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def check_arguments(minutes: float, seed: int) -> None:
 def write_until(
     folder: Path, minutes: float, sample_rate: int, pieces: Iterator[tuple[str, NDArray[np.int16]]]
 ) -> list[Path]:
-    """Write pieces as WAV files until they last `minutes`."""
+    """Write pieces as WAV files until their total length is `minutes`."""
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
     missing = minutes * 60 * sample_rate
@@ -35,5 +35,5 @@ def write_until(
 
 
 def choose(options: tuple[T, ...], rng: np.random.Generator) -> T:
-    # NumPy may change how choice() and integers() draw; the plain stream of doubles is what stays.
+    # NumPy may change choice() and integers(); the plain stream of doubles is stable across versions.
     return options[int(rng.random() * len(options))]

@@ -15,8 +15,8 @@ from audiornn.corpus.synthetic.files import check_arguments, choose, write_until
 def music(folder: Path, minutes: float, seed: int = 0, sample_rate: int = 22050) -> list[Path]:
     """Write a corpus of short melodies with a bass line, played on plucked strings.
 
-    Every file is one piece of about 5 to 10 seconds, 16-bit mono WAV with a peak of 0.7 full scale, named after its
-    place, key and tempo in beats per minute, for example `0003-g-minor-128.wav`.
+    Every file is one piece of about 5 to 10 seconds, 16-bit mono WAV with a peak of 0.7 full scale, named by number,
+    key and tempo in beats per minute, for example `0003-g-minor-128.wav`.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def music(folder: Path, minutes: float, seed: int = 0, sample_rate: int = 22050)
     minutes : float
         Total length in minutes; the last file may exceed it.
     seed : int
-        Decides the pieces; 0 or more.
+        Random seed of the pieces; 0 or more.
     sample_rate : int
         In Hz, at least 8000.
 
@@ -48,7 +48,7 @@ def music(folder: Path, minutes: float, seed: int = 0, sample_rate: int = 22050)
 
 FULL_SCALE = 32767
 PEAK = 0.7  # of full scale
-RING_SECONDS = 3.0  # until the fundamental of a string has faded by 60 dB
+RING_SECONDS = 3.0  # decay time of a string's fundamental by 60 dB
 
 
 def pluck(frequency: float, seconds: float, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
-"""A corpus for those who have no recordings: synthesised speech, or melodies on plucked strings.
+"""Synthetic speech by espeak-ng.
 
-Nothing is downloaded and nothing is left to chance: the same arguments give the same bits in every run, and a longer
-corpus begins with the files of a shorter one.
+Nothing is downloaded. The same arguments give the same bits in every run, and a longer corpus begins with the files of
+a shorter one.
 """
 
 import ctypes
@@ -22,10 +22,10 @@ from audiornn.errors import AudioRNNError
 
 
 def speech(folder: Path, minutes: float, seed: int = 0) -> list[Path]:
-    """Write a corpus of English sentences spoken by the voices of espeak-ng in turn.
+    """Write a corpus of English sentences spoken by several voices of espeak-ng in turn.
 
     Every file is one voice saying one or two sentences, about 3 to 8 seconds of 16-bit mono WAV at espeak-ng's own
-    rate, 22050 Hz, and is named after its place and its voice, for example `0007-en-gb-f1.wav`.
+    rate, 22050 Hz, and is named by number and voice, for example `0007-en-gb-f1.wav`.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def speech(folder: Path, minutes: float, seed: int = 0) -> list[Path]:
     minutes : float
         Total length in minutes; the last file may exceed it.
     seed : int
-        Decides what is said and the order of the voices; 0 or more.
+        Random seed of the sentences and of the order of voices; 0 or more.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def speech(folder: Path, minutes: float, seed: int = 0) -> list[Path]:
 
 class _Voice(NamedTuple):
     label: str
-    name: str  # what espeak-ng calls it: accent+variant
+    name: str  # its name in espeak-ng: accent+variant
     rate: int  # words per minute
     pitch: int  # 0 to 99, 50 is the voice's own
 
@@ -74,18 +74,18 @@ VOICES = (
 
 
 def _turns(rng: np.random.Generator) -> Iterator[_Voice]:
-    """Voices without end: all of them in every round, shuffled so that no split by position can miss one."""
+    """Endless sequence of voices: all of them in every round, shuffled so that no split by position can miss one."""
     while True:
         for place in np.argsort(rng.random(len(VOICES))):
             yield VOICES[place]
 
 
 class _Espeak:
-    """A private espeak-ng that starts afresh, whatever this process did with espeak-ng before.
+    """A fresh, private instance of espeak-ng, independent of earlier uses in this process.
 
     The library keeps the phases of its oscillators and of the pitch flutter in static variables that neither
-    espeak_Terminate nor espeak_Initialize resets: the same sentence sounds minutely different the second time. A
-    copy of the file under a new name is loaded as a library of its own, its variables at their start values.
+    espeak_Terminate nor espeak_Initialize resets: the same sentence sounds minutely different the second time. A copy
+    of the file under a new name is loaded as a separate library with initialised variables.
     """
 
     SYNCHRONOUS, DONT_EXIT = 2, 0x8000  # espeak_Initialize: call back, never play; return on errors
@@ -126,7 +126,7 @@ class _Espeak:
     def _hear(self, samples: "ctypes._Pointer[ctypes.c_short]", length: int, events: int) -> int:
         if samples and length > 0:
             self._heard.append(ctypes.string_at(samples, 2 * length))
-        return 0  # go on
+        return 0  # continue
 
     def say(self, text: str, voice: _Voice) -> NDArray[np.int16]:
         if self._library.espeak_SetVoiceByName(voice.name.encode()) != 0:

@@ -1,1 +1,1 @@
-"""Engines compiled by Numba, one for each model of the registry."""
+"""Fused engines, compiled by Numba: one per model of the registry."""

@@ -11,24 +11,24 @@ from audiornn.kernels.matmul import LANES
 
 
 class Limits(NamedTuple):
-    """What draws are restricted to.
+    """Restrictions of sampling.
 
     Attributes
     ----------
     top_k
-        The so many likeliest codes; 0 or 256: all.
+        Number of likeliest codes; 0 or 256: all.
     top_p
-        The fewest likeliest codes that together have at least this probability, above 0 (Holtzman et al. 2020); 1: all.
-        Applied to what `top_k` leaves.
-    certain
-        Probability of the likeliest code from which on a draw is left as the model has it: neither temperature (but 0)
-        nor the other limits apply. A model is that certain in pauses, and what it then thinks unlikely is their end:
-        without this, whatever makes a voice clearer makes pauses longer. 1: nothing is left alone.
+        The smallest set of likeliest codes with at least this total probability, above 0 (nucleus sampling, Holtzman et
+        al. 2020); 1: all. Applied after `top_k`.
+    confidence_threshold
+        If the likeliest code has at least this probability, the code is sampled from the model's own distribution:
+        neither temperature (unless 0) nor the other limits apply. Models are that confident in pauses, where the
+        unlikely codes are their end: without this, settings that make a voice clearer make pauses longer. 1: never.
     """
 
     top_k: int = 0
     top_p: float = 1.0
-    certain: float = 1.0
+    confidence_threshold: float = 1.0
 
 
 UNLIMITED = Limits()
@@ -57,7 +57,7 @@ class Draws(NamedTuple):
 
 @kernel
 def _mass_above(weights: Float32, threshold: float, by_count: bool) -> Any:
-    """How many weights reach a threshold, or what they add up to."""
+    """Number or sum of the weights that reach a threshold."""
     amount = f32(0)
     if by_count:
         for weight in weights:
@@ -72,7 +72,8 @@ def _mass_above(weights: Float32, threshold: float, by_count: bool) -> Any:
 def _mask_top_k_top_p(weights: Float32, top_k: int, top_p: float) -> None:
     """Set all weights in [0, 1] to 0 but the `top_k` largest, and of these the fewest with `top_p` of their sum.
 
-    Of equal weights the first are kept. The threshold is found bit by bit: positive floats are ordered as their bits.
+    Among equal weights the first are kept. The threshold is found by bisection on its bits, as positive floats are
+    ordered like their bits.
     """
     for by_count in (True, False):
         goal = f32(top_k) if by_count else f32(top_p) * _mass_above(weights, f32(0), by_count)
@@ -108,7 +109,7 @@ def _exponentials(logits: Float32, largest: float, factor: float, weights: Float
 
 @kernel
 def sample_code(logits: Float32, temperature: float, limits: Limits, uniform: float, weights: Float32) -> int:
-    """A code drawn from `softmax(logits / temperature)`, restricted to likely codes, by inversion.
+    """Sample a code from `softmax(logits / temperature)`, restricted by `limits`, by inversion.
 
     Parameters
     ----------
@@ -132,13 +133,13 @@ def sample_code(logits: Float32, temperature: float, limits: Limits, uniform: fl
             if logits[i] == largest:
                 return i
     alone = False
-    if limits.certain < 1:
-        alone = f32(limits.certain) * _exponentials(logits, largest, f32(1), weights) <= f32(1)
+    if limits.confidence_threshold < 1:
+        alone = f32(limits.confidence_threshold) * _exponentials(logits, largest, f32(1), weights) <= f32(1)
     if not alone:
         _exponentials(logits, largest, f32(1) / f32(temperature), weights)
         if 0 < limits.top_k < n or limits.top_p < 1:
             _mask_top_k_top_p(weights, limits.top_k, limits.top_p)
-    # Sums of whole vectors say in which of them the code lies: adding up one by one takes ten times as long.
+    # Sums of whole vectors locate the vector that holds the code: adding up one by one takes ten times as long.
     sums = np.empty(-(-n // LANES), f32)
     total = 0.0
     for group in range(sums.size):
@@ -157,7 +158,7 @@ def sample_code(logits: Float32, temperature: float, limits: Limits, uniform: fl
         if reached > goal:
             return i
         i += 1
-    i -= 1  # round-off: one by one, the group's weights added up to a little less
+    i -= 1  # round-off: added one by one, the group's weights came to slightly less
     while i > 0 and weights[i] == 0:
         i -= 1
     return i

@@ -51,7 +51,7 @@ class FusedEngine(abc.ABC):
     model
         Its weights are copied.
     limits
-        Of draws; see `audiornn.generation.fused.draws.Limits`.
+        Restrictions of sampling; see `audiornn.generation.fused.draws.Limits`.
     bfloat16
         Round the matrices to bfloat16: half the memory traffic, which limits a single stream, for logits that differ
         in the third digit.

@@ -47,7 +47,7 @@ class State(NamedTuple):
     companded: Float32  # [streams, history]
     gru: Float32  # [streams, units]
     condition: Float32  # [streams, columns]
-    phase: Int64  # [1], codes since the last frame began
+    phase: Int64  # [1], codes since the last frame boundary
     features: Float32  # [streams, 1, n_features]
     inputs: Float32  # [streams, inputs of the first layer]
     frame: Float32  # [streams, inputs of the GRU]

@@ -1,4 +1,4 @@
-"""Batch normalisation with weights."""
+"""Batch normalisation with sample weights."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from audiornn.backend import keras, tf
 class BatchNormalization(keras.layers.Layer):
     """Batch normalisation over all but the last axis (Ioffe & Szegedy 2015), with weighted statistics.
 
-    Keras' layer knows masks but no weights. Weights let a layer over a table of all codes have the statistics that it
-    would have over the codes themselves. Where several devices share a batch, the statistics are those of all of it.
+    Keras' layer supports masks but no weights. With weights, a layer over a table of all codes has the statistics of
+    the codes themselves. On several devices the statistics are those of the whole batch.
     """
 
     def __init__(self, momentum: float = 0.9, epsilon: float = 1e-3, **kwargs: Any) -> None:
@@ -20,13 +20,13 @@ class BatchNormalization(keras.layers.Layer):
         """Create the weights for an input of `width` values."""
         self.gamma = self.add_weight(shape=[width], initializer="ones", name="gamma")
         self.beta = self.add_weight(shape=[width], initializer="zeros", name="beta")
-        shared = {"shape": [width], "trainable": False, "aggregation": "only_first_replica"}  # on all devices the same
+        shared = {"shape": [width], "trainable": False, "aggregation": "only_first_replica"}  # equal on all devices
         self.moving_mean = self.add_weight(initializer="zeros", name="moving_mean", **shared)
         self.moving_variance = self.add_weight(initializer="ones", name="moving_variance", **shared)
         self.built = True
 
     def call(self, x: Any, training: bool = False, weight: Any = None) -> Any:
-        """Normalise float [..., width]; `weight` float [...] says how much each entry counts (default: all alike)."""
+        """Normalise float [..., width]; `weight` float [...] are sample weights (default: equal)."""
         if training:
             axes = list(range(len(x.shape) - 1))
             weight = tf.ones(tf.shape(x)[:-1]) if weight is None else weight

@@ -83,7 +83,7 @@ def gru_scan(inputs: Any, initial_state: Any, kernel: Any, bias: Any) -> tuple:
     Float [time, batch, units].
     """
     steps, batch, units = inputs.shape[0], initial_state.shape[0], kernel.shape[0]
-    # No tape may look into the loop: its gradient is the one below.
+    # Hidden from the gradient tape: the gradient is the one below.
     arguments = [tf.stop_gradient(tensor) for tensor in (inputs, initial_state, kernel, bias)]
     if GPUS:
         states, gates = _forward(*arguments)
@@ -113,8 +113,8 @@ class GRU(keras.layers.Layer):
         z = sigmoid(x W_z + h U_z + b_z),  r = sigmoid(x W_r + h U_r + b_r)
         c = tanh(x W_c + b_c + r * (h U_c + b_u)),  h' = z * h + (1 - z) * c
 
-    The products with the input are taken outside, by `project`: where the input takes few values, as a first layer's
-    codes do, they are rows of a small table.
+    Input products are computed outside, by `project`: for few input values, as in a first layer over codes, they are
+    rows of a small table.
     """
 
     def __init__(self, units: int, **kwargs: Any) -> None:

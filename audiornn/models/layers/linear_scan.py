@@ -40,7 +40,7 @@ def scan(decay: Any, inputs: Any, before: Any) -> tuple:
     Parameters
     ----------
     decay
-        Float [time, batch, units], 0 to 1. How many steps there are must be known.
+        Float [time, batch, units], 0 to 1. The number of steps must be static.
     inputs
         Float [time, batch, units].
     before
@@ -50,7 +50,7 @@ def scan(decay: Any, inputs: Any, before: Any) -> tuple:
     -------
     Float [time, batch, units].
     """
-    # No tape need look into this: its gradient is the same recurrence, backwards in time.
+    # Hidden from the gradient tape: the gradient is the same recurrence, backwards in time.
     states = _states(*(tf.stop_gradient(tensor) for tensor in (decay, inputs, before)))
 
     def gradient(upstream: Any) -> tuple:

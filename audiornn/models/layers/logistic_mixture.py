@@ -1,7 +1,7 @@
 """Mixtures of logistic distributions around a prediction, integrated over the interval of each code.
 
 Salimans et al. 2017 (PixelCNN++) do so for pixels; here the intervals are those of the µ-law codes. Centres and widths
-are in units of a scale that goes with the prediction.
+are in units of a scale that comes with the prediction.
 """
 
 from typing import Any
@@ -11,18 +11,16 @@ import numpy as np
 from audiornn.backend import tf
 from audiornn.codec import CODES, MU, expand_companded
 
-MAX_LOG_WIDTH = 3.0  # components are at most e^3 scales wide, and no narrower than e^-3
-UNIFORM_SHARE = (
-    2.0**-14
-)  # share of a uniform distribution over the codes: nothing is impossible, and logarithms stay finite
+MAX_LOG_WIDTH = 3.0  # widths are between e^-3 and e^3 scales
+UNIFORM_SHARE = 2.0**-14  # share of a uniform distribution over the codes, so that logarithms stay finite
 
-# Amplitudes [257] between which the codes' intervals lie, the outermost far out, and the intervals' widths [256].
+# Edges [257] of the codes' intervals in amplitude, the outermost far out, and their widths [256].
 EXACT_EDGES = np.concatenate([[-1e6], expand_companded((np.arange(1, CODES) - 0.5) / MU * 2 - 1), [1e6]])
 EDGES, WIDTHS = EXACT_EDGES.astype(np.float32), np.diff(EXACT_EDGES).astype(np.float32)
 
 
 def nats(labels: Any, mixture: Any, p: Any, scale: Any) -> Any:
-    """-log P of the labels.
+    """Negative log-likelihood of the labels.
 
     Parameters
     ----------
@@ -45,7 +43,7 @@ def nats(labels: Any, mixture: Any, p: Any, scale: Any) -> Any:
 
 
 def logits(mixture: Any, p: Any, scale: Any) -> Any:
-    """log P of each code, float [batch, time, 256]; arguments as of `nats`."""
+    """Log-probability of each code, float [batch, time, 256]; arguments as for `nats`."""
     weights, inverse, centres = (part[..., None] for part in _components(mixture))
     edges = ((tf.constant(EDGES) - p[..., None]) / scale[..., None])[..., None, :]
     widths = (tf.constant(WIDTHS) / scale[..., None])[..., None, :]
@@ -62,7 +60,7 @@ def _components(mixture: Any) -> tuple:
 def _log_mass(low: Any, high: Any, width: Any) -> Any:
     """log(sigmoid(high) - sigmoid(low)) without cancellation: sigmoid(high) sigmoid(-low) (1 - exp(-width)).
 
-    The width is high - low, but not as the difference of two rounded numbers.
+    The width is high - low, computed without cancellation.
     """
     return tf.math.log_sigmoid(high) + tf.math.log_sigmoid(-low) + tf.math.log(-tf.math.expm1(-width))
 

@@ -1,4 +1,4 @@
-"""Backward-adaptive linear prediction for networks: what they see of it, and a distribution to start from."""
+"""Backward-adaptive linear prediction as input features and as a prior distribution."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,10 +18,10 @@ from audiornn.kernels.linear_prediction import (
 from audiornn.models.layers import logistic_mixture
 
 MIN_COMPILED_CODES = 256  # a sequence of so many is worth the time that compiling takes
-ERROR_SHARE = 0.8  # of the recent mean error: the unit of all that is taken relative to the prediction
+ERROR_SHARE = 0.8  # times the recent mean error: unit of everything relative to the prediction
 MIN_AMPLITUDE = 1e-5  # added to errors and scales, far below a code's interval
 LOG_FACTOR, LOG_OFFSET = 0.3, 1  # of logarithms that networks see: brings them near [-1, 1]
-EMBEDDING_FREQUENCIES = np.pi * np.array([1, 2, 4, 8], np.float32)  # of the prediction's embedding
+EMBEDDING_FREQUENCIES = np.pi * np.array([1, 2, 4, 8], np.float32)  # frequencies of the prediction's embedding
 NUM_POSITION_FEATURES = len(DECAYS) + 2 + 2 * len(EMBEDDING_FREQUENCIES)
 
 
@@ -37,7 +37,7 @@ def initial_state(predictor: Predictor, batch: Any) -> Any:
 
 
 def error_scale(features: Any, columns: FeatureColumns) -> Any:
-    """The unit in which the next sample lies around the prediction, float32 [..]."""
+    """Scale of the prediction error, float32 [..]."""
     return ERROR_SHARE * features[..., columns.main_error] + MIN_AMPLITUDE
 
 
@@ -69,12 +69,12 @@ def relative_log_errors(features: Any, columns: FeatureColumns) -> Any:
 
 
 class Prior(keras.layers.Layer):
-    """Linear prediction for a model that has its own view of the codes, too.
+    """Linear prediction as an additional input and prior of a model.
 
     Parameters
     ----------
     width
-        Of the vector that is added to what the model's sample-level network sees.
+        Width of the vector that is added to the input of the sample-level network.
     predictors
         See `audiornn.kernels.linear_prediction.Predictor`.
     """
@@ -84,7 +84,7 @@ class Prior(keras.layers.Layer):
         self.predictor = Predictor(predictors)
         self.view = keras.layers.Dense(width, use_bias=False, name="view")
         self.view.build([None, 2 + 2 * self.predictor.n_other_predictions + NUM_POSITION_FEATURES])
-        # One logistic around the prediction: log weight, log width, centre. Its width is learned.
+        # A single logistic distribution around the prediction, whose width is learned.
         self.shape = self.add_weight(shape=[1], initializer="zeros", name="shape")
         self.built = True
         self._compiled_distribution = tf.function(self._distribution, jit_compile=COMPILE)
@@ -93,19 +93,19 @@ class Prior(keras.layers.Layer):
         """The predictor's state before the first code."""
         return initial_state(self.predictor, batch)
 
-    def run(self, codes: Any, state: Any, last: int | None = None, num_vectors: int | None = None) -> tuple:
-        """What is known of the codes that follow.
+    def forward(self, codes: Any, state: Any, num_last: int | None = None, num_vectors: int | None = None) -> tuple:
+        """Input vectors and log-probabilities of the codes that follow.
 
         Parameters
         ----------
         codes
             Int [batch, time].
-        last, num_vectors
-            Give probabilities, or vectors, for this many last codes alone (default: for all).
+        num_last, num_vectors
+            Number of last positions for probabilities, or for vectors (default: all).
 
         Returns
         -------
-        Vectors [batch, num_vectors or time, width], log P of each code [batch, last or time, 256], and the state.
+        Vectors [batch, num_vectors or time, width], log P of each code [batch, num_last or time, 256], and the state.
         """
         features, after = lpc_features(self.predictor, codes, state)
         if num_vectors:
@@ -126,14 +126,14 @@ class Prior(keras.layers.Layer):
             relative_log_errors(features, columns),
             position_features(features, columns),
         ]
-        if last:
-            p, scale = p[:, -last:], scale[:, -last:]
+        if num_last:
+            p, scale = p[:, -num_last:], scale[:, -num_last:]
         distribution = self._compiled_distribution if p.shape[1] >= MIN_COMPILED_CODES else self._distribution
         return self.view(tf.concat(network_input, -1)), distribution(p, scale), after
 
     def step(self, codes: Any, state: Any) -> tuple:
-        """One sample: codes int [batch] -> vector [batch, width], log P [batch, 256], and the state."""
-        vectors, log_p, after = self.run(codes[:, None], state)
+        """One step: codes int [batch] -> vector [batch, width], log-probabilities [batch, 256], and the state."""
+        vectors, log_p, after = self.forward(codes[:, None], state)
         return vectors[:, 0], log_p[:, 0], after
 
     def _distribution(self, p: Any, scale: Any) -> Any:

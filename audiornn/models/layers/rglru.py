@@ -7,14 +7,14 @@ import numpy as np
 from audiornn.backend import keras, tf
 from audiornn.models.layers.linear_scan import scan
 
-DECAY_POWER = 8.0  # Griffin's c: with its gate open a unit decays by the 8th power of what it does with an eighth of it
-INITIAL_TIME_CONSTANTS = (2.0, 1000.0)  # ticks after which units forget at the start, where all gates are half open
+DECAY_POWER = 8.0  # Griffin's c: exponent of the decay with a fully open gate
+INITIAL_TIME_CONSTANTS = (2.0, 1000.0)  # initial time constants in ticks, with half-open gates
 MIN_FORGOTTEN = 1e-7  # least share of its power that a unit forgets: keeps the root's gradient finite
 RMS_EPSILON = 1e-6
 
 
 class RGLRU(keras.layers.Layer):
-    """Real-gated linear recurrent unit (De et al. 2024), with the gate and the sum around it.
+    """Real-gated linear recurrent unit (De et al. 2024), with output gate and residual connection.
 
         n  = x / rms(x) * scale
         r, i, g = sigmoid(n W_r + b_r), sigmoid(n W_i + b_i), silu(n W_g + b_g)
@@ -22,8 +22,8 @@ class RGLRU(keras.layers.Layer):
         h' = a h + sqrt(1 - a²) i (n W + b)
         y  = x + (g h') W_y + b_y
 
-    There, a convolution stands before the unit and the gates' matrices have blocks. Here frames take the place of the
-    one, and full matrices, in one product with the input's, that of the others.
+    The original has a convolution before the unit and block-diagonal gate matrices. Here frames replace the
+    convolution, and the gate matrices are full, computed in one product with the input's.
     """
 
     def __init__(self, units: int, **kwargs: Any) -> None:
@@ -48,21 +48,21 @@ class RGLRU(keras.layers.Layer):
         inputs = tf.sqrt(one_minus_a_squared) * tf.sigmoid(input_gate) * value
         return tf.exp(log_decay), inputs, tf.nn.silu(output_gate)
 
-    def run(self, x: Any, before: Any) -> tuple:
-        """Outputs [time, batch, units] of inputs [time, batch, units], and the state after them."""
+    def forward(self, x: Any, before: Any) -> tuple:
+        """Outputs [time, batch, units] for inputs [time, batch, units], and the state after them."""
         decay, inputs, output_gate = self._recurrence(x)
         h = scan(decay, inputs, before)
         return x + self.output_layer(output_gate * h), h[-1]
 
     def step(self, x: Any, before: Any) -> tuple:
-        """The same of one input [batch, units]."""
+        """The same for one input [batch, units]."""
         decay, inputs, output_gate = self._recurrence(x)
         h = decay * before + inputs
         return x + self.output_layer(output_gate * h), h
 
 
 class LinearCore(keras.layers.Layer):
-    """Layers of linear recurrences as the core of a tier."""
+    """Stack of linear recurrences as the core of a tier."""
 
     def __init__(self, units: int, layers: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -77,10 +77,10 @@ class LinearCore(keras.layers.Layer):
     def initial_state(self, batch: Any) -> Any:
         return [tf.zeros([batch, self.units]) for _ in self.layers]
 
-    def run(self, x: Any, state: Any) -> tuple:
+    def forward(self, x: Any, state: Any) -> tuple:
         x, after = self.first(x), []
         for layer, before in zip(self.layers, state, strict=True):
-            x, h = layer.run(x, before)
+            x, h = layer.forward(x, before)
             after.append(h)
         return x, after
 

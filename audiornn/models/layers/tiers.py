@@ -1,9 +1,9 @@
-"""What hierarchical models are made of: recurrent tiers at slow clocks, and a network at sample level below them.
+"""Building blocks of hierarchical models: recurrent tiers at slow clocks over a network at sample level.
 
-A tier with frames of n codes ticks with the first of every n codes, and sees the n codes up to that one. It leaves
-n / m vectors for the next tier with its frames of m codes, one for each of its ticks until it ticks again itself, and
-the last tier leaves one for each code. (SampleRNN's frames end one code earlier. Aligned as here, a sequence of whole
-frames makes whole arrays, and none of them has to be cut.)
+A tier with frames of n codes ticks at the first of every n codes, and sees the n codes up to that one. For the next
+tier, with frames of m codes, it outputs n / m vectors, one for each tick of that tier until its own next tick; the last
+tier outputs one per code. (SampleRNN's frames end one code earlier. With this alignment a sequence of whole frames
+needs no cutting.)
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ Frames = Annotated[
 
 
 class Core(Protocol):
-    """A recurrent network of a tier, time-major. `units` is the width of its output."""
+    """Recurrent network of a tier, time-major. `units` is its output width."""
 
     units: int
 
@@ -45,11 +45,11 @@ class Core(Protocol):
     def initial_state(self, batch: Any) -> Any:
         """A nest of tensors, batch first."""
 
-    def run(self, x: Any, state: Any) -> tuple:
-        """Outputs [time, batch, units] of inputs [time, batch, width], and the state after them."""
+    def forward(self, x: Any, state: Any) -> tuple:
+        """Outputs [time, batch, units] for inputs [time, batch, width], and the state after them."""
 
     def step(self, x: Any, state: Any) -> tuple:
-        """The same of one input [batch, width]."""
+        """The same for one input [batch, width]."""
 
 
 class GRUCore(keras.layers.Layer):
@@ -67,7 +67,7 @@ class GRUCore(keras.layers.Layer):
     def initial_state(self, batch: Any) -> Any:
         return tf.zeros([batch, self.units])
 
-    def run(self, x: Any, state: Any) -> tuple:
+    def forward(self, x: Any, state: Any) -> tuple:
         h = self.gru.scan(self.gru.project(x), state)
         return h, h[-1]
 
@@ -77,10 +77,10 @@ class GRUCore(keras.layers.Layer):
 
 
 class Embedding(keras.layers.Layer):
-    """A learned vector for each code.
+    """Embedding of codes.
 
-    It starts from sines and cosines of the code's companded amplitude, from half a period over its range to one in four
-    codes: which codes are near each other then need not be learned (positions in Vaswani et al. 2017).
+    Initialised by sines and cosines of the companded amplitude, from half a period over its range to one period per
+    four codes, so that neighbouring codes are similar from the start (as positions in Vaswani et al. 2017).
     """
 
     def __init__(self, width: int, **kwargs: Any) -> None:
@@ -99,7 +99,7 @@ class Embedding(keras.layers.Layer):
 
 
 class LookBack(keras.layers.Layer):
-    """A linear map of the last `length` codes' embeddings, at each code."""
+    """Linear map of the embeddings of the last `length` codes, at each code."""
 
     def __init__(self, embedding: Embedding, length: int, width: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -108,7 +108,7 @@ class LookBack(keras.layers.Layer):
         self.kernel = self.add_weight(shape=shape, initializer="glorot_uniform", name="kernel")
         self.built = True
 
-    def run(self, codes: Any) -> Any:
+    def forward(self, codes: Any) -> Any:
         """Codes int [batch, length - 1 + time] -> float [batch, time, width]."""
         return tf.nn.conv1d(self.embedding(codes), tf.convert_to_tensor(self.kernel), 1, "VALID")
 
@@ -118,7 +118,7 @@ class LookBack(keras.layers.Layer):
 
 
 class Tiers(keras.layers.Layer):
-    """Recurrent cores at slow clocks, each conditioning the next faster one.
+    """Recurrent tiers at slow clocks, each conditioning the next faster one.
 
         frames of 16 codes ─► core ─► upsample ×4
                                           │ a vector for each frame of 4
@@ -133,9 +133,9 @@ class Tiers(keras.layers.Layer):
     cores
         One for each tier.
     width
-        Width of the vectors that the last tier leaves for each code.
+        Width of the last tier's output vectors, one per code.
     window
-        Codes that a tier sees at a tick, where these are more than its frame.
+        Minimum number of codes that a tier sees at a tick.
     """
 
     def __init__(
@@ -170,17 +170,17 @@ class Tiers(keras.layers.Layer):
             "conditioning": [tf.zeros([batch, r, width]) for r, width in zip(self.ratios, self.widths, strict=True)],
         }
 
-    def run(self, codes: Any, state: Any, time: int, skip: int = 0) -> tuple:
-        """Vectors for the codes of a sequence that begins with a tick of all tiers.
+    def forward(self, codes: Any, state: Any, time: int, skip: int = 0) -> tuple:
+        """Conditioning vectors for a sequence that begins at a tick of all tiers.
 
         Parameters
         ----------
         codes
-            Int [batch, past + time]: the longest window less 1, or more, and then the sequence.
+            Int [batch, past + time]: at least the longest window minus 1 past codes, then the sequence.
         time
             Codes in the sequence.
         skip
-            Leave out the vectors for so many of its first codes.
+            Number of first codes without vectors.
 
         Returns
         -------
@@ -197,13 +197,13 @@ class Tiers(keras.layers.Layer):
             x = tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [ticks, batch, window * self.embedding.width])
             if vectors is not None:
                 x = tf.concat([x, vectors[:ticks]], -1)
-            h, after = core.run(x, state["cores"][i])
+            h, after = core.forward(x, state["cores"][i])
             cores.append(after)
             if i + 1 < len(self.cores):
                 vectors = tf.reshape(self.upsample[i](h), [ticks, batch, ratio, width])
                 conditioning.append(vectors[-1])
                 vectors = tf.reshape(tf.transpose(vectors, [0, 2, 1, 3]), [ticks * ratio, batch, width])
-        # From here on batch comes first. It is moved while there is a vector a frame, not yet one a code.
+        # From here on the batch comes first; transposed now, while there is one vector per frame, not per code.
         unused = skip // frame
         vectors = self.upsample[-1](tf.transpose(h[unused:], [1, 0, 2]))
         conditioning.append(tf.reshape(vectors[:, -1], [batch, frame, width]))
@@ -213,12 +213,12 @@ class Tiers(keras.layers.Layer):
         return vectors, {"cores": cores, "conditioning": conditioning}
 
     def step(self, recent: Any, state: Any, phase: Any) -> tuple:
-        """The vector for one code.
+        """Conditioning vector for one code.
 
         Parameters
         ----------
         recent
-            Int [batch, longest window or more], the last codes up to this one.
+            Int [batch, longest window or more], the last codes including this one.
         phase
             Int, codes since the slowest tier's last tick.
 

@@ -17,7 +17,7 @@ WIDER = "return document.documentElement.scrollWidth - document.documentElement.
 
 def check(browser):
     """All sounds have loaded and one plays to its end; all pictures are there."""
-    browser.wait(lambda: "Make it again" in browser.text(), "the report")
+    browser.wait(lambda: "Reproduce" in browser.text(), "the report")
 
     def loaded():
         players = browser.script(PLAYERS)

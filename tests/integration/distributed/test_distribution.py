@@ -19,10 +19,10 @@ ROOT = Path(__file__).parents[3]
 # With batch normalisation, whose statistics must be those of all devices; pieces, crops, averages, accumulation.
 PARAMS = {
     "model": {"name": "audiornn", "dense": 8, "units": 8, "layers": 1},
-    "batch": 4,
-    "piece": 40,
-    "crop": 90,
-    "accumulate": 2,
+    "batch_size": 4,
+    "chunk": 40,
+    "crop_targets": 90,
+    "accumulation_steps": 2,
     "ema": 0.9,
     "clip_norm": 0.5,
     "epochs": 2,

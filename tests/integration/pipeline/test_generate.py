@@ -94,13 +94,13 @@ def test_a_stream_with_an_end_is_a_wav_of_that_length(finished, tmp_path):
     [
         (("--prompt", "nowhere.wav"), "nowhere.wav: no such file"),
         (("--prompt", "PROMPT"), "silent from 0 s for 0.5 s"),
-        (("--prompt", "PROMPT", "--prompt-offset", "9"), "the prompt was to begin at 9 s"),
-        (("--prompt", "PROMPT", "--prompt-seconds", "5"), "has 1.00 s, but a prompt of 5 s"),
+        (("--prompt", "PROMPT", "--prompt-offset", "9"), "the prompt should start at 9 s"),
+        (("--prompt", "PROMPT", "--prompt-seconds", "5"), "has 1.00 s, but the prompt should be 5 s"),
         (("--temperature", "hot"), "command line: temperature is ['hot'], but must be a number from 0 to 10"),
         (("--model", "nowhere"), "nowhere/config.json: no such file"),
         (("--run", "0" * 32), "no model found"),
         (("--engine", "cuda"), "command line: engine is 'cuda', but must be"),
-        (("--stream", "--count", "2"), "--stream writes one clip"),
+        (("--stream", "--count", "2"), "--stream writes a single clip"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_with_exit_code_2(finished, tmp_path, prompt, arguments, said):

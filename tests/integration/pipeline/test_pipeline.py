@@ -205,7 +205,7 @@ def test_a_trained_model_loads_and_predicts(finished):
     workspace, _ = finished
     model = audiornn.load(workspace.root / "models")
     assert model.codec == CodecSettings(sample_rate=8000, highpass_hz=20.0, preemphasis=0.95, codes=256)
-    assert model.window == TrainingWindow(context=64, span=256)
+    assert model.window == TrainingWindow(context=64, targets_per_window=256)
     assert model(np.full([1, 10], 128, np.uint8)).shape == (1, 10, 256)
 
 

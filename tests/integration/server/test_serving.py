@@ -63,7 +63,7 @@ def test_each_row_of_a_request_gives_a_clip(logged, tmp_path):
     for row, said in (
         ({"seconds": 0.1, "temperature": 99.0}, "row 0: temperature is 99.0, but must be from 0"),
         ({"seconds": -1.0}, "row 0: seconds is -1.0"),
-        ({"seconds": 0.1, "prompt": "?"}, "row 0: prompt is no recording in base64"),
+        ({"seconds": 0.1, "prompt": "?"}, "row 0: prompt is not base64"),
         ({"seconds": 0.1, "prompt": "AAAA"}, "row 0: prompt: not readable as audio"),
     ):
         with pytest.raises(mlflow.MlflowException, match=said) as error:
