@@ -124,7 +124,7 @@ def _loop(weights: Weights, state: State, draws: Draws, logits: Float32, trace: 
                         add(output_biases[tier, layer], core[s])
                     matmul_add(output_kernels[tier, layer], inner, core)
                 upsample(tiers, tier_state, tier, core[:, :units])
-        sample_level_input(tiers, tier_state, code_tables, head.shape[1], x)
+        sample_level_input(tier_state, frames[-1], code_tables, head.shape[1], x)
         update_prior(prior, prior_state, codes, t)
         add_prior_input(prior, prior_state, x)
         phase[0] = (phase[0] + 1) % frames[0]

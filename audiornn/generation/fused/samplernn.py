@@ -82,7 +82,7 @@ def _loop(weights: Weights, state: State, draws: Draws, logits: Float32, trace: 
                 matmul_add(recurrent_kernels[tier], cores[tier], recurrent)
                 gru(gates, recurrent, cores[tier])
                 upsample(tiers, tier_state, tier, cores[tier])
-        sample_level_input(tiers, tier_state, code_tables, hidden.shape[1], x)
+        sample_level_input(tier_state, frames[-1], code_tables, hidden.shape[1], x)
         update_prior(prior, prior_state, codes, t)
         add_prior_input(prior, prior_state, x)
         phase[0] = (phase[0] + 1) % frames[0]

@@ -92,12 +92,15 @@ def upsample(weights: TierWeights, state: TierState, tier: int, h: Float32) -> N
 
 
 @njit(nogil=True, cache=True)
-def sample_level_input(weights: TierWeights, state: TierState, tables: Float32, dense: int, x: Float32) -> None:
-    """What is known at sample level without linear prediction: x float32 [streams, round_up_to_block(dense)]."""
-    last, lags, history = len(weights.plan.frames) - 1, len(tables), state.history
-    begin = state.phase[0] % weights.plan.frames[last] * dense
+def sample_level_input(state: TierState, frame: int, tables: Float32, dense: int, x: Float32) -> None:
+    """What is known at sample level without linear prediction: x float32 [streams, round_up_to_block(dense)].
+
+    `frame` is the last tier's, `tables` are those of `pack_code_tables`, and `dense` is the width of both.
+    """
+    history, vectors, lags = state.history, state.conditioning[-1], len(tables)
+    begin = state.phase[0] % frame * dense
     for s in range(len(x)):
-        x[s, :dense] = state.conditioning[last, s, begin : begin + dense]
+        x[s, :dense] = vectors[s, begin : begin + dense]
         x[s, dense:] = 0
     add_table_rows(tables, history[:, history.shape[1] - lags :], x)
 
