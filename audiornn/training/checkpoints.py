@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,7 @@ class Checkpointer:
         Whether this process writes checkpoints, or only reads them.
     """
 
-    def __init__(self, store: Store | None, params: Train, fingerprint: Any, writes: bool) -> None:
+    def __init__(self, store: Store | None, params: Train, fingerprint: object, writes: bool) -> None:
         self.store, self.params, self.fingerprint, self.writes = store, params, fingerprint, writes
         self.saved_at, self.saved_steps = time.monotonic(), 0
 
@@ -190,7 +191,7 @@ def deferred_signals() -> Iterator[Callable[[], bool]]:
     """
     received: list[int] = []
 
-    def record(number: int, frame: Any) -> None:
+    def record(number: int, frame: FrameType | None) -> None:
         if received:
             raise KeyboardInterrupt
         received.append(number)

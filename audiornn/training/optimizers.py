@@ -1,7 +1,6 @@
 """Optimisers, and the schedule of their learning rate, which is a function of the budget, be it in minutes."""
 
 import math
-from typing import Any
 
 from audiornn.backend import GPUS, keras, tf
 from audiornn.errors import AudioRNNError
@@ -49,7 +48,7 @@ def mixed_precision(wanted: bool | str) -> bool:
     return used
 
 
-def build_optimizer(params: Train, model: AudioModel, scaled: bool = False) -> Any:
+def build_optimizer(params: Train, model: AudioModel, scaled: bool = False) -> keras.optimizers.Optimizer:
     """The Keras optimiser for a model's weights; learning rates are set from outside, gradients come clipped.
 
     AdamW (Loshchilov & Hutter 2019), Adam (Kingma & Ba 2015) or RMSprop. With AdamW weights decay, in matrices alone:
@@ -71,6 +70,6 @@ def build_optimizer(params: Train, model: AudioModel, scaled: bool = False) -> A
     return keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer
 
 
-def has_weight_decay(variable: Any) -> bool:
+def has_weight_decay(variable: keras.Variable) -> bool:
     """Whether a weight decays towards zero: matrices do, vectors and embeddings do not."""
     return len(variable.shape) > 1 and "embedding" not in variable.path

@@ -14,11 +14,11 @@ Clipping, accumulation and averages of the weights are written here, and the sch
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
 
-from audiornn.backend import tf
+from audiornn.array_types import Tensor
+from audiornn.backend import keras, tf
 from audiornn.evaluation import scores
-from audiornn.models.base import AudioModel
+from audiornn.models.base import AudioModel, State
 from audiornn.params import Train
 from audiornn.training import distribution
 from audiornn.training.batch_plan import BatchPlan
@@ -38,19 +38,26 @@ class DeviceSteps:
         Splits each batch over its devices; sums over devices make them as one.
     """
 
-    def __init__(self, model: AudioModel, optimizer: Any, plan: BatchPlan, params: Train, strategy: Any = None) -> None:
+    def __init__(
+        self,
+        model: AudioModel,
+        optimizer: keras.optimizers.Optimizer,
+        plan: BatchPlan,
+        params: Train,
+        strategy: tf.distribute.Strategy | None = None,
+    ) -> None:
         self.model, self.optimizer, self.plan, self.params = model, optimizer, plan, params
         self.strategy = strategy or tf.distribute.get_strategy()
         with self.strategy.scope():
             self.averages = [tf.Variable(v.value) for v in model.variables] if params.ema else []
 
-    def split_over_devices(self, *tensors: Any) -> tuple:
+    def split_over_devices(self, *tensors: Tensor) -> tuple:
         """Tensors with the batch as first axis, an equal part of it on each device."""
         replicas = self.strategy.num_replicas_in_sync
         if replicas == 1:
             return tensors
 
-        def rows(tensor: Any, replica: int) -> Any:
+        def rows(tensor: Tensor, replica: int) -> Tensor:
             size = tensor.shape[0] // replicas
             return tensor[replica * size : (replica + 1) * size]
 
@@ -67,11 +74,11 @@ class DeviceSteps:
         return tuple(self._mean(tf.constant(numbers, tf.float64)).numpy().tolist())
 
     @tf.function
-    def _mean(self, numbers: Any) -> Any:
+    def _mean(self, numbers: Tensor) -> Tensor:
         own = self.strategy.run(tf.identity, (numbers,))
         return self.strategy.reduce("mean", own, axis=None)
 
-    def burn_in(self, codes: Any) -> Any:
+    def burn_in(self, codes: Tensor) -> Tensor:
         """The model's state after the burn-in of windows uint8 [batch, context + targets]."""
         state, first = self._initial_state(codes), 0
         while first < self.plan.burn_in:
@@ -82,19 +89,19 @@ class DeviceSteps:
         return state
 
     @tf.function
-    def _initial_state(self, codes: Any) -> Any:
+    def _initial_state(self, codes: Tensor) -> Tensor:
         return self.strategy.run(lambda codes: self.model.initial_state(codes.shape[0]), (codes,))
 
     @tf.function
-    def _advance_state(self, codes: Any, state: Any, first: Any, length: int) -> Any:
-        def on_replica(codes: Any, state: Any) -> Any:
+    def _advance_state(self, codes: Tensor, state: State, first: Tensor, length: int) -> Tensor:
+        def on_replica(codes: Tensor, state: State) -> Tensor:
             codes = tf.slice(codes, [0, first], [codes.shape[0], length])
             return _like(state, self.model.forward(codes, state, num_last=1)[1])
 
         return self.strategy.run(on_replica, (codes, state))
 
     @tf.function
-    def gradients(self, codes: Any, targets: Any, start: Any, state: Any) -> tuple:
+    def gradients(self, codes: Tensor, targets: Tensor, start: Tensor, state: State) -> tuple:
         """Gradients of the loss of a chunk, in nats, summed over its targets.
 
         Parameters
@@ -114,7 +121,7 @@ class DeviceSteps:
         after the chunk.
         """
 
-        def on_replica(codes: Any, targets: Any, state: Any) -> tuple:
+        def on_replica(codes: Tensor, targets: Tensor, state: State) -> tuple:
             inputs, labels, mask = self._slice_chunk(codes, targets, start)
             num_last = self.plan.chunk_targets
             with tf.GradientTape() as tape:
@@ -131,7 +138,7 @@ class DeviceSteps:
         gradients, sums, state = self.strategy.run(on_replica, (codes, targets, state))
         return gradients, self.strategy.reduce("sum", sums, axis=None), state
 
-    def _slice_chunk(self, codes: Any, targets: Any, start: Any) -> tuple:
+    def _slice_chunk(self, codes: Tensor, targets: Tensor, start: Tensor) -> tuple:
         """Inputs [batch, chunk], labels [batch, chunk_targets], bool [batch, chunk]: is a code's next one a target."""
         plan = self.plan
         if self.params.objective == "window":  # one target per window, its last; earlier codes are its context
@@ -144,18 +151,18 @@ class DeviceSteps:
         return codes[:, :-1], tf.cast(codes[:, -plan.chunk_targets :], tf.int32), mask
 
     @tf.function
-    def add_gradients(self, gradients: Any, more: Any) -> Any:
+    def add_gradients(self, gradients: list[Tensor], more: list[Tensor]) -> Tensor:
         """The sum of two sets of gradients."""
         return self.strategy.run(lambda a, b: [x + y for x, y in zip(a, b, strict=True)], (gradients, more))
 
-    def apply_gradients(self, gradients: Any, targets: Any, learning_rate: float) -> Any:
+    def apply_gradients(self, gradients: list[Tensor], targets: Tensor, learning_rate: float) -> Tensor:
         """Update the weights by gradients that were summed over so many targets; the norm of their mean, unclipped."""
         self.optimizer.learning_rate = learning_rate
         return self._apply_gradients(gradients, targets)
 
     @tf.function
-    def _apply_gradients(self, gradients: Any, targets: Any) -> Any:
-        def on_replica(gradients: Any) -> Any:
+    def _apply_gradients(self, gradients: list[Tensor], targets: Tensor) -> Tensor:
+        def on_replica(gradients: list[Tensor]) -> Tensor:
             gradients = [tf.identity(g) for g in gradients]  # a tensor from outside is on no device, as sums have to be
             gradients = tf.distribute.get_replica_context().all_reduce("sum", gradients)
             scale = self.optimizer.scale_loss(1.0)  # the optimiser takes it out again
@@ -177,10 +184,10 @@ class DeviceSteps:
         return self.strategy.experimental_local_results(norm)[0]
 
     @tf.function
-    def score_batch(self, codes: Any, targets: Any) -> Any:
+    def score_batch(self, codes: Tensor, targets: Tensor) -> Tensor:
         """As `audiornn.evaluation.scores.batch_sums`, over all devices; whole windows, each with a fresh state."""
 
-        def on_replica(codes: Any, targets: Any) -> Any:
+        def on_replica(codes: Tensor, targets: Tensor) -> Tensor:
             return scores.batch_sums(self.model, codes, targets, self.plan.context)
 
         return self.strategy.reduce("sum", self.strategy.run(on_replica, (codes, targets)), axis=None)
@@ -192,7 +199,7 @@ class DeviceSteps:
         return self.swapped_weights([variable.numpy() for variable in self.averages])
 
     @contextmanager
-    def swapped_weights(self, weights: Sequence[Any]) -> Iterator[AudioModel]:
+    def swapped_weights(self, weights: Sequence[Tensor]) -> Iterator[AudioModel]:
         """The model with other weights for as long as the block lasts."""
         own = [variable.numpy() for variable in self.model.variables]
         self.set_weights(weights)
@@ -201,7 +208,7 @@ class DeviceSteps:
         finally:
             self.set_weights(own)
 
-    def set_weights(self, weights: Sequence[Any]) -> None:
+    def set_weights(self, weights: Sequence[Tensor]) -> None:
         """Assign weights to the model, in the order of `model.variables`."""
         for variable, weight in zip(self.model.variables, weights, strict=True):
             variable.assign(weight)
@@ -212,7 +219,7 @@ class DeviceSteps:
         return [*self.model.variables, *self.optimizer.variables, *self.averages]
 
 
-def _like(before: Any, after: Any) -> Any:
+def _like(before: State, after: State) -> Tensor:
     """A state with the structure and static shapes of the one before it, so that nothing is compiled twice."""
     flat = zip(tf.nest.flatten(before), tf.nest.flatten(after), strict=True)
     return tf.nest.pack_sequence_as(before, [tf.ensure_shape(tf.stop_gradient(b), a.shape) for a, b in flat])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from audiornn.array_types import Tensor
 from audiornn.backend import deterministic, tf
 from audiornn.dataset import shards
 from audiornn.dataset.shards import Manifest
@@ -138,8 +139,8 @@ def train(
 class PendingGradients(NamedTuple):
     """Gradients that await an update, summed over chunks, and the fraction of the budget used before the first."""
 
-    gradients: Any
-    sums: Any  # nats, hits, targets
+    gradients: list[Tensor]
+    sums: Tensor  # nats, hits, targets
     chunks: int
     budget_used: float
 
@@ -148,8 +149,8 @@ class PendingMetrics(NamedTuple):
     """Metrics of an update that are still on the device."""
 
     learning_rate: float
-    sums: Any  # nats, hits, targets
-    gradient_norm: Any
+    sums: Tensor  # nats, hits, targets
+    gradient_norm: Tensor
 
 
 class Trainer:
@@ -192,7 +193,7 @@ class Trainer:
         self.on_batch: Callable[[Progress, ModelOnDemand], None] = lambda progress, model: None
         self.curves = StepCurves(report=lambda points: None)
         self.state = TrainingState()
-        self.best_weights: list[Any] = []
+        self.best_weights: list[Tensor] = []
         self.learning_rate = 0.0  # of the last update
         self.pending_gradients: PendingGradients | None = None
         self.pending_metrics: list[PendingMetrics] = []
@@ -248,7 +249,7 @@ class Trainer:
         order: dict[str, Any] = {"seed": params.seed, "epoch": state.epochs, "skip": state.batches}
         return shards.read(self.manifest, "train", self.plan.batch_size, **order, crop_targets=params.crop_targets)
 
-    def _train_batch(self, codes: Any, targets: Any) -> None:
+    def _train_batch(self, codes: Tensor, targets: Tensor) -> None:
         """Train on a batch, chunk by chunk, with an update per `accumulation_steps` chunks, until the budget ends."""
         state, devices = self.state, self.devices
         starts = self.plan.chunk_starts(int(targets.numpy().max()))
@@ -265,7 +266,7 @@ class Trainer:
                 if state.stop_reason:
                     return
 
-    def _accumulate(self, gradients: Any, sums: Any, budget_used: float) -> PendingGradients:
+    def _accumulate(self, gradients: list[Tensor], sums: Tensor, budget_used: float) -> PendingGradients:
         """Add the gradients of a chunk to those that await an update."""
         chunks = 1
         if before := self.pending_gradients:
