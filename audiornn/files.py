@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from audiornn.errors import AudioRNNError
 
 
@@ -80,6 +82,33 @@ def read_json(path: str | Path) -> Any:  # noqa: ANN401 - JSON of any form; `val
         raise AudioRNNError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise AudioRNNError(f"{path}: not readable as JSON: {error}") from None
+
+
+def read_yaml(path: str | Path, holds: str) -> dict[str, Any]:
+    """Read a YAML file of keys and values; empty, if the file is.
+
+    Parameters
+    ----------
+    path
+        The file.
+    holds
+        What it must hold, as an error says it.
+
+    Raises
+    ------
+    AudioRNNError
+        If it does not exist, is not YAML, or holds something else.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AudioRNNError(f"{path}: no such file") from None
+    # ValueError: not UTF-8, or an invalid date such as 2020-13-01
+    except (yaml.YAMLError, ValueError, OSError) as error:
+        raise AudioRNNError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict | None):
+        raise AudioRNNError(f"{path}: holds {content!r}, but must hold {holds}")
+    return {} if content is None else content
 
 
 def sha256(path: str | Path) -> str:

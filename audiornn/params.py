@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from audiornn.errors import AudioRNNError
+from audiornn.files import read_yaml
 from audiornn.validation import Count, Section, Seed, Share, validate
 
 
@@ -246,14 +245,5 @@ def load(path: str | Path = "params.yaml") -> Params:
         If it is missing, is not YAML, or has an unknown key, a value of the wrong type or range, or values that exclude
         each other. One line per problem: the key, its value, what would be valid, for a typo the closest key.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AudioRNNError(f"{path}: no such file") from None
-    # ValueError: not UTF-8, or an invalid date such as 2020-13-01
-    except (yaml.YAMLError, ValueError, OSError) as error:
-        raise AudioRNNError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
-    content = {} if content is None else content
-    if not isinstance(content, dict):
-        raise AudioRNNError(f"{path}: holds {content!r}, but must hold sections: {', '.join(Params.model_fields)}")
+    content = read_yaml(path, f"sections: {', '.join(Params.model_fields)}")
     return validate(Params, content, path)

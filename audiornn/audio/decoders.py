@@ -294,7 +294,7 @@ class _Converter:
 
 
 class FFmpegDecoder(_Open):
-    """The first audio stream of a file, by FFmpeg; packets that cannot be decoded are passed over and counted."""
+    """The first audio stream of a file, by FFmpeg; packets that cannot be decoded are skipped and counted."""
 
     name = FFMPEG
 

@@ -49,7 +49,7 @@ def scan(folder: str | Path) -> tuple[list[Recording], list[SkippedFile]]:
 
     Every file is decoded completely, as headers may be wrong. Files that no decoder can read, that are empty, silent (a
     peak below -80 dBFS), not finite or the same as an earlier file are left out, and so are folders that may not be
-    read. What can be decoded of a damaged file is used, and noted. Hidden files and folders are passed over without a
+    read. What can be decoded of a damaged file is used, and noted. Hidden files and folders are skipped without a
     word.
 
     Raises

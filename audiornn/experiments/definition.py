@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from audiornn.errors import AudioRNNError
+from audiornn.files import read_yaml
 from audiornn.validation import Section, validate
 
 FOLDER = Path("experiments")
@@ -64,16 +64,4 @@ def read(name: str, folder: str | Path = FOLDER) -> Experiment:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
         raise AudioRNNError(f"{path}: no such experiment; {hint}")
-    return validate(Experiment, read_yaml(path), path)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AudioRNNError(f"{path}: no such file") from None
-    except (yaml.YAMLError, ValueError, OSError) as error:
-        raise AudioRNNError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict | None):
-        raise AudioRNNError(f"{path}: holds {content!r}, but must hold keys and values")
-    return content or {}
+    return validate(Experiment, read_yaml(path, "keys and values"), path)

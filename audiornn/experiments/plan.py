@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from audiornn.errors import AudioRNNError
-from audiornn.experiments.definition import DOTTED, FOLDER, Overrides, read, read_yaml
+from audiornn.experiments.definition import DOTTED, FOLDER, Overrides, read
 from audiornn.files import digest as content_digest
-from audiornn.files import slug
+from audiornn.files import read_yaml, slug
 from audiornn.params import Params
 from audiornn.provenance.git import git
 from audiornn.provenance.overrides import overrides
@@ -56,7 +56,7 @@ def plan(name: str, set_params: Sequence[str] = (), workspace: str | Path = ".")
         If a file or an override is invalid; one line per problem.
     """
     folder = Path(workspace) / FOLDER
-    experiment, base = read(name, folder), read_yaml(Path(workspace) / "params.yaml")
+    experiment, base = read(name, folder), read_yaml(Path(workspace) / "params.yaml", "keys and values")
     validate(Params, base, "params.yaml")
     where = f"{FOLDER / name}.yaml" + (f" with -S {' -S '.join(set_params)}" if set_params else "")
     sweep, fixed = dict(experiment.sweep or {}), dict(experiment.set)

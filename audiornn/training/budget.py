@@ -39,7 +39,7 @@ class Budget:
         return self.elapsed_before_resume + self.clock() - self.start
 
     def fraction(self, steps: int, batches: float) -> float:
-        """The fraction of the budget that is used up by so many updates and batches; from 1 on it is over."""
+        """The fraction of the budget that is used up by N updates and batches; from 1 on it is over."""
         params = self.params
         if params.minutes:
             return self.elapsed / (60 * params.minutes)

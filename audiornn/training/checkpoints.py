@@ -66,7 +66,7 @@ def training_fingerprint(params: Mapping[str, Any], manifest: Manifest) -> str:
 class Store:
     """Checkpoints of one training, in a folder of their own.
 
-    Unlike those of `tf.train.CheckpointManager` they hold no code, and a damaged one is passed over.
+    Unlike those of `tf.train.CheckpointManager` they hold no code, and a damaged one is skipped.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -125,7 +125,7 @@ class Checkpointer:
         self.saved_at, self.saved_steps = time.monotonic(), 0
 
     def is_due(self, steps: int) -> bool:
-        """Whether enough time or updates have passed since the last checkpoint, after so many updates in all."""
+        """Whether enough time or updates have passed since the last checkpoint; `steps` counts all updates."""
         minutes, interval = self.params.checkpoint_minutes, self.params.checkpoint_steps
         return self.store is not None and (
             bool(minutes and time.monotonic() - self.saved_at >= 60 * minutes)

@@ -193,7 +193,7 @@ class CrashError(Exception):
 
 
 def test_clips_do_not_change_the_weights(manifest, tmp_path, monkeypatch):
-    """Though it was interrupted right after a clip, and gone on with."""
+    """Even if training is interrupted right after a clip and then resumed."""
     monkeypatch.setattr(training_clips, "SECONDS", 0.05)
     params = Train(model=TINY, epochs=3, batch_size=8, learning_rate=0.01, warmup_steps=2, ema=0.9, checkpoint_steps=1)
     unheard, _ = trainer.train(manifest, tmp_path / "unheard", params, progress=False)

@@ -83,7 +83,7 @@ def check_that_a_prompt_of_any_length_leaves_the_state_of_stepping_through_it(mo
 
 
 def check_that_pieces_are_the_whole(model, batch=2):
-    """A sequence in pieces, the state handed on, has the logits of the whole sequence."""
+    """A sequence in chunks, with the state carried between them, has the logits of the whole sequence."""
     codes = codes_of(batch, 5 * model.hop + 3)
     state, made = model.initial_state(batch), []
     for begin, end in ((0, 2), (2, 3), (3, None)):

@@ -68,7 +68,7 @@ def test_the_data_set_is_the_input_of_the_run(tmp_path, monkeypatch):
     (tmp_path / "dvc.lock").write_text(json.dumps({"stages": {"shard": {"outs": outs}, "train": {"outs": []}}}))
     with runs.pipeline_run(tmp_path, {}, {}, name="n") as log:
         log.dataset(DIGEST, PROFILE)
-        log.dataset(DIGEST, PROFILE)  # as a run that is gone on with does
+        log.dataset(DIGEST, PROFILE)  # as a resumed run does
     run = mlflow.MlflowClient(store.store(tmp_path)).get_run(log.run_id)
     (given,) = run.inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("shards", "ab" * 16)
@@ -123,7 +123,7 @@ def test_the_use_of_cpu_and_memory_is_logged_while_a_run_lasts(tmp_path, monkeyp
             assert time.monotonic() < deadline
             time.sleep(0.1)
     steps = [point.step for point in client.get_metric_history(log.run_id, name)]
-    assert steps == list(range(len(steps))), "a run that is gone on with counts on"
+    assert steps == list(range(len(steps))), "a resumed run counts on"
     assert "system/cpu_utilization_percentage" in client.get_run(log.run_id).data.metrics
 
 
@@ -244,7 +244,7 @@ def test_an_interrupted_run_is_resumed_and_repeats_nothing(tmp_path):
     points = [(point.step, point.value) for point in client.get_metric_history(log.run_id, "step.loss")]
     assert points == [(20, -10.0), (40, -30.0), (60, -50.0), (80, 1.0)]
     assert len(client.get_metric_history(log.run_id, "once")) == 1
-    client.delete_run(log.run_id)  # by a person: then there is nothing to go on with
+    client.delete_run(log.run_id)  # by a person: then there is nothing to resume
     with runs.pipeline_run(tmp_path, {}, {}, "n", file) as new:
         assert new.run_id != log.run_id
 

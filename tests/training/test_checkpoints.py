@@ -56,7 +56,7 @@ def terminate():
 
 
 def run(folder, place, params, store=None):
-    """Train; the weights, the log, the result, and what was handed on: points by step, validations."""
+    """Train; the weights, the log, the result, and what was reported: points by step, validations."""
     points, validations = {}, []
 
     def on_steps(new):
