@@ -4,7 +4,8 @@ A network that generates one sample after the other multiplies a few large matri
 libraries spend more time on setting up such products than on computing them, and round differently for one vector than
 for eight. The product here keeps its sums in registers, reads the weights once, in the order in which they lie in
 memory, and sums each element in the same order however many streams run side by side: a stream's samples do not depend
-on its neighbours. docs/performance.md has the timings.
+on its neighbours. `benchmarks/kernels.py` measures it beside
+plain Numba loops, which take twice as long for one stream and seven times for eight, and BLAS.
 """
 
 from typing import Any

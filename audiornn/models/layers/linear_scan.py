@@ -3,7 +3,8 @@
 Two steps in a row are again such a step, so that a sequence can be taken in any grouping (Blelloch 1990). Here it is
 cut into chunks: all chunks run side by side from zero, their ends are carried from chunk to chunk by the same function,
 in which a chunk now is a step, and each state gets what was carried to its chunk, decayed. All that is multiplied is
-decays from 0 to 1: nothing overflows, and there is nothing to divide by, as with products over a whole sequence.
+decays from 0 to 1: nothing overflows, and there is nothing to divide by, as with products over a whole sequence. It is
+eight times as fast as `keras.ops.associative_scan` over 32 steps with gradients (`benchmarks/kernels.py`).
 """
 
 from typing import Any
