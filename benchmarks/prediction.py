@@ -19,7 +19,8 @@ import numpy as np
 from numba import njit
 from speech import SEGMENT, SKIP_HEAD, SKIP_TAIL, load
 
-from audiornn.kernels.linear_prediction import AMPLITUDES, DEFAULT, Predictor
+from audiornn.kernels.linear_prediction import AMPLITUDES
+from audiornn.kernels.predictor import DEFAULT, Predictor
 from audiornn.models.layers.logistic_mixture import EDGES
 
 FLOOR = 1e-4  # share of a uniform distribution

@@ -21,7 +21,8 @@ from pydantic import Field
 from audiornn.backend import COMPILE, keras, tf
 from audiornn.codec import SILENCE
 from audiornn.errors import AudioRNNError
-from audiornn.kernels.linear_prediction import AMPLITUDES, DEFAULT, FeatureColumns, Predictor
+from audiornn.kernels.linear_prediction import AMPLITUDES, FeatureColumns
+from audiornn.kernels.predictor import DEFAULT, Predictor
 from audiornn.models.base import AudioModel, State
 from audiornn.models.layers import logistic_mixture, lpc_prior
 from audiornn.models.layers.gru import GRU
@@ -51,7 +52,7 @@ class LPCMix(AudioModel):
     history
         Number of past samples and errors in the input.
     predictors
-        Order, window and update interval of each linear predictor; see `audiornn.kernels.linear_prediction.Predictor`.
+        Order, window and update interval of each linear predictor; see `audiornn.kernels.predictor.Predictor`.
         For sample rates other than 8 kHz scale them: the longest order should exceed a pitch period.
     """
 

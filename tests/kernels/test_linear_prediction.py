@@ -5,8 +5,9 @@ import pytest
 from scipy.linalg import solve_toeplitz
 
 from audiornn import codec
-from audiornn.kernels import linear_prediction, normal_equations
-from audiornn.kernels.linear_prediction import AMPLITUDES, DECAYS, Predictor
+from audiornn.kernels import linear_prediction, normal_equations, predictor
+from audiornn.kernels.linear_prediction import AMPLITUDES, DECAYS
+from audiornn.kernels.predictor import Predictor
 
 SMALL = ((8, 40, 4), (4, 24, 1), (12, 64, 16))
 
@@ -32,7 +33,7 @@ SIGNALS = {
 }
 
 
-@pytest.mark.parametrize("predictors", [SMALL, linear_prediction.DEFAULT])
+@pytest.mark.parametrize("predictors", [SMALL, predictor.DEFAULT])
 def test_no_prediction_depends_on_the_code_it_is_for_or_on_later_ones(predictors):
     p = Predictor(predictors)
     codes = np.stack([speechlike(1000, seed) for seed in range(2)])
@@ -112,7 +113,7 @@ def test_a_single_predictor_solves_the_normal_equations_of_its_window():
     codes = speechlike(400)
     features, _ = p.process(codes[None], p.initial_state(1))
     x = AMPLITUDES[codes].astype(np.float64)
-    weights = linear_prediction.analysis_window(window)
+    weights = predictor.analysis_window(window)
     for t in (100, 250, 399):
         windowed = x[t - window + 1 : t + 1] * weights
         r = np.array([windowed[: window - lag] @ windowed[lag:] for lag in range(order + 1)])

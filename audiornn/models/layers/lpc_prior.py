@@ -7,14 +7,8 @@ import numpy as np
 
 from audiornn.backend import COMPILE, keras, tf
 from audiornn.codec import CODES, MU
-from audiornn.kernels.linear_prediction import (
-    AMPLITUDES,
-    DECAYS,
-    DEFAULT,
-    MAIN_DECAY,
-    FeatureColumns,
-    Predictor,
-)
+from audiornn.kernels.linear_prediction import AMPLITUDES, DECAYS, MAIN_DECAY, FeatureColumns
+from audiornn.kernels.predictor import DEFAULT, Predictor
 from audiornn.models.layers import logistic_mixture
 
 MIN_COMPILED_CODES = 256  # a sequence of so many is worth the time that compiling takes
@@ -76,7 +70,7 @@ class Prior(keras.layers.Layer):
     width
         Width of the vector that is added to the input of the sample-level network.
     predictors
-        See `audiornn.kernels.linear_prediction.Predictor`.
+        See `audiornn.kernels.predictor.Predictor`.
     """
 
     def __init__(self, width: int, predictors: Sequence[Sequence[int]] = DEFAULT, **kwargs: Any) -> None:
