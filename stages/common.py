@@ -16,10 +16,10 @@ BEGIN = time.perf_counter()
 
 
 def run(stage: Callable[[params.Params], None]) -> None:
-    """Run a stage; an error that the user can fix gives one line on stderr and exit code 2."""
+    """Run a stage; an error that the user can fix gives one line on stderr and exit code 2, as one of files does."""
     try:
         stage(params.load())
-    except AudioRNNError as error:
+    except (AudioRNNError, OSError) as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
