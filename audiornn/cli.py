@@ -366,7 +366,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(141)
     except (AudioRNNError, OSError) as error:
         for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {one_line(line, 500)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -147,9 +147,10 @@ def _no_number(name: str) -> None:
 
 def _text(path: str | Path) -> str:
     """The text of a file."""
-    if not (path := Path(path)).is_file():  # a device or a pipe might never end
-        raise AudioRNNError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    path = Path(path)
     try:
+        if not path.is_file():  # a device or a pipe might never end
+            raise AudioRNNError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise AudioRNNError(f"{path}: not readable: {one_line(error)}") from None

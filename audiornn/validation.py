@@ -25,24 +25,31 @@ Count = Annotated[int, Field(ge=1, lt=2**31)]
 Width = Annotated[int, Field(ge=1, le=4096)]  # of a model's layer
 Layers = Annotated[int, Field(ge=0, le=32)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-# Text with names of files in it: POSIX allows any bytes, which Python escapes by surrogates, and pydantic refuses.
-AnyText = Annotated[str, SkipValidation]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=0, lt=2**63)]  # of what is on disk
 
 
+def _is_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be text")
+    return value
+
+
 def _is_file_name(name: str) -> str:
-    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
-        raise ValueError("must be the name of a file in the folder")
+    plain = name.isascii() and name.isprintable() and len(name) <= 255
+    if name in ("", ".", "..") or "/" in name or not plain:
+        raise ValueError("must be the plain name of a file in the folder")
     return name
 
 
 def _stays_below(path: str) -> str:
-    if not path or Path(path).is_absolute() or ".." in Path(path).parts or "\0" in path:
+    if not _is_text(path) or Path(path).is_absolute() or ".." in Path(path).parts or "\0" in path:
         raise ValueError("must be a path below the folder")
     return path
 
 
+# Text with names of files in it: POSIX allows any bytes, which Python escapes by surrogates, and pydantic refuses.
+AnyText = Annotated[str, SkipValidation, AfterValidator(_is_text)]
 # Links are followed: those of DVC's cache lead out of the folder. What they lead to is compared with its digest.
 FileName = Annotated[str, AfterValidator(_is_file_name)]
 RelativePath = Annotated[str, SkipValidation, AfterValidator(_stays_below)]

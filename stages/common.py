@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audiornn import params
-from audiornn.errors import AudioRNNError
+from audiornn.errors import AudioRNNError, one_line
 
 # Queued DVC experiments run in a temporary copy that holds only what Git or DVC tracks. DVC_ROOT is the workspace that
 # they were queued from, with untracked recordings and the MLflow store.
@@ -21,7 +21,7 @@ def run(stage: Callable[[params.Params], None]) -> None:
         stage(params.load())
     except (AudioRNNError, OSError) as error:
         for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {one_line(line, 500)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
