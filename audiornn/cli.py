@@ -7,14 +7,20 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from audiornn import __version__
-from audiornn.errors import AudioRNNError
+from audiornn.errors import AudioRNNError, one_line
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
 
 
 def parser() -> argparse.ArgumentParser:
     """The argument parser with all commands."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="audiornn",
         description="Recurrent networks that predict raw PCM audio sample by sample. `dvc repro` runs the pipeline; "
         "these commands inspect and use its results.",
@@ -360,7 +366,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(141)
     except (AudioRNNError, OSError) as error:
         for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {one_line(line, 500)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

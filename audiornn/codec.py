@@ -7,16 +7,17 @@ codes are 256 uniform steps of the companded amplitude.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from pydantic import Field
 from scipy import signal
 
 from audiornn.array_types import Codes, Counts, Floats, Wave
 from audiornn.errors import AudioRNNError
 
-CODES = 256
+CODES: Literal[256] = 256
 MU = CODES - 1
 SILENCE = 128  # the code of amplitude 0
 
@@ -193,10 +194,14 @@ class CodecSettings:
         How many different codes there are.
     """
 
-    sample_rate: int
-    highpass_hz: float
-    preemphasis: float
-    codes: int = CODES
+    sample_rate: Annotated[int, Field(ge=1000, le=384_000)]
+    highpass_hz: Annotated[float, Field(ge=0)]
+    preemphasis: Annotated[float, Field(ge=0, lt=1)]
+    codes: Literal[256] = CODES
+
+    def __post_init__(self) -> None:
+        if not self.highpass_hz < self.sample_rate / 2:
+            raise ValueError(f"highpass_hz must be below half of sample_rate, {self.sample_rate / 2:g}")
 
     @property
     def dc_blocker_hz(self) -> float:
@@ -267,10 +272,10 @@ class CodecMetrics:
         Entropy of a single code: the best loss of a model without memory.
     """
 
-    snr_db: float | None
-    snr_high_db: float | None
-    clipped_share: float
-    code_entropy_bits: float
+    snr_db: Annotated[float, Field(allow_inf_nan=False)] | None
+    snr_high_db: Annotated[float, Field(allow_inf_nan=False)] | None
+    clipped_share: Annotated[float, Field(ge=0, le=1)]
+    code_entropy_bits: Annotated[float, Field(ge=0, le=8)]
 
 
 class EncodedBlock(NamedTuple):

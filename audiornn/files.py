@@ -13,7 +13,9 @@ from typing import Any
 
 import yaml
 
-from audiornn.errors import AudioRNNError
+from audiornn.errors import AudioRNNError, one_line, shown
+
+MAX_VALUES = 10_000  # values and keys of a YAML file, those of aliases each time they are used
 
 
 @contextmanager
@@ -77,11 +79,9 @@ def read_json(path: str | Path) -> Any:  # noqa: ANN401 - JSON of any form; `val
         If the file does not exist or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AudioRNNError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise AudioRNNError(f"{path}: not readable as JSON: {error}") from None
+        return json.loads(_text(path), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise AudioRNNError(f"{path}: not readable as JSON: {one_line(error)}") from None
 
 
 def read_yaml(path: str | Path, holds: str) -> dict[str, Any]:
@@ -99,22 +99,97 @@ def read_yaml(path: str | Path, holds: str) -> dict[str, Any]:
     AudioRNNError
         If it does not exist, is not YAML, or holds something else.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AudioRNNError(f"{path}: no such file") from None
-    # ValueError: not UTF-8, or an invalid date such as 2020-13-01
-    except (yaml.YAMLError, ValueError, OSError) as error:
-        raise AudioRNNError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    content = parse_yaml(_text(path), path)
     if not isinstance(content, dict | None):
-        raise AudioRNNError(f"{path}: holds {content!r}, but must hold {holds}")
+        raise AudioRNNError(f"{path}: holds {shown(content)}, but must hold {holds}")
     return {} if content is None else content
+
+
+def parse_yaml(text: str, where: str | Path) -> object:
+    """What a YAML text holds; errors name `where` it came from.
+
+    Raises
+    ------
+    AudioRNNError
+        If it is not YAML, or holds more than 10,000 values.
+    """
+    try:
+        return yaml.load(text, _BoundedLoader)
+    except Exception as error:  # PyYAML lets through what conversions raise, such as KeyError of `!!bool perhaps`
+        reason = "nested too deep" if isinstance(error, RecursionError) else error
+        raise AudioRNNError(f"{where}: not readable as YAML: {one_line(reason)}") from None
+
+
+class _BoundedLoader(yaml.SafeLoader):
+    """A loader that looks at the size of a document before it makes objects: aliases of aliases grow exponentially."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and (count := _values(node, {})) > MAX_VALUES:
+            held = f"{count:,}" if count < 10**9 else "billions of"
+            raise yaml.YAMLError(f"holds {held} values, but at most {MAX_VALUES:,} are allowed")
+        return node
+
+
+def _values(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """How many values a node holds; those of an alias count each time it is used."""
+    if node not in known:
+        known[node] = MAX_VALUES + 1  # of a node within itself
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        nodes = (each for part in parts for each in (part if isinstance(part, tuple) else (part,)))
+        known[node] = 1 + sum(_values(each, known) for each in nodes)
+    return known[node]
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"it has no {name}")
+
+
+def _text(path: str | Path) -> str:
+    """The text of a file."""
+    path = Path(path)
+    try:
+        if not path.is_file():  # a device or a pipe might never end
+            raise AudioRNNError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise AudioRNNError(f"{path}: not readable: {one_line(error)}") from None
 
 
 def sha256(path: str | Path) -> str:
     """The SHA-256 digest of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_file(path: str | Path, expected: str, mend: str, size: int | None = None) -> None:
+    """Make sure that a file is the one that was written.
+
+    Parameters
+    ----------
+    path
+        The file.
+    expected
+        Its SHA-256 digest in hexadecimal.
+    mend
+        What its owner should do if it is not.
+    size
+        Its length in bytes, where that is known; looked at first.
+
+    Raises
+    ------
+    AudioRNNError
+        If it is missing, not readable or another.
+    """
+    try:
+        held = Path(path).stat().st_size
+        if size is not None and held != size:
+            raise AudioRNNError(f"{path}: damaged: has {held:,} bytes, but had {size:,} when it was written; {mend}")
+        found = sha256(path)
+    except OSError as error:
+        raise AudioRNNError(f"{path}: cannot be read: {error.strerror}; {mend}") from None
+    if found != expected:
+        raise AudioRNNError(f"{path}: damaged: its SHA-256 is not the one it was written with; {mend}")
 
 
 def digest(content: object) -> str:

@@ -8,6 +8,9 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from audiornn.files import read_yaml
 from audiornn.validation import Count, Section, Seed, Share, validate
 
+DAY = 86_400.0  # seconds: the most audio that is held in memory
+BatchSize = Annotated[int, Field(ge=1, le=1 << 16)]
+
 
 class Corpus(Section):
     renamed: ClassVar[dict[str, str]] = {"synth": "synthetic"}
@@ -43,7 +46,7 @@ class Shard(Section):
     stride: Count | None = None
     validation: Share = 0.1
     test: Share = 0.1
-    megabytes: Annotated[float, Field(gt=0)] = 32.0
+    megabytes: Annotated[float, Field(gt=0, le=1e6)] = 32.0
     seed: Seed = 0
 
     @model_validator(mode="after")
@@ -112,14 +115,14 @@ class Train(Section):
     epochs: Count | None = 2
     steps: Count | None = None
     minutes: Annotated[float, Field(gt=0)] | None = None
-    batch_size: Count | None = None
+    batch_size: BatchSize | None = None
     accumulation_steps: Count = 1
     chunk: Count | None = None
     crop_targets: Count | None = None
     optimizer: Literal["adamw", "adam", "rmsprop"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.004
     schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    warmup_steps: Annotated[int, Field(ge=0, lt=2**31)] = 100
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     ema: Share | None = None
@@ -160,14 +163,14 @@ class Train(Section):
 class Evaluate(Section):
     renamed: ClassVar[dict[str, str]] = {"batch": "batch_size"}
 
-    batch_size: Count | None = None
-    context_targets: Annotated[int, Field(ge=2)] = 512
+    batch_size: BatchSize | None = None
+    context_targets: Annotated[int, Field(ge=2, lt=2**31)] = 512
     seed: Seed = 0
 
 
 class Report(Section):
-    clips: Annotated[int, Field(ge=0)] = 8
-    seconds: Annotated[float, Field(gt=0)] = 30.0
+    clips: Annotated[int, Field(ge=0, le=1000)] = 8
+    seconds: Annotated[float, Field(gt=0, le=DAY)] = 30.0
 
 
 Temperature = Annotated[float, Field(ge=0, le=10)]
@@ -176,15 +179,15 @@ Temperature = Annotated[float, Field(ge=0, le=10)]
 class Generate(Section):
     renamed: ClassVar[dict[str, str]] = {"certain": "confidence_threshold", "level": "peak_mode"}
 
-    seconds: Annotated[float, Field(gt=0)] = 4.0
-    count: Count = 1
+    seconds: Annotated[float, Field(gt=0, le=DAY)] = 4.0
+    count: Annotated[int, Field(ge=1, le=10_000)] = 1
     temperature: tuple[Temperature | tuple[Temperature, Temperature], ...] = (1.0,)
     top_k: Annotated[int, Field(ge=0, le=256)] = 0
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.99
     confidence_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
     prompt: Annotated[str, Field(min_length=1)] | None = "test"
-    prompt_offset: Annotated[float, Field(ge=0)] = 0.0
-    prompt_seconds: Annotated[float, Field(gt=0)] = 0.5
+    prompt_offset: Annotated[float, Field(ge=0, le=DAY)] = 0.0
+    prompt_seconds: Annotated[float, Field(gt=0, le=DAY)] = 0.5
     peak_mode: Literal["safe", "normalise", "limit"] = "safe"
     engine: Literal["auto", "fused", "fused-bf16", "tensorflow"] = "auto"
     seed: Seed = 0
@@ -196,6 +199,12 @@ class Generate(Section):
         if not values:
             raise ValueError("must be a number from 0 to 10, a ramp such as 0.7:1.1, or a list of these")
         return tuple(temperature(v) for v in values)
+
+    @model_validator(mode="after")
+    def _fit_in_memory(self) -> "Generate":
+        if (total := self.clips * self.seconds) > DAY:
+            raise ValueError(f"all clips together have {total:g} seconds, but must not exceed a day, {DAY:g}")
+        return self
 
     @property
     def clips(self) -> int:
@@ -218,7 +227,7 @@ def temperature(value: object) -> float | tuple[float, float]:
         if any(isinstance(end, bool) for end in ends):
             raise ValueError
         numbers = tuple(float(end) for end in ends)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("must be a number from 0 to 10, a ramp such as 0.7:1.1, or a list of these") from None
     if len(numbers) not in (1, 2) or not all(0 <= n <= 10 for n in numbers):
         raise ValueError("must be from 0 (always the likeliest code) to 10")

@@ -6,6 +6,8 @@ logged as code beside the folder with the weights: nothing is pickled.
 
 import base64
 import binascii
+import difflib
+import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,11 +18,32 @@ from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from audiornn.errors import AudioRNNError
+from audiornn.errors import AudioRNNError, one_line, shown
 from audiornn.generation import clips, prompts
 from audiornn.models import storage
 from audiornn.params import Generate
+from audiornn.tracking.logged_model import REQUEST
 from audiornn.validation import validate
+
+COLUMNS = {name: kind for name, kind, _ in REQUEST}
+KINDS = {"double": "a number", "long": "a whole number", "string": "text"}
+# What one request may ask for: what is made of it is held in memory.
+MAX_ROWS, MAX_SECONDS = 64, 300.0  # clips, and their length together
+MAX_PROMPT_BYTES, MAX_PROMPT_SECONDS = 8 << 20, 600.0  # of all prompts together; of the recording of each
+
+
+class RequestError(MlflowException):
+    """A request that cannot be answered: status 400, and one line.
+
+    The line stays as it is: MLflow's server would put the whole request before it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, INVALID_PARAMETER_VALUE)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "message" or not hasattr(self, "message"):
+            super().__setattr__(name, value)
 
 
 class AudioGenerator(PythonModel):
@@ -28,6 +51,7 @@ class AudioGenerator(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         self._model = storage.load(context.artifacts["model"])
+        self._one_at_a_time = threading.Lock()  # engines use all cores, and memory should not grow with the requests
         # compile now, so that the first request need not wait
         clips.generate_clips(self._model, Generate(seconds=0.01))
 
@@ -41,10 +65,10 @@ class AudioGenerator(PythonModel):
         context
             MLflow's; ignored.
         model_input
-            `seconds`, and optionally, with the defaults of params.yaml's section `generate`: `temperature`, `top_k`,
-            `top_p`, `certain`, `seed`; `prompt`, an audio file of any format and sample rate in base64, and
-            `prompt_seconds` of it, from `prompt_offset` on, to continue. A missing text or float (None, NaN) has its
-            default; integers must be given in all rows or none.
+            A data frame, or columns as a dict of lists: `seconds`, and optionally, with the defaults of params.yaml's
+            section `generate`: `temperature`, `top_k`, `top_p`, `confidence_threshold`, `seed`; `prompt`, an audio file
+            of any format and sample rate in base64, and `prompt_seconds` of it, from `prompt_offset` on, to continue. A
+            missing value (None, NaN) has its default.
         params
             Unused: everything is in the rows.
 
@@ -54,17 +78,18 @@ class AudioGenerator(PythonModel):
 
         Raises
         ------
-        MlflowException
-            If a row has a value out of range or an unusable prompt; a server then responds with 400.
+        RequestError
+            If there are other columns, a row has a value out of range or an unusable prompt, or all together ask for
+            more than `MAX_SECONDS` or bring more than `MAX_PROMPT_BYTES`; a server then responds with 400.
         """
-        rows = model_input.to_dict(orient="records")
         try:
-            return pd.DataFrame([self._clip(row, f"row {i}") for i, row in enumerate(rows)])
+            rows = _rows(model_input)
+            with self._one_at_a_time:
+                return pd.DataFrame([self._clip(row, f"row {i}") for i, row in enumerate(rows)])
         except AudioRNNError as error:
-            raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
+            raise RequestError(one_line("; ".join(str(error).splitlines()))) from None
 
-    def _clip(self, row: dict[str, Any], where: str) -> dict[str, Any]:
-        request = {key: value for key, value in row.items() if not pd.isna(value)}
+    def _clip(self, request: dict[str, Any], where: str) -> dict[str, Any]:
         prompt = request.pop("prompt", None)
         p = validate(Generate, request, where)
         with TemporaryDirectory() as folder:
@@ -72,14 +97,73 @@ class AudioGenerator(PythonModel):
             try:
                 if prompt is not None:
                     file.write_bytes(base64.b64decode(prompt, validate=True))
-                codes = prompts.load(None if prompt is None else file, p, self._model.codec)
-            except binascii.Error as error:
+                codes = prompts.load(
+                    None if prompt is None else file, p, self._model.codec, max_seconds=MAX_PROMPT_SECONDS
+                )
+            except (binascii.Error, ValueError) as error:  # ValueError: text that is not ASCII
                 raise AudioRNNError(f"{where}: prompt is not base64: {error}") from None
             except AudioRNNError as error:
                 raise AudioRNNError(f"{where}: {str(error).replace(str(file), 'prompt')}") from None
             made, _ = clips.generate_clips(self._model, p, codes)
             audio = base64.b64encode(made[0].write(folder).read_bytes()).decode("ascii")
         return {"sample_rate": made[0].sample_rate, "seconds": len(made[0].wave) / made[0].sample_rate, "audio": audio}
+
+
+def _rows(model_input: object) -> list[dict[str, Any]]:
+    """The rows of a request, each with the values that it gives.
+
+    Raises
+    ------
+    AudioRNNError
+        If they are not what is documented, or ask for more than they may.
+    """
+    try:
+        frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)
+    except (TypeError, ValueError) as error:
+        raise AudioRNNError(f"not a table: {error}; a request is rows with the columns {', '.join(COLUMNS)}") from None
+    for column in frame.columns:
+        if column not in COLUMNS:
+            near = difflib.get_close_matches(str(column)[:100], COLUMNS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known columns are {', '.join(COLUMNS)}"
+            raise AudioRNNError(f"unknown column {shown(column)}; {hint}")
+    if not 1 <= len(frame) <= MAX_ROWS:
+        raise AudioRNNError(f"has {len(frame)} rows, but must have 1 to {MAX_ROWS}")
+    rows: list[dict[str, Any]] = [
+        {name: _typed(name, value, f"row {i}") for name, value in row.items() if not _is_missing(value)}
+        for i, row in enumerate(frame.to_dict(orient="records"))
+    ]
+    for i, row in enumerate(rows):
+        if "seconds" not in row:
+            raise AudioRNNError(f"row {i}: has no seconds")
+        if row.get("prompt_seconds", 0) > MAX_PROMPT_SECONDS:
+            raise AudioRNNError(f"row {i}: prompt_seconds must not exceed {MAX_PROMPT_SECONDS:g}")
+    if not (seconds := sum(row["seconds"] for row in rows)) <= MAX_SECONDS:
+        raise AudioRNNError(f"seconds is {seconds:g} in all rows together, but must not exceed {MAX_SECONDS:g}")
+    if (size := sum(len(row.get("prompt", "")) for row in rows) * 3 // 4) > MAX_PROMPT_BYTES:
+        raise AudioRNNError(f"the prompts have {size:,} bytes, but must not exceed {MAX_PROMPT_BYTES:,}")
+    return rows
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and value != value)
+
+
+def _typed(name: str, value: object, where: str) -> object:
+    """A value of a column as the type that is documented; pandas makes floats of integers where a row has none."""
+    kind = COLUMNS[name]
+    try:
+        if kind == "string":
+            if isinstance(value, str):
+                return value
+        elif not isinstance(value, str | bytes | bool):
+            number = float(value)  # type: ignore[arg-type]
+            if kind == "double":
+                return number
+            if number == (whole := int(value)):  # type: ignore[call-overload]
+                return whole
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise AudioRNNError(f"{where}: {name} is {shown(value)}, but must be {KINDS[kind]}")
 
 
 set_model(AudioGenerator())

@@ -5,15 +5,54 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
-from audiornn.errors import AudioRNNError
+from audiornn.errors import AudioRNNError, one_line, shown
+
+MAX_PROBLEMS = 100  # lines of an error
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Width = Annotated[int, Field(ge=1, le=4096)]  # of a model's layer
+Layers = Annotated[int, Field(ge=0, le=32)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Size = Annotated[int, Field(ge=0, lt=2**63)]  # of what is on disk
+
+
+def _is_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be text")
+    return value
+
+
+def _is_file_name(name: str) -> str:
+    plain = name.isascii() and name.isprintable() and len(name) <= 255
+    if name in ("", ".", "..") or "/" in name or not plain:
+        raise ValueError("must be the plain name of a file in the folder")
+    return name
+
+
+def _stays_below(path: str) -> str:
+    if not _is_text(path) or Path(path).is_absolute() or ".." in Path(path).parts or "\0" in path:
+        raise ValueError("must be a path below the folder")
+    return path
+
+
 # Text with names of files in it: POSIX allows any bytes, which Python escapes by surrogates, and pydantic refuses.
-AnyText = Annotated[str, SkipValidation]
+AnyText = Annotated[str, SkipValidation, AfterValidator(_is_text)]
+# Links are followed: those of DVC's cache lead out of the folder. What they lead to is compared with its digest.
+FileName = Annotated[str, AfterValidator(_is_file_name)]
+RelativePath = Annotated[str, SkipValidation, AfterValidator(_stays_below)]
 S = TypeVar("S", bound="Section")
 T = TypeVar("T")
 
@@ -37,8 +76,9 @@ def validate(kind: type[S], content: object, where: str | Path) -> S:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        lines = [_explain(kind, dict(problem)) for problem in error.errors()]
-        raise AudioRNNError("\n".join(f"{where}: {line}" for line in dict.fromkeys(lines))) from None
+        raise _all_of(where, [_explain(kind, dict(problem)) for problem in error.errors()]) from None
+    except RecursionError:
+        raise AudioRNNError(f"{where}: nested too deep") from None
 
 
 def parse(kind: type[T], content: object, where: str | Path) -> T:
@@ -54,45 +94,52 @@ def parse(kind: type[T], content: object, where: str | Path) -> T:
     except ValidationError as error:
         lines = []
         for problem in error.errors():
-            key = ".".join(str(part) for part in problem["loc"])
+            key = ".".join(str(part)[:60] for part in problem["loc"])
             if problem["type"] == "missing":
-                lines.append(f"{where}: has no entry {key}")
+                lines.append(f"has no entry {key}")
             else:
-                message = re.sub("^(Input|String|List|Dictionary) should", "must", str(problem["msg"]))
-                lines.append(f"{where}: {key + ' ' if key else ''}is {_shortened(problem['input'])}, but {message}")
-        raise AudioRNNError("\n".join(lines)) from None
+                lines.append(f"{key + ' ' if key else ''}is {shown(problem['input'])}, but {_must(problem['msg'])}")
+        raise _all_of(where, lines) from None
 
 
-def _shortened(value: object, length: int = 60) -> str:
-    text = repr(value)
-    return text if len(text) <= length else f"{text[:length]}..."
+def _all_of(where: str | Path, lines: list[str]) -> AudioRNNError:
+    """An error of a line for each problem, or for the first hundred."""
+    lines = list(dict.fromkeys(map(one_line, lines)))
+    more = len(lines) - MAX_PROBLEMS
+    lines[MAX_PROBLEMS:] = [f"and {more} more problems"] if more > 0 else []
+    return AudioRNNError("\n".join(f"{where}: {line}" for line in lines))
 
 
 def _explain(kind: type[Section], problem: dict[str, Any]) -> str:
     """One line that tells the user what to change, from one of pydantic's errors."""
+    place = [str(part) for part in problem["loc"]]
     # A key may contain a line break, but the message is one line.
-    place = [text if (text := str(part)).isprintable() else repr(text) for part in problem["loc"]]
-    key = ".".join(place)
+    key = ".".join(text if text.isprintable() and len(text) <= 60 else shown(text) for text in place)
     value = problem["input"]
     if problem["type"] == "extra_forbidden":
         known = list(_fields(kind, place[:-1]))
         prefix = "".join(f"{part}." for part in place[:-1])
         if present := _section(kind, place[:-1]).renamed.get(place[-1]):
-            return f"unknown key {key} (value {value!r}); it is now called {prefix}{present}"
+            return f"unknown key {key} (value {shown(value)}); it is now called {prefix}{present}"
         near = [prefix + name for name in _nearest(place[-1], known)]
         hint = f"did you mean {' or '.join(near)}?" if near else f"known keys are {', '.join(known)}"
-        return f"unknown key {key} (value {value!r}); {hint}"
+        return f"unknown key {key} (value {shown(value)}); {hint}"
     if problem["type"] == "invalid_key":
         return f"unknown key {key}; known keys are {', '.join(_fields(kind, place[:-1]))}"
     if problem["type"] == "model_type":
-        return f"{key} is {value!r}, but must be a section with the keys {', '.join(_fields(kind, place))}"
-    message = re.sub("^(Value error, )?((Input|String|List|Dictionary) )?should", "must", str(problem["msg"]))
-    message = message.removeprefix("Value error, ")
+        return f"{key} is {shown(value)}, but must be a section with the keys {', '.join(_fields(kind, place))}"
+    message = _must(problem["msg"])
     if isinstance(value, str) and problem["type"] in ("int_type", "float_type"):
         message += ", not text: without quotes, and 1e-3 as 0.001"
     if not message.startswith("must"):
         return f"{key}: {message}".removeprefix(": ")  # a check of several keys: the message names them
-    return f"{key} is {value!r}, but {message}"
+    return f"{key} is {shown(value)}, but {message}"
+
+
+def _must(message: str) -> str:
+    """What would be right, from a message of pydantic's."""
+    message = re.sub("^(Value error, )?((Input|String|List|Dictionary|Tuple) )?should", "must", message)
+    return message.removeprefix("Value error, ")
 
 
 def _nearest(word: str, known: list[str]) -> list[str]:
@@ -101,6 +148,7 @@ def _nearest(word: str, known: list[str]) -> list[str]:
     def nearness(name: str) -> tuple[bool, float]:
         return sorted(name) == sorted(word), difflib.SequenceMatcher(a=word, b=name).ratio()
 
+    word = word[:100]
     near = difflib.get_close_matches(word, known, cutoff=0.5)
     best = max(map(nearness, near), default=None)
     return [name for name in known if name in near and nearness(name) == best]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audiornn import params
-from audiornn.errors import AudioRNNError
+from audiornn.errors import AudioRNNError, one_line
 
 # Queued DVC experiments run in a temporary copy that holds only what Git or DVC tracks. DVC_ROOT is the workspace that
 # they were queued from, with untracked recordings and the MLflow store.
@@ -16,12 +16,12 @@ BEGIN = time.perf_counter()
 
 
 def run(stage: Callable[[params.Params], None]) -> None:
-    """Run a stage; an error that the user can fix gives one line on stderr and exit code 2."""
+    """Run a stage; an error that the user can fix gives one line on stderr and exit code 2, as one of files does."""
     try:
         stage(params.load())
-    except AudioRNNError as error:
+    except (AudioRNNError, OSError) as error:
         for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {one_line(line, 500)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

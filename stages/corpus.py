@@ -4,15 +4,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from audiornn.corpus import scan
-from audiornn.corpus.listing import check_unchanged, own_recordings
+from audiornn.corpus.listing import Listing, check_unchanged, own_recordings
 from audiornn.corpus.synthetic.music import music
 from audiornn.corpus.synthetic.speech import speech
 from audiornn.errors import AudioRNNError
 from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Params
+from audiornn.validation import parse
 from stages.common import WORKSPACE, run
 
-OUTPUT = Path("data/corpus")
+LISTING, OUTPUT = "data/recordings.json", Path("data/corpus")
 SYNTHESES = {"speech": speech, "music": music}  # corpus.synthetic
 
 
@@ -28,7 +29,8 @@ def main(p: Params) -> None:
         report = scan.report(recordings, left_out, source)
         print(report)
         if own:
-            check_unchanged(read_json("data/recordings.json")["files"], {r.path: r.sha256 for r in recordings})
+            listed = parse(Listing, read_json(LISTING), LISTING)
+            check_unchanged(listed.files, {r.path: r.sha256 for r in recordings})
         if not recordings:
             raise AudioRNNError(f"corpus.path is {source!r}, but has no usable recording; see above")
         seconds = sum(recording.seconds for recording in recordings)

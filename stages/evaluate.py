@@ -1,13 +1,16 @@
 """Score the trained model on validation and test, evaluate the test split in detail, and plot the results."""
 
+from collections.abc import Hashable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from audiornn import figures
 from audiornn.dataset import shards
 from audiornn.dataset.encoded import EncodedCorpus
 from audiornn.dataset.recordings import SplitRecordings
+from audiornn.errors import AudioRNNError, one_line
 from audiornn.evaluation import context_curve, passages, per_code
 from audiornn.evaluation import scores as scores_module
 from audiornn.files import atomic_folder, write_json
@@ -25,6 +28,24 @@ METRICS, CONTEXT, PASSAGES, FIGURES = (
 )
 
 
+def read_history(path: Path) -> list[dict[Hashable, float]]:
+    """The validations of the training, a dict each.
+
+    Raises
+    ------
+    AudioRNNError
+        If the file is missing, or does not hold them.
+    """
+    try:
+        history = pd.read_csv(path, dtype=float, float_precision="round_trip")
+        rows = history[["epoch", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy"]]
+        if not len(rows) or not np.isfinite(rows.to_numpy()).all():
+            raise ValueError("it has no rows, or numbers that are not finite")
+    except (OSError, ValueError, KeyError) as error:
+        raise AudioRNNError(f"{path}: not the losses of a training: {one_line(error)}; run dvc repro train") from None
+    return history.to_dict("records")
+
+
 def main(p: Params) -> None:
     model = storage.load(MODEL)
     manifest = shards.read_manifest(SHARDS)
@@ -35,7 +56,7 @@ def main(p: Params) -> None:
     scores["test"] = {**losses.scores, "calibration_error": losses.top_code.error}
     curve = context_curve.context_curve(model, test.recordings, context, p.evaluate.context_targets, p.evaluate.seed)
     best_and_worst = passages.best_and_worst(losses.bits, test)
-    history = pd.read_csv(HISTORY, dtype=float, float_precision="round_trip").to_dict("records")
+    history = read_history(HISTORY)
     entropy = manifest.encode_metrics.code_entropy_bits
     plots = {
         "curves": figures.curves(history, entropy),

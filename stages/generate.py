@@ -1,8 +1,11 @@
 """Generate audio with the trained model, and compare it with the test split."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from audiornn import figures
 from audiornn.audio.waves import WaveWriter
@@ -16,6 +19,7 @@ from audiornn.generation import clips, prompts, sound_quality
 from audiornn.models import storage
 from audiornn.params import Params
 from audiornn.tracking import registry, runs
+from audiornn.validation import parse
 from stages.common import WORKSPACE, resolve, run
 
 MODEL, ENCODED, SHARDS, OUTPUT = Path("models"), Path("data/encode"), Path("data/shard"), Path("generated")
@@ -23,7 +27,22 @@ GENERATED, CODES, METRICS = "figures/generated.png", "figures/codes.png", "metri
 SCORES = "metrics/evaluate.json"
 
 
+@dataclass(frozen=True)
+class Validation:
+    """The score of the validation split."""
+
+    bits_per_sample: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What is read of the file of scores."""
+
+    validation: Validation
+
+
 def main(p: Params) -> None:
+    bits = parse(Scores, read_json(SCORES), SCORES).validation.bits_per_sample
     model = storage.load(MODEL)
     encoded, manifest = EncodedCorpus(ENCODED), shards.read_manifest(SHARDS)
     test, validation = (SplitRecordings(encoded, manifest, split) for split in ("test", "validation"))
@@ -78,7 +97,7 @@ def main(p: Params) -> None:
     for clip, diagnosis in zip(made, diagnoses, strict=True):
         print(f"{OUTPUT / clip.name}.wav: {clip.describe()}\n{diagnosis.describe()}")
     print(f"sound quality of {sound_quality.STREAMS} fixed clips: {measured.describe()}")
-    print(registry.promote_if_better(WORKSPACE, log.run_id, read_json(SCORES)["validation"]["bits_per_sample"]))
+    print(registry.promote_if_better(WORKSPACE, log.run_id, bits))
 
 
 if __name__ == "__main__":

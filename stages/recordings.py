@@ -1,11 +1,13 @@
 """List the recordings. Neither Git nor DVC tracks them, so they are looked at each time: see docs/architecture.md."""
 
+from dataclasses import asdict
 from pathlib import Path
 
-from audiornn.corpus.listing import as_json, list_files, own_recordings
+from audiornn.corpus.listing import Known, Listing, list_files, own_recordings
 from audiornn.errors import AudioRNNError
 from audiornn.files import read_json, write_json
 from audiornn.params import Params
+from audiornn.validation import parse
 from stages.common import WORKSPACE, run
 
 OUTPUT = Path("data/recordings.json")
@@ -15,14 +17,14 @@ KNOWN = WORKSPACE / ".dvc/tmp/audiornn-recordings.json"  # hashes of files that 
 def main(p: Params) -> None:
     own = own_recordings(p.corpus.path, WORKSPACE)
     if not own:
-        write_json(OUTPUT, {"path": None, "files": []})
+        write_json(OUTPUT, asdict(Listing(None, [])))
         return
     try:
-        known = read_json(KNOWN)
+        known = parse(Known, read_json(KNOWN), KNOWN)
     except AudioRNNError:  # there is none yet
         known = {}
-    files, remembered = list_files(own, known if isinstance(known, dict) else {})
-    write_json(OUTPUT, {"path": p.corpus.path, "files": as_json(files)})
+    files, remembered = list_files(own, known)
+    write_json(OUTPUT, asdict(Listing(p.corpus.path, files)))
     if KNOWN.parent.is_dir():
         write_json(KNOWN, remembered)
 

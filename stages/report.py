@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from audiornn.files import atomic_file, read_json
+from audiornn.files import atomic_file
 from audiornn.params import Params
 from audiornn.report import page as page_module
 from audiornn.tracking import runs
@@ -12,7 +12,7 @@ MODEL, REPORT = Path("models"), "report.html"
 
 
 def main(p: Params) -> None:
-    run_id = read_json(MODEL / runs.RUN_FILE)["run_id"]
+    run_id = runs.read_run_id(MODEL / runs.RUN_FILE)
     page = page_module.collect(".", run_id, p.report.clips, p.report.seconds)
     with atomic_file(REPORT) as partial:
         partial.write_text(page_module.render(page), encoding="utf-8")

@@ -7,12 +7,14 @@ from tqdm import tqdm
 
 from audiornn.audio import resampling
 from audiornn.corpus.scan import CorpusManifest
+from audiornn.errors import AudioRNNError, shown
 from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Params
 from audiornn.validation import parse
 from stages.common import resolve, run
 
 INPUT, OUTPUT = Path("data/corpus/manifest.json"), Path("data/resample")
+SYNTHETIC = "data/corpus/audio"  # where recordings are if there are no own ones
 MAX_PLOTTED = 10  # recordings that are named on the terminal; data/resample/manifest.json has all
 
 
@@ -25,6 +27,8 @@ def tell(what: str, lines: list[str]) -> None:
 
 def main(p: Params) -> None:
     corpus = parse(CorpusManifest, read_json(INPUT), INPUT)
+    if corpus.root not in (p.corpus.path, SYNTHETIC):
+        raise AudioRNNError(f"{INPUT}: is of the folder {shown(corpus.root)}, not of corpus.path; run dvc repro corpus")
     rate, highpass_hz = p.resample.sample_rate, p.resample.highpass_hz
     recordings = []
     with atomic_folder(OUTPUT) as folder:

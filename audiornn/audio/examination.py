@@ -1,5 +1,6 @@
 """What a recording holds, decoded to its end: how to read all of it, at its level, or why not to use it."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,21 +41,28 @@ class Examination:
     notes: tuple[str, ...] = ()
 
 
-def examine(path: str | Path) -> Examination:
+def examine(path: str | Path, max_seconds: float = math.inf) -> Examination:
     """Decode a recording to its end.
 
     What can be decoded of a damaged file is used, by FFmpeg where libsndfile gives up.
 
+    Parameters
+    ----------
+    path
+        The recording.
+    max_seconds
+        How long it may be: a few bytes can stand for hours of silence.
+
     Raises
     ------
     AudioRNNError
-        If no decoder reads it, or it is empty, inaudible or holds samples that are not finite.
+        If no decoder reads it, or it is empty, inaudible, longer than it may be or holds samples that are not finite.
     """
     try:
-        statistics = _Statistics(path, None)
+        statistics = _Statistics(path, None, max_seconds)
     except (sf.SoundFileError, RuntimeError) as error:
         try:
-            statistics = _Statistics(path, FFMPEG)
+            statistics = _Statistics(path, FFMPEG, max_seconds)
         except AudioRNNError:
             raise AudioRNNError(f"{path}: cannot be decoded to its end: {error}") from None
         statistics.damage = statistics.damage or f"damaged: {error}"
@@ -66,7 +74,7 @@ def examine(path: str | Path) -> Examination:
 class _Statistics:
     """Levels of all channels and of their mean, in one pass."""
 
-    def __init__(self, path: str | Path, decoder: str | None) -> None:
+    def __init__(self, path: str | Path, decoder: str | None, max_seconds: float) -> None:
         self.path, self.frames = path, 0
         with open_audio(path, decoder) as file:
             self.decoder, self.rate, self.channels, self.promised = (
@@ -85,6 +93,8 @@ class _Statistics:
                 self.low, self.high = np.minimum(self.low, both.min(axis=0)), np.maximum(self.high, both.max(axis=0))
                 sums, squares = sums + both.sum(axis=0), squares + np.square(both).sum(axis=0)
                 self.frames += len(block)
+                if self.frames > max_seconds * self.rate:
+                    raise AudioRNNError(f"{path}: is longer than {max_seconds:g} s")
             self.damage = file.damage
         # FFmpeg only estimates the length of some formats, from their bit rate.
         short = self.frames < SHORT * self.promised - SHORT_SECONDS * self.rate

@@ -3,15 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import soxr
+from pydantic import Field
 from scipy import signal
 
 from audiornn.array_types import Samples, Wave
 from audiornn.audio.decoders import open_audio
 from audiornn.audio.waves import Reading, WaveWriter, read_mono
-from audiornn.validation import AnyText
+from audiornn.validation import AnyText, FileName, Size
 
 HIGHPASS_ORDER = 2
 CEILING = 0.98  # the highest peak of a recording that is scaled as a whole, and of generated audio
@@ -22,19 +24,19 @@ OFFSET_FRAMES = 1 << 14  # frames at the start of a recording from which its DC 
 class ResampledRecording:
     """A recording as the resample stage leaves it: `file` in its folder, `source`, length, peak, and gain when read."""
 
-    file: str
+    file: FileName
     source: AnyText
-    samples: int
-    peak: float
-    gain: float
+    samples: Size
+    peak: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    gain: Annotated[float, Field(gt=0, le=1)]
 
 
 @dataclass(frozen=True)
 class ResampledManifest:
     """What the folder of the resample stage holds; rate and corner of the high-pass filter in Hz."""
 
-    sample_rate: int
-    highpass_hz: float
+    sample_rate: Annotated[int, Field(ge=1000, le=384_000)]
+    highpass_hz: Annotated[float, Field(ge=0)]
     recordings: Sequence[ResampledRecording]
 
 

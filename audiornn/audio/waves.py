@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
+from pydantic import Field
 
 from audiornn.array_types import Samples
 from audiornn.audio.decoders import open_audio
@@ -30,9 +32,9 @@ class Reading:
         Factor for all samples.
     """
 
-    decoder: str | None = None
-    channel: int | None = None
-    gain: float = 1.0
+    decoder: Annotated[str, Field(pattern="^(libsndfile|FFmpeg)$")] | None = None
+    channel: Annotated[int, Field(ge=0, lt=1024)] | None = None
+    gain: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     def mono(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Float32 [n] of a block [n, channels]."""
@@ -64,6 +66,10 @@ def read_mono(path: str | Path, frames: int | None = None, reading: Reading | No
     """Blocks float32 [n] of a recording as one channel; see `read_blocks` and `Reading`."""
     reading = reading or Reading()
     for block in read_blocks(path, frames, reading.decoder):
+        if reading.channel is not None and reading.channel >= block.shape[1]:
+            raise AudioRNNError(
+                f"{path}: has {block.shape[1]} channels, but channel {reading.channel + 1} is asked for"
+            )
         yield reading.mono(block)
 
 

@@ -1,15 +1,16 @@
 """Which recordings there are: paths, sizes and hashes. DVC compares the list, as it cannot see all recordings."""
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from audiornn.errors import AudioRNNError
 from audiornn.files import sha256
+from audiornn.validation import AnyText, Sha256, Size
 
 DROP_FOLDER = "recordings"  # ships empty, which counts as unset
+Known = dict[AnyText, tuple[list[int], Sha256]]  # by path: size, time of change and inode; SHA-256
 
 
 def own_recordings(path: str | None, workspace: Path) -> Path | None:
@@ -36,9 +37,9 @@ def own_recordings(path: str | None, workspace: Path) -> Path | None:
 class ListedFile:
     """A file below the corpus folder: its path from there, its size in bytes, and its SHA-256; None: not readable."""
 
-    path: str
-    size: int
-    sha256: str | None
+    path: AnyText
+    size: Size
+    sha256: Sha256 | None
 
 
 def files_below(root: Path, unreadable: list[OSError]) -> Iterator[str]:
@@ -62,7 +63,7 @@ def files_below(root: Path, unreadable: list[OSError]) -> Iterator[str]:
         yield from (os.path.join(folder, name) for name in files if not name.startswith("."))
 
 
-def list_files(folder: str | Path, known: Mapping[str, Any] | None = None) -> tuple[list[ListedFile], dict[str, Any]]:
+def list_files(folder: str | Path, known: Known | None = None) -> tuple[list[ListedFile], Known]:
     """All files below a folder that a scan would look at, sorted by path.
 
     Parameters
@@ -77,7 +78,8 @@ def list_files(folder: str | Path, known: Mapping[str, Any] | None = None) -> tu
     The files, and what the next call may be given as `known`.
     """
     known = known or {}
-    listed, remembered = [], {}
+    listed: list[ListedFile] = []
+    remembered: Known = {}
     unreadable: list[OSError] = []
     for path in sorted(files_below(Path(folder), unreadable), key=os.fsencode):
         relative = os.fsencode(Path(path).relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
@@ -91,18 +93,26 @@ def list_files(folder: str | Path, known: Mapping[str, Any] | None = None) -> tu
             continue
         listed.append(ListedFile(relative, state.st_size, digest))
         if digest:
-            remembered[path] = [stamp, digest]
+            remembered[path] = (stamp, digest)
     listed += [ListedFile(str(error.filename), 0, None) for error in unreadable]
     return listed, remembered
 
 
-def check_unchanged(listed: list[dict[str, Any]], digests: Mapping[str, str]) -> None:
+@dataclass(frozen=True)
+class Listing:
+    """All files below the corpus folder `path`, which is `corpus.path`; None, where that is unset."""
+
+    path: AnyText | None
+    files: Sequence[ListedFile]
+
+
+def check_unchanged(listed: Sequence[ListedFile], digests: Mapping[str, str]) -> None:
     """Make sure that scanned recordings are those of the list.
 
     Parameters
     ----------
     listed
-        The list, in its JSON form.
+        The list.
     digests
         SHA-256 of the recordings that were scanned, by path.
 
@@ -111,14 +121,9 @@ def check_unchanged(listed: list[dict[str, Any]], digests: Mapping[str, str]) ->
     AudioRNNError
         If a recording has changed, been added or gone since.
     """
-    held = {file["path"]: file["sha256"] for file in listed}
+    held = {file.path: file.sha256 for file in listed}
     for path, digest in digests.items():
         name = os.fsencode(path).decode("utf-8", "backslashreplace")
         if held.get(name) != digest:
             how = "changed" if name in held else "was added"
             raise AudioRNNError(f"{path}: {how} while the pipeline ran; run dvc repro again")
-
-
-def as_json(files: list[ListedFile]) -> list[dict[str, Any]]:
-    """The list in its JSON form."""
-    return [asdict(file) for file in files]

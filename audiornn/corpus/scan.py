@@ -4,13 +4,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
+
+from audiornn.audio.decoders import MAX_RATE, MIN_RATE
 from audiornn.audio.examination import examine
 from audiornn.audio.waves import Reading
 from audiornn.corpus.listing import files_below
 from audiornn.errors import AudioRNNError
 from audiornn.files import sha256, slug
-from audiornn.validation import AnyText
+from audiornn.validation import AnyText, RelativePath, Sha256, Size
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,12 @@ class Recording:
     is read; `notes` what its owner should know, such as that it is damaged.
     """
 
-    path: AnyText
-    rate: int
-    channels: int
-    frames: int
-    seconds: float
-    sha256: str
+    path: RelativePath
+    rate: Annotated[int, Field(ge=MIN_RATE, le=MAX_RATE)]
+    channels: Annotated[int, Field(ge=1, le=1024)]
+    frames: Size
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    sha256: Sha256
     reading: Reading = field(default_factory=Reading)
     notes: tuple[AnyText, ...] = ()
 
@@ -124,6 +128,6 @@ class CorpusManifest:
     """What a scan found, as it is kept on disk: paths are relative to the folder `root`."""
 
     root: AnyText
-    seconds: float
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     recordings: Sequence[Recording]
     left_out: Sequence[SkippedFile]

@@ -34,13 +34,26 @@ class SplitRecordings:
         Settings of the codec.
     recordings
         Codes uint8 [n] of each recording in the split, or of its part in it; memory-mapped.
+
+    Raises
+    ------
+    AudioRNNError
+        If codes are missing, damaged or not those that the shards were made of.
     """
 
     def __init__(self, encoded: EncodedCorpus, manifest: Manifest, split: str = "test") -> None:
         self.codec, self.split = manifest.codec, split
-        self.recordings: list[Codes] = [
-            encoded.codes(piece.recording)[piece.start : piece.stop] for piece in manifest.splits[split].ranges
-        ]
+        self.recordings: list[Codes] = []
+        for piece in manifest.splits[split].ranges:
+            codes = encoded.codes(piece.recording)
+            if not piece.start < piece.stop <= len(codes):
+                raise AudioRNNError(
+                    f"{encoded.folder / piece.recording}: has {len(codes)} codes, but the {split} split has those from "
+                    f"{piece.start} to {piece.stop}; run dvc repro shard"
+                )
+            self.recordings.append(codes[piece.start : piece.stop])
+        if not self.recordings:
+            raise AudioRNNError(f"{manifest.folder}: its split {split} has no recordings; run dvc repro shard")
 
     def prompts(self, count: int, samples: int, seed: int) -> Codes:
         """Random pieces uint8 [count, samples] of passages with sound.

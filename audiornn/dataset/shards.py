@@ -12,17 +12,20 @@ import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from audiornn.array_types import Codes, Tensor
 from audiornn.codec import CODES, CodecMetrics, CodecSettings
 from audiornn.dataset.split import SPLITS, CodeRange, shuffled
 from audiornn.dataset.windows import WindowLayout
-from audiornn.files import digest, read_json, sha256, write_json
-from audiornn.validation import parse
+from audiornn.errors import AudioRNNError, one_line
+from audiornn.files import check_file, digest, read_json, sha256, write_json
+from audiornn.validation import FileName, Sha256, Size, parse
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -30,29 +33,31 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 BLOCK = 1 << 20  # codes counted at a time
+RECORD_BYTES = 16  # of a record's length and two checksums
+MEND = "run dvc repro shard"
 
 
 @dataclass(frozen=True)
 class Shard:
     """A TFRecord file: its windows and their targets, its size in bytes, its SHA-256 in hexadecimal."""
 
-    file: str
-    windows: int
-    targets: int
-    bytes: int
-    sha256: str
+    file: FileName
+    windows: Size
+    targets: Size
+    bytes: Size
+    sha256: Sha256
 
 
 @dataclass(frozen=True)
 class SplitManifest:
     """One split: totals, shards, ranges of recordings, and how often each of the 256 codes is in them."""
 
-    windows: int
-    targets: int
-    bytes: int
+    windows: Size
+    targets: Size
+    bytes: Size
     shards: list[Shard]
     ranges: list[CodeRange]
-    code_counts: list[int]
+    code_counts: Annotated[list[Size], Field(min_length=CODES, max_length=CODES)]
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Manifest:
 
     folder: Path
     layout: WindowLayout
-    digest: str
+    digest: Sha256
     codec: CodecSettings
     encode_metrics: CodecMetrics
     too_short: list[str]
@@ -115,7 +120,7 @@ class _ShardWriter:
         self._writer.write(window.tobytes())
         self._windows += 1
         self._targets += len(window) - self.context
-        self._bytes += len(window) + 16  # a record's length and two checksums
+        self._bytes += len(window) + RECORD_BYTES
         if self._bytes >= self.size:
             self.close()
 
@@ -209,12 +214,43 @@ def read_manifest(folder: str | Path) -> Manifest:
     Raises
     ------
     AudioRNNError
-        If it is missing, is not JSON, or lacks an entry.
+        If it is missing, is not JSON, or has a missing or impossible entry.
     """
     path = Path(folder) / MANIFEST
     content = read_json(path)
     layout = parse(WindowLayout, content, path)
-    return parse(Manifest, {**content, "folder": Path(folder), "layout": layout}, path)
+    manifest = parse(Manifest, {**content, "folder": Path(folder), "layout": layout}, path)
+    if problem := next(_contradictions(manifest), None):
+        raise AudioRNNError(f"{path}: damaged: {problem}; {MEND}")
+    return manifest
+
+
+def _contradictions(manifest: Manifest) -> Iterator[str]:
+    """What cannot be true of a manifest, as a training would wait for windows that are not there."""
+    if manifest.splits.keys() != set(SPLITS):
+        yield f"its splits are not {', '.join(SPLITS)}"
+    for name, split in manifest.splits.items():
+        for total in ("windows", "targets", "bytes"):
+            if getattr(split, total) != sum(getattr(shard, total) for shard in split.shards):
+                yield f"the {total} of {one_line(name, 40)} are not the sum over its shards"
+        for shard in split.shards:
+            if shard.bytes != shard.windows * (manifest.layout.context + RECORD_BYTES) + shard.targets:
+                yield f"{one_line(shard.file, 40)} cannot have {shard.windows} windows in {shard.bytes} bytes"
+
+
+def _verify(folder: Path, shard: Shard) -> None:
+    """Compare a shard with the manifest, once per process while the file is the same."""
+    path = folder / shard.file
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise AudioRNNError(f"{path}: cannot be read: {error.strerror}; {MEND}") from None
+    _verify_once(path, shard, changed)
+
+
+@cache
+def _verify_once(path: Path, shard: Shard, changed: int) -> None:
+    check_file(path, shard.sha256, MEND, shard.bytes)
 
 
 def read(
@@ -231,7 +267,8 @@ def read(
     """Batches of windows as a `tf.data.Dataset`.
 
     The order depends on the arguments alone, so that reading can resume at any batch: shards are shuffled, then the
-    windows of as many shards at a time as fit the buffer; skipped shards are not opened.
+    windows of as many shards at a time as fit the buffer; skipped shards are not opened. Each of the others is first
+    compared with its digest, once per process.
 
     Parameters
     ----------
@@ -255,6 +292,11 @@ def read(
     -------
     A data set of `(codes, targets)`: codes uint8 [batch, context + (crop_targets or targets_per_window)], zero-padded
     at the end; targets int32 [batch], number of targets of each window.
+
+    Raises
+    ------
+    AudioRNNError
+        If the split is empty, or a shard is missing or damaged.
     """
     from audiornn.backend import tf
 
@@ -268,6 +310,10 @@ def read(
     skipped, skip_windows = 0, skip * batch_size
     while groups and skipped + _windows(groups[0]) <= skip_windows:
         skipped += _windows(groups.pop(0))
+    if not split_manifest.windows:
+        raise AudioRNNError(f"{manifest.folder / MANIFEST}: its split {split} has no windows; {MEND}")
+    for shard in (shard for group in groups for shard in group):
+        _verify(manifest.folder, shard)
     files = tf.constant([str(manifest.folder / shard.file) for group in groups for shard in group], tf.string)
     sizes = np.array([(len(group), _windows(group)) for group in groups], np.int64).reshape(-1, 2)
     order = random_source.randrange(2**31)

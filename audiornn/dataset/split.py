@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from audiornn.errors import AudioRNNError
+from audiornn.validation import Size
 
 SPLITS = ("train", "validation", "test")
 T = TypeVar("T")
@@ -17,8 +18,8 @@ class CodeRange:
     """Codes `start` to `stop` (excluded) of a recording, by its name."""
 
     recording: str
-    start: int
-    stop: int
+    start: Size
+    stop: Size
 
 
 def divide(

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from audiornn.validation import Count
+
 
 @dataclass(frozen=True)
 class WindowLayout:
@@ -18,9 +20,9 @@ class WindowLayout:
         Codes between the starts of successive windows.
     """
 
-    context: int
-    targets_per_window: int
-    stride: int
+    context: Count
+    targets_per_window: Count
+    stride: Count
 
     @property
     def length(self) -> int:

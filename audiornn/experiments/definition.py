@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from audiornn.errors import AudioRNNError
+from audiornn.errors import AudioRNNError, shown
 from audiornn.files import read_yaml
 from audiornn.validation import Section, validate
 
 FOLDER = Path("experiments")
-DOTTED = re.compile(r"[^.\s]+(\.[^.\s]+)*")
+DOTTED = re.compile(r"[^.\s]{1,60}(\.[^.\s]{1,60}){0,9}")
 
 Overrides = dict[str, Any]  # values by dotted name
 
@@ -32,7 +32,7 @@ class Experiment(Section):
         trees = list(content.values()) if info.field_name == "settings" and content else [content or {}]
         for key in itertools.chain(*trees):
             if not DOTTED.fullmatch(key):
-                raise ValueError(f"must have keys such as shard.context, not {key!r}")
+                raise ValueError(f"must have keys such as shard.context, not {shown(key)}")
         return content
 
     @model_validator(mode="after")

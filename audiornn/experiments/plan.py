@@ -3,21 +3,22 @@
 import copy
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from audiornn.errors import AudioRNNError
+from audiornn.errors import AudioRNNError, one_line, shown
 from audiornn.experiments.definition import DOTTED, FOLDER, Overrides, read
 from audiornn.files import digest as content_digest
-from audiornn.files import read_yaml, slug
+from audiornn.files import parse_yaml, read_yaml, slug
 from audiornn.params import Params
 from audiornn.provenance.git import git
 from audiornn.provenance.overrides import overrides
 from audiornn.validation import validate
+
+MAX_SETTINGS = 1000
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ def plan(name: str, set_params: Sequence[str] = (), workspace: str | Path = ".")
     folder = Path(workspace) / FOLDER
     experiment, base = read(name, folder), read_yaml(Path(workspace) / "params.yaml", "keys and values")
     validate(Params, base, "params.yaml")
-    where = f"{FOLDER / name}.yaml" + (f" with -S {' -S '.join(set_params)}" if set_params else "")
+    where = f"{FOLDER / name}.yaml" + (one_line(f" with -S {' -S '.join(set_params)}", 100) if set_params else "")
     sweep, fixed = dict(experiment.sweep or {}), dict(experiment.set)
     for key, text in map(_key_and_text, set_params):
         if any(key in differences for differences in (experiment.settings or {}).values()):
-            raise AudioRNNError(f"-S {key}={text}: {name} itself varies {key}")
+            raise AudioRNNError(f"{one_line(f'-S {key}={text}', 100)}: {name} itself varies {key}")
         if key in sweep:
             values = _value(f"[{text.removeprefix('[').removesuffix(']')}]", key)
             sweep[key] = values if isinstance(values, list) else [values]
@@ -72,6 +73,8 @@ def plan(name: str, set_params: Sequence[str] = (), workspace: str | Path = ".")
     if experiment.settings:
         cases = [({"setting": label}, differences) for label, differences in experiment.settings.items()]
     else:
+        if (count := math.prod(map(len, sweep.values()))) > MAX_SETTINGS:
+            raise AudioRNNError(f"{where}: has {count:,} settings, but must have at most {MAX_SETTINGS:,}")
         combinations = itertools.product(*sweep.values())
         cases = [(case, case) for values in combinations for case in [dict(zip(sweep, values, strict=True))]]
     settings, problems = [], dict[str, None]()
@@ -100,15 +103,12 @@ def plan(name: str, set_params: Sequence[str] = (), workspace: str | Path = ".")
 def _key_and_text(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not DOTTED.fullmatch(key):
-        raise AudioRNNError(f"-S {text}: must be KEY=VALUE, such as train.epochs=2")
+        raise AudioRNNError(f"-S {one_line(text, 100)}: must be KEY=VALUE, such as train.epochs=2")
     return key, value
 
 
 def _value(text: str, key: str) -> object:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise AudioRNNError(f"-S {key}={text}: not readable as YAML: {' '.join(str(error).split())}") from None
+    return parse_yaml(text, one_line(f"-S {key}={text}", 100))
 
 
 def set_dotted(tree: dict[str, Any], key: str, value: object, where: str) -> None:
@@ -118,7 +118,7 @@ def set_dotted(tree: dict[str, Any], key: str, value: object, where: str) -> Non
             tree[section] = {}
         tree = tree[section]
         if not isinstance(tree, dict):
-            raise AudioRNNError(f"{where}: {key}: {section} is not a section, but {tree!r}")
+            raise AudioRNNError(f"{where}: {key}: {section} is not a section, but {shown(tree)}")
     tree[last] = copy.deepcopy(value)
 
 

@@ -1,5 +1,6 @@
 """Codes to continue: from a file, from the test split, or none."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,11 @@ SILENT_RMS = 1e-3  # -60 dBFS: too quiet to be a prompt
 
 
 def load(
-    prompt: str | Path | None, p: Generate, codec: CodecSettings, test: SplitRecordings | None = None
+    prompt: str | Path | None,
+    p: Generate,
+    codec: CodecSettings,
+    test: SplitRecordings | None = None,
+    max_seconds: float = math.inf,
 ) -> Codes | None:
     """What the clips of a request continue.
 
@@ -34,6 +39,8 @@ def load(
         Of the model.
     test
         The test split.
+    max_seconds
+        How long the whole recording may be.
 
     Returns
     -------
@@ -48,10 +55,13 @@ def load(
         return None
     if prompt == TEST and test is not None:
         return test.prompts(p.clips, round(p.prompt_seconds * codec.sample_rate), p.seed)
-    return np.repeat(file_prompt(prompt, p.prompt_seconds, codec, p.prompt_offset)[None], p.clips, axis=0)
+    codes = file_prompt(prompt, p.prompt_seconds, codec, p.prompt_offset, max_seconds)
+    return np.repeat(codes[None], p.clips, axis=0)
 
 
-def file_prompt(path: str | Path, seconds: float, codec: CodecSettings, offset: float = 0.0) -> Codes:
+def file_prompt(
+    path: str | Path, seconds: float, codec: CodecSettings, offset: float = 0.0, max_seconds: float = math.inf
+) -> Codes:
     """A passage of an audio file, of any sample rate and number of channels, as codes uint8 [n] of the model's codec.
 
     Parameters
@@ -62,17 +72,19 @@ def file_prompt(path: str | Path, seconds: float, codec: CodecSettings, offset: 
         Length of the passage, and its start in the file, in seconds.
     codec
         Of the model.
+    max_seconds
+        How long the whole recording may be.
 
     Raises
     ------
     AudioRNNError
-        If the file is missing, unreadable, empty or too short, or the passage is silent.
+        If the file is missing, unreadable, empty, too short or too long, or the passage is silent.
     """
     rate = codec.sample_rate
     first, wanted = round(offset * rate), round(seconds * rate)
     held: list[Wave] = []
     seen = 0
-    reading = resampling.with_headroom(path, rate, codec.highpass_hz, examine(path).reading)
+    reading = resampling.with_headroom(path, rate, codec.highpass_hz, examine(path, max_seconds).reading)
     for block in resampling.resample_blocks(path, rate, codec.highpass_hz, reading):
         held.append(block[max(0, first - seen) :])
         seen += len(block)

@@ -8,9 +8,10 @@ the original did not have, features of backward-adaptive linear prediction are a
 logits to the output.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from audiornn.backend import keras, tf
 from audiornn.codec import CODES
@@ -18,7 +19,7 @@ from audiornn.models.base import AudioModel, State
 from audiornn.models.layers.batch_norm import BatchNormalization
 from audiornn.models.layers.gru import GRU
 from audiornn.models.layers.lpc_prior import Prior
-from audiornn.validation import Count
+from audiornn.validation import Layers, Width
 
 
 class AudioRNN(AudioModel):
@@ -36,7 +37,13 @@ class AudioRNN(AudioModel):
         Whether to start from linear prediction; see `audiornn.models.layers.lpc_prior`.
     """
 
-    def __init__(self, dense: Count = 256, units: Count = 256, layers: Count = 2, predictor: bool = False) -> None:
+    def __init__(
+        self,
+        dense: Width = 256,
+        units: Width = 256,
+        layers: Annotated[Layers, Field(ge=1)] = 2,
+        predictor: bool = False,
+    ) -> None:
         super().__init__(name="audiornn")
         self.dense = keras.layers.Dense(dense, activation="relu", name="dense")
         self.grus = [GRU(units, name=f"gru_{i}") for i in range(layers)]

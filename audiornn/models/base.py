@@ -6,6 +6,7 @@ from typing import Any
 
 from audiornn.backend import keras, tf
 from audiornn.codec import CodecSettings
+from audiornn.validation import Count
 
 State = Any  # a nest of tensors, whose first axis is the batch
 
@@ -14,8 +15,8 @@ State = Any  # a nest of tensors, whose first axis is the batch
 class TrainingWindow:
     """The windows that a model was trained on: codes before the first target, and targets, at most."""
 
-    context: int
-    targets_per_window: int
+    context: Count
+    targets_per_window: Count
 
 
 class AudioModel(keras.Model, abc.ABC):

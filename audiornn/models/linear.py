@@ -20,7 +20,7 @@ from audiornn.codec import CODES
 from audiornn.models.layers.rglru import LinearCore
 from audiornn.models.layers.tiers import Embedding, Frames, LookBack, Tiers
 from audiornn.models.tiered import TieredModel
-from audiornn.validation import Count
+from audiornn.validation import Layers, Width
 
 
 class Linear(TieredModel):
@@ -49,12 +49,12 @@ class Linear(TieredModel):
     def __init__(
         self,
         frames: Frames = (32, 8),
-        units: Count = 256,
-        layers: Count = 2,
-        embedding: Count = 16,
-        lookback: Count = 32,
-        dense: Count = 256,
-        residual: Annotated[int, Field(ge=0)] = 1,
+        units: Width = 256,
+        layers: Annotated[Layers, Field(ge=1)] = 2,
+        embedding: Width = 16,
+        lookback: Width = 32,
+        dense: Width = 256,
+        residual: Layers = 1,
         predictor: bool = False,
     ) -> None:
         super().__init__()

@@ -26,8 +26,13 @@ from audiornn.kernels.predictor import DEFAULT, Predictor
 from audiornn.models.base import AudioModel, State
 from audiornn.models.layers import logistic_mixture, lpc_prior
 from audiornn.models.layers.gru import GRU
-from audiornn.validation import Count
+from audiornn.validation import Layers, Width
 
+# Order, window and update interval of each predictor.
+Predictors = Annotated[
+    list[Annotated[list[Annotated[int, Field(ge=1, le=1 << 16)]], Field(min_length=3, max_length=3)]],
+    Field(max_length=16),
+]
 PREDICTORS = [list(p) for p in DEFAULT]
 
 INITIAL_CENTRE_RANGE = 1.5  # initial centres of the components, in scales around the prediction
@@ -58,13 +63,13 @@ class LPCMix(AudioModel):
 
     def __init__(
         self,
-        hidden: Count = 256,
-        layers: Annotated[int, Field(ge=0)] = 2,
-        units: Count = 384,
-        frame: Count = 16,
-        mixture: Count = 4,
-        history: Count = 16,
-        predictors: list[Annotated[list[Count], Field(min_length=3, max_length=3)]] = PREDICTORS,
+        hidden: Width = 256,
+        layers: Layers = 2,
+        units: Width = 384,
+        frame: Width = 16,
+        mixture: Width = 4,
+        history: Width = 16,
+        predictors: Predictors = PREDICTORS,
     ) -> None:
         super().__init__(name="lpcmix")
         self.hidden, self.units, self.hop, self.mixture, self.history = hidden, units, frame, mixture, history

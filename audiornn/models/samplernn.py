@@ -16,7 +16,7 @@ from audiornn.backend import keras, tf
 from audiornn.codec import CODES
 from audiornn.models.layers.tiers import Embedding, Frames, GRUCore, LookBack, Tiers
 from audiornn.models.tiered import TieredModel
-from audiornn.validation import Count
+from audiornn.validation import Width
 
 
 class SampleRNN(TieredModel):
@@ -41,10 +41,10 @@ class SampleRNN(TieredModel):
     def __init__(
         self,
         frames: Frames = (16, 4),
-        units: Count = 256,
-        embedding: Count = 16,
-        lookback: Count = 16,
-        dense: Count = 256,
+        units: Width = 256,
+        embedding: Width = 16,
+        lookback: Width = 16,
+        dense: Width = 256,
         predictor: bool = False,
     ) -> None:
         super().__init__()

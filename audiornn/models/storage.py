@@ -6,17 +6,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import create_model
 
 from audiornn.codec import CodecSettings
-from audiornn.errors import AudioRNNError
-from audiornn.files import atomic_folder, read_json, write_json
+from audiornn.errors import AudioRNNError, one_line, shown
+from audiornn.files import atomic_folder, check_file, read_json, sha256, write_json
 from audiornn.models.base import AudioModel, TrainingWindow
 from audiornn.models.registry import REGISTRY, model_class
-from audiornn.validation import Section, parse, validate
+from audiornn.validation import Section, Sha256, parse, validate
 
 RUN_ID = re.compile("[0-9a-f]{32}")
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+MEND = "copy the folder again from where it came, or run dvc repro train"
 
 
 def complete(name: str, sizes: dict[str, Any], where: str = "train.model") -> dict[str, Any]:
@@ -36,8 +38,8 @@ def complete(name: str, sizes: dict[str, Any], where: str = "train.model") -> di
     AudioRNNError
         If there is no model of that name, a size has the wrong type or range, or there is no such size.
     """
-    if name not in REGISTRY:
-        raise AudioRNNError(f"{where}: name is {name!r}, but must be one of {', '.join(REGISTRY)}")
+    if not isinstance(name, str) or name not in REGISTRY:
+        raise AudioRNNError(f"{where}: name is {shown(name)}, but must be one of {', '.join(REGISTRY)}")
     signature = inspect.signature(model_class(name).__init__, eval_str=True).parameters
     fields: dict[str, Any] = {
         key: (size.annotation, ... if size.default is size.empty else size.default)
@@ -66,30 +68,35 @@ def _build(name: str, sizes: dict[str, Any]) -> AudioModel:
 
 
 def save(model: AudioModel, folder: str | Path, extra_files: dict[str, Any] | None = None) -> None:
-    """Store a model as a folder: weights, and a configuration that holds its name, sizes, codec and window.
+    """Store a model as a folder: weights, and a configuration with its name, sizes, codec, window and their digest.
 
     `extra_files` are further JSON files by name. The folder is written atomically.
     """
     with atomic_folder(folder) as partial:
-        sizes = {"name": model.name, **model.sizes}
-        write_json(partial / CONFIG, {"model": sizes, "codec": asdict(model.codec), "window": asdict(model.window)})
-        for name, content in (extra_files or {}).items():
-            write_json(partial / name, content)
         model.save_weights(partial / WEIGHTS)
+        config = {
+            "model": {"name": model.name, **model.sizes},
+            "codec": asdict(model.codec),
+            "window": asdict(model.window),
+            "weights_sha256": sha256(partial / WEIGHTS),
+        }
+        for name, content in {CONFIG: config, **(extra_files or {})}.items():
+            write_json(partial / name, content)
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """What config.json holds beside the model."""
+    """What config.json holds beside the model; models of earlier versions have no digest of their weights."""
 
     codec: CodecSettings
     window: TrainingWindow
+    weights_sha256: Sha256 | None = None
 
 
 def load(path: str | Path) -> AudioModel:
     """Load a trained model from a folder written by the train stage.
 
-    Nothing in the folder is executed.
+    Nothing in the folder is executed, and the weights are compared with their digest before they are read.
 
     Parameters
     ----------
@@ -104,8 +111,8 @@ def load(path: str | Path) -> AudioModel:
     Raises
     ------
     AudioRNNError
-        If the folder, a file or an entry is missing, the weights do not fit the configuration, or the store has no such
-        model.
+        If the folder, a file or an entry is missing, the weights are damaged, not finite or do not fit the
+        configuration, or the store has no such model.
 
     Examples
     --------
@@ -119,19 +126,25 @@ def load(path: str | Path) -> AudioModel:
 
         path = model_folder(Path.cwd(), str(path))
     path = Path(path)
-    config = read_json(path / CONFIG)
+    config_file, weights_file = path / CONFIG, path / WEIGHTS
+    config = read_json(config_file)
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict) or "name" not in config["model"]:
+        raise AudioRNNError(f"{config_file}: has no entry 'model' with a 'name'")
+    sizes = dict(config["model"])
+    name = sizes.pop("name")
+    sizes = complete(name, sizes, where=f"{config_file}: model")
+    stored = parse(_Stored, config, config_file)
+    if not weights_file.is_file():
+        raise AudioRNNError(f"{weights_file}: no such file")
+    if stored.weights_sha256:
+        check_file(weights_file, stored.weights_sha256, MEND)
+    model = _build(name, sizes)
     try:
-        sizes = dict(config["model"])
-        name = sizes.pop("name")
-    except (KeyError, TypeError, ValueError):
-        raise AudioRNNError(f"{path / CONFIG}: has no entry 'model' with a 'name'") from None
-    model = _build(name, complete(name, sizes, where=f"{path / CONFIG}: model"))
-    if not (path / WEIGHTS).is_file():
-        raise AudioRNNError(f"{path / WEIGHTS}: no such file")
-    try:
-        model.load_weights(path / WEIGHTS)
-    except (ValueError, OSError, KeyError) as error:
-        raise AudioRNNError(f"{path / WEIGHTS}: does not fit {CONFIG}: {str(error).splitlines()[0]}") from None
-    stored = parse(_Stored, config, path / CONFIG)
+        model.load_weights(weights_file)
+    except Exception as error:  # whatever HDF5 and Keras make of a file that is something else
+        raise AudioRNNError(f"{weights_file}: does not fit {CONFIG}: {one_line(error)}; {MEND}") from None
+    for variable in model.variables:
+        if not np.isfinite(variable.numpy()).all():
+            raise AudioRNNError(f"{weights_file}: damaged: {variable.path} is not finite; {MEND}")
     model.codec, model.window = stored.codec, stored.window
     return model

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import soundfile as sf
-import yaml
 from markupsafe import Markup
 
 from audiornn import figures
 from audiornn.array_types import Samples
 from audiornn.audio.decoders import open_audio
 from audiornn.dataset.recordings import REAL_CLIP
-from audiornn.files import read_json
+from audiornn.files import read_json, read_yaml
 from audiornn.provenance.overrides import flatten
 from audiornn.provenance.reproduction import Reproduction, reproduction
 from audiornn.tracking.ranking import Standing
@@ -138,7 +137,7 @@ def collect(root: str | Path, run_id: str, clips: int = 8, seconds: float = 30.0
         If a file with numbers is missing.
     """
     root = Path(root)
-    params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    params = read_yaml(root / "params.yaml", "keys and values")
     codes, train, scores, made = (
         read_json(root / f"metrics/{name}.json") for name in ("encode", "train", "evaluate", "generate")
     )

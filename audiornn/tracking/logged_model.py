@@ -14,7 +14,8 @@ REQUIREMENTS = (
     *("av", "mlflow", "numba", "numpy", "pandas", "pydantic", "pyyaml", "scipy"),
     *("soundfile", "soxr", "tensorflow", "tqdm"),
 )
-# Columns of a request to a served model, and of its response: name, type, required.
+# Columns of a request to a served model, and of its response: name, type, required. Requests are not in the signature:
+# MLflow would drop columns that it does not know, and answer as if they had not been asked for.
 REQUEST = (
     ("seconds", "double", True),
     ("temperature", "double", False),
@@ -41,10 +42,7 @@ def log_model(client: "MlflowClient", run_id: str, folder: str | Path) -> None:
     from mlflow.types import ColSpec, Schema
 
     package = Path(__file__).parents[1]
-    request, answer = (
-        Schema([ColSpec(kind, name, required=required) for name, kind, required in columns])
-        for columns in (REQUEST, ANSWER)
-    )
+    answer = Schema([ColSpec(kind, name, required=required) for name, kind, required in ANSWER])
     run = client.get_run(run_id)
     logged = client.create_logged_model(
         run.info.experiment_id, name=MODEL, source_run_id=run_id, params=run.data.params, model_type="audio"
@@ -55,7 +53,8 @@ def log_model(client: "MlflowClient", run_id: str, folder: str | Path) -> None:
             python_model=str(package / "serving.py"),
             artifacts={MODEL: str(folder)},
             code_paths=[str(package)],
-            signature=ModelSignature(request, answer),
+            signature=ModelSignature(outputs=answer),
+            metadata={"request": {name: kind if required else f"{kind}, optional" for name, kind, required in REQUEST}},
             input_example=pd.DataFrame({"seconds": [1.0], "temperature": [0.95], "seed": [0]}),
             pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
             mlflow_model=Model(

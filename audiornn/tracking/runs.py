@@ -5,8 +5,11 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from audiornn.files import read_json, write_json
 from audiornn.provenance.dvc import locked_shards
@@ -15,11 +18,30 @@ from audiornn.provenance.overrides import flatten
 from audiornn.tracking.logged_model import log_model
 from audiornn.tracking.store import client_of, experiment_id, store
 from audiornn.tracking.tags import provenance_tags
+from audiornn.validation import parse
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RUN_FILE = "mlflow.json"  # beside the weights: id of the run that trained them
+
+
+@dataclass(frozen=True)
+class _RunFile:
+    """What that file holds."""
+
+    run_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+
+
+def read_run_id(path: str | Path) -> str:
+    """The id of the run that a file names.
+
+    Raises
+    ------
+    AudioRNNError
+        If it is missing or names none.
+    """
+    return parse(_RunFile, read_json(path), path).run_id
 
 
 class Run:
@@ -118,7 +140,7 @@ def pipeline_run(
         A JSON file that keeps the run's id. If it already names a run, that run is resumed.
     """
     client = client_of(workspace)
-    run_id = read_json(run_file)["run_id"] if run_file and Path(run_file).exists() else None
+    run_id = read_run_id(run_file) if run_file and Path(run_file).exists() else None
     log = Run(client, run_id, resumed=True) if run_id and _reopened(client, run_id) else None
     if not log:
         log = Run(client, _begin(client, workspace, tags, name))
@@ -186,7 +208,7 @@ def reopen(workspace: str | Path, model_folder: str | Path) -> Run:
     from mlflow.exceptions import MlflowException
 
     client = client_of(workspace)
-    run_id = read_json(Path(model_folder) / RUN_FILE)["run_id"]
+    run_id = read_run_id(Path(model_folder) / RUN_FILE)
     try:
         client.get_run(run_id)
     except MlflowException:

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from audiornn.dataset.shards import Manifest
+from audiornn.errors import one_line
 from audiornn.files import atomic_file
 from audiornn.params import Train
 from audiornn.training.state import TrainingState
+from audiornn.validation import parse
 
 MAX_TO_KEEP = 3  # the last checkpoint, and two before it, should it turn out damaged
 # The code that a training depends on: the same modules and packages of the library that dvc.yaml lists for its stage.
@@ -76,20 +78,22 @@ class Store:
         """Write a checkpoint of arrays and metadata, which must fit JSON; of earlier ones the last two stay."""
         content = {str(i): array for i, array in enumerate(arrays)}
         text = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
+        digest = np.frombuffer(_digest([text, *arrays]), np.uint8)
         with atomic_file(self.folder / f"{step:09d}.npz") as partial:
-            np.savez(partial, allow_pickle=False, metadata=text, **content)
+            np.savez(partial, allow_pickle=False, metadata=text, digest=digest, **content)
         for file in self.files[MAX_TO_KEEP:]:
             file.unlink()
 
     def load(self) -> tuple[list[NDArray[Any]], dict[str, Any]] | None:
-        """Arrays and metadata of the newest checkpoint that is readable."""
-        for file in self.files:
+        """Arrays and metadata of the newest checkpoint that is whole; those that are not are named."""
+        files = self.files
+        for file in files:
             try:
-                with np.load(file, allow_pickle=False) as content:
-                    arrays = [content[str(i)] for i in range(len(content.files) - 1)]
-                    return arrays, json.loads(content["metadata"].tobytes())
-            except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-                print(f"{file}: damaged, using the checkpoint before it ({error})")
+                return _read(file)
+            except Exception as error:  # whatever the parsers of zip, of arrays and of JSON raise
+                print(f"{file}: damaged, using the checkpoint before it ({one_line(error)})")
+        if files:
+            print(f"{self.folder}: no checkpoint is whole: training starts anew")
         return None
 
     @property
@@ -101,6 +105,35 @@ class Store:
         """Remove all checkpoints."""
         for file in self.files:
             file.unlink()
+
+
+def _digest(arrays: Sequence[NDArray[Any]]) -> bytes:
+    """SHA-256 of arrays: their types, shapes and bytes."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(f"{np.asarray(array).dtype.str} {np.shape(array)}".encode())
+        found.update(np.asarray(array).tobytes())
+    return found.digest()
+
+
+def _read(file: Path) -> tuple[list[NDArray[Any]], dict[str, Any]]:
+    """Arrays and metadata of a checkpoint.
+
+    Raises
+    ------
+    Exception
+        Of any kind, if it is damaged.
+    """
+    size = file.stat().st_size
+    with zipfile.ZipFile(file) as archive:
+        if sum(member.file_size for member in archive.infolist()) > size:
+            raise ValueError("its arrays are larger than the file")
+    with np.load(file, allow_pickle=False) as content:
+        arrays = [content[str(i)] for i in range(len(content.files) - 2)]
+        text, digest = content["metadata"], content["digest"]
+    if digest.tobytes() != _digest([text, *arrays]):
+        raise ValueError("its SHA-256 is not the one it was written with")
+    return arrays, parse(dict[str, Any], json.loads(text.tobytes()), file)
 
 
 class Checkpointer:
@@ -124,6 +157,11 @@ class Checkpointer:
         self.store, self.params, self.fingerprint, self.writes = store, params, fingerprint, writes
         self.saved_at, self.saved_steps = time.monotonic(), 0
 
+    @property
+    def place(self) -> str:
+        """Where the checkpoints are, in words."""
+        return str(self.store.folder) if self.store else "no checkpoints"
+
     def is_due(self, steps: int) -> bool:
         """Whether enough time or updates have passed since the last checkpoint; `steps` counts all updates."""
         minutes, interval = self.params.checkpoint_minutes, self.params.checkpoint_steps
@@ -143,11 +181,11 @@ class Checkpointer:
         if not self.store or not (saved := self.store.load()):
             return None
         arrays, metadata = saved
-        if metadata["fingerprint"] != self.fingerprint:
+        if metadata.get("fingerprint") != self.fingerprint:
             tqdm.write(f"{self.store.folder}: from other settings, data or code: training starts anew")
             self.store.clear()
             return None
-        state = TrainingState.from_dict(metadata["state"])
+        state = parse(TrainingState, metadata.get("state"), f"{self.store.folder}: state")
         self.saved_steps = state.steps
         return state, arrays
 

@@ -17,7 +17,7 @@ FLUSH_SECONDS = 5.0  # between two reports of points
 class ValidationRecord:
     """Results of a validation, and means of training since the one before: bits per sample, accuracies in 0 to 1."""
 
-    epoch: float  # passes over the training split so far
+    epoch: int | float  # passes over the training split so far
     step: int
     train_loss: float
     validation_loss: float

@@ -1,9 +1,7 @@
 """The state of a training: what its caller gets in the end, and a checkpoint holds on the way."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from audiornn.training.curves import CurveSums, ValidationRecord
 from audiornn.training.divergence import DivergenceMonitor
@@ -59,7 +57,7 @@ class TrainingState:
     """
 
     history: list[ValidationRecord] = field(default_factory=list)
-    best_epoch: float = 0
+    best_epoch: int | float = 0
     best_validation: float = math.inf
     steps: int = 0
     targets: int = 0
@@ -88,16 +86,3 @@ class TrainingState:
             self.best_epoch, self.best_validation = record.epoch, record.validation_loss
         self.validations_since_best = 0 if best else self.validations_since_best + 1
         return best
-
-    @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> "TrainingState":
-        """The state that `dataclasses.asdict` gave."""
-        return cls(
-            **{
-                **saved,
-                "history": [ValidationRecord(**record) for record in saved["history"]],
-                "since_validation": TargetSums(**saved["since_validation"]),
-                "curve_sums": CurveSums(**saved["curve_sums"]),
-                "monitor": DivergenceMonitor(**saved["monitor"]),
-            }
-        )

@@ -205,27 +205,32 @@ class Trainer:
         Raises
         ------
         AudioRNNError
-            If the workers do not find the same one.
+            If it does not fit the model, or the workers do not find the same one.
         """
         if found := self.checkpointer.load():
             self.state, arrays = found
-            for variable, array in zip(self.devices.variables, arrays, strict=False):
+            variables, weights = self.devices.variables, self.devices.model.variables
+            wanted = [tuple(variable.shape) for variable in variables]
+            best = [tuple(weight.shape) for weight in weights]
+            if [array.shape for array in arrays] not in (wanted, wanted + best):
+                raise AudioRNNError(f"{self.checkpointer.place}: does not fit the model; remove it and run again")
+            for variable, array in zip(variables, arrays[: len(variables)], strict=True):
                 variable.assign(array)
-            self.best_weights = arrays[len(self.devices.variables) :]
+            self.best_weights = arrays[len(variables) :]
             self.budget.elapsed_before_resume = self.state.elapsed
             self.bar.write(f"resuming after step {self.state.steps}, where training was interrupted")
         mean, self.budget.elapsed = self.devices.mean_over_workers(self.state.steps, self.budget.read_clock())
         if mean != self.state.steps:
-            place = self.checkpointer.store.folder if self.checkpointer.store else "no checkpoints"
             raise AudioRNNError(
-                f"{place}: step {self.state.steps}, but other workers resume from another step: all must see the same "
-                "checkpoints, or none"
+                f"{self.checkpointer.place}: step {self.state.steps}, but other workers resume from another step: all "
+                "must see the same checkpoints, or none"
             )
 
     def fit(self, interrupted: Callable[[], bool]) -> None:
         """Train until the budget is used up or there is another reason to stop; the model then has its best weights."""
         state = self.state
         while not state.stop_reason:
+            begun = state.epochs, state.batches
             for codes, targets in self._read_epoch():
                 self._train_batch(codes, targets)
                 self._count_batch()
@@ -241,6 +246,8 @@ class Trainer:
                         raise KeyboardInterrupt
                 if state.stop_reason:
                     break
+            if begun == (state.epochs, state.batches) and not state.stop_reason:
+                raise AudioRNNError(f"{self.manifest.folder}: its shards hold no windows; {shards.MEND}")
         self._finish()
 
     def _read_epoch(self) -> "tf.data.Dataset":

@@ -53,7 +53,7 @@ def test_a_file_that_is_gone_or_cannot_be_read_is_listed_without_a_hash(folder):
 
 @pytest.mark.parametrize(("path", "how"), [("b.wav", "changed"), ("new.wav", "was added")])
 def test_a_recording_that_changes_between_list_and_scan_is_named(folder, path, how):
-    listed = listing.as_json(listing.list_files(folder)[0])
+    listed = listing.list_files(folder)[0]
     listing.check_unchanged(listed, {"b.wav": sha256(folder / "b.wav")})
     with pytest.raises(AudioRNNError, match=f"{path}: {how} while the pipeline ran; run dvc repro again"):
         listing.check_unchanged(listed, {path: "0"})

@@ -9,7 +9,7 @@ import audiornn
 from audiornn.backend import keras, tf
 from audiornn.codec import CodecSettings
 from audiornn.errors import AudioRNNError
-from audiornn.files import read_json, write_json
+from audiornn.files import read_json, sha256, write_json
 from audiornn.models import registry, storage
 from audiornn.models.base import TrainingWindow
 from audiornn.models.layers import batch_norm
@@ -90,13 +90,35 @@ def test_a_saved_model_loads_as_it_was(name, tmp_path):
     np.testing.assert_array_equal(loaded(codes).numpy(), model(codes).numpy())
 
 
-def without(path, *place):
-    """Take an entry out of a JSON file."""
-    content = entry = read_json(path)
-    for key in place[:-1]:
-        entry = entry[key]
-    del entry[place[-1]]
-    write_json(path, content)
+def edit(*place, value=None):
+    """What sets an entry of a model's configuration, or removes it; for weights that no digest is known of."""
+
+    def change(folder):
+        content = entry = read_json(folder / "config.json")
+        del content["weights_sha256"]
+        for key in place[:-1]:
+            entry = entry[key]
+        if value is None:
+            del entry[place[-1]]
+        else:
+            entry[place[-1]] = value
+        write_json(folder / "config.json", content)
+
+    return change
+
+
+def flip_a_bit(folder):
+    content = bytearray((folder / "model.weights.h5").read_bytes())
+    content[-100] ^= 1
+    (folder / "model.weights.h5").write_bytes(content)
+
+
+def spoil_a_weight(folder):
+    """Store a model of an earlier version, which has no digest, with a weight that is not a number."""
+    model = storage.load(folder)
+    model.weights[0].assign(np.full(model.weights[0].shape, np.nan))
+    storage.save(model, folder)
+    edit("model", "layers", value=2)(folder)
 
 
 def test_the_configuration_keeps_its_names_and_their_order(tmp_path):
@@ -106,6 +128,7 @@ def test_the_configuration_keeps_its_names_and_their_order(tmp_path):
         "model": {"name": "audiornn", **model.sizes},
         "codec": {"sample_rate": 16000, "highpass_hz": 0.0, "preemphasis": 0.9, "codes": 256},
         "window": {"context": 3, "targets_per_window": 4},
+        "weights_sha256": sha256(tmp_path / "model/model.weights.h5"),
     }
     assert (tmp_path / "model/config.json").read_text() == json.dumps(content, indent=2) + "\n"
 
@@ -123,16 +146,22 @@ def test_the_configuration_keeps_its_names_and_their_order(tmp_path):
             "config.json: model: unknown key unit",
         ),
         (lambda folder: (folder / "model.weights.h5").unlink(), "model.weights.h5: no such file"),
-        (lambda folder: (folder / "model.weights.h5").write_bytes(b"no"), "model.weights.h5: does not fit"),
         (
-            lambda folder: (folder / "config.json").write_text('{"model": {"name": "audiornn", "units": 21}}'),
+            flip_a_bit,
+            "model.weights.h5: damaged: its SHA-256 is not the one it was written with; copy the folder again",
+        ),
+        (spoil_a_weight, "model.weights.h5: damaged: .* is not finite; copy the folder again"),
+        (
+            lambda folder: (
+                edit("codec", "codes", value=256)(folder) or (folder / "model.weights.h5").write_bytes(b"no")
+            ),
             "model.weights.h5: does not fit",
         ),
-        (lambda folder: without(folder / "config.json", "codec"), "config.json: has no entry codec"),
-        (
-            lambda folder: without(folder / "config.json", "window", "targets_per_window"),
-            "config.json: has no entry window.targets_per_window",
-        ),
+        (edit("model", "units", value=21), "model.weights.h5: does not fit"),
+        (edit("model", "name", value=["audiornn"]), r"config.json: model: name is \['audiornn'\], but must be one of"),
+        (edit("codec"), "config.json: has no entry codec"),
+        (edit("codec", "sample_rate", value=10**12), "codec.sample_rate is 1000000000000, but must be less than"),
+        (edit("window", "targets_per_window"), "config.json: has no entry window.targets_per_window"),
     ],
 )
 def test_a_damaged_model_is_named_in_one_line(tmp_path, break_it, said):
@@ -141,6 +170,15 @@ def test_a_damaged_model_is_named_in_one_line(tmp_path, break_it, said):
     with pytest.raises(AudioRNNError, match=said) as caught:
         storage.load(tmp_path / "model")
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_an_earlier_version_which_has_no_digest_loads(tmp_path):
+    model = small_model("audiornn")
+    storage.save(model, tmp_path / "model")
+    edit("codec", "codes", value=256)(tmp_path / "model")
+    assert "weights_sha256" not in read_json(tmp_path / "model/config.json")
+    codes = model_contract.codes_of(2, 30)
+    np.testing.assert_array_equal(storage.load(tmp_path / "model")(codes).numpy(), model(codes).numpy())
 
 
 @pytest.mark.parametrize(

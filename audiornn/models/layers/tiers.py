@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator
 from audiornn.backend import keras, tf
 from audiornn.codec import CODES
 from audiornn.models.layers.gru import GRU
-from audiornn.validation import Count
+from audiornn.validation import Width
 
 
 def _each_a_multiple(frames: tuple[int, ...]) -> tuple[int, ...]:
@@ -28,7 +28,7 @@ def _each_a_multiple(frames: tuple[int, ...]) -> tuple[int, ...]:
 
 # Codes in a frame of each tier, slowest first. A list, as YAML and JSON have it, becomes a tuple.
 Frames = Annotated[
-    tuple[Count, ...],
+    tuple[Width, ...],
     BeforeValidator(lambda frames: tuple(frames) if isinstance(frames, list) else frames),
     AfterValidator(_each_a_multiple),
 ]
