@@ -6,7 +6,7 @@ from audiornn.params import Train
 
 
 class Budget:
-    """The budget of a training, of which `train.epochs`, `train.steps` or `train.minutes` is set.
+    """The budget of a training: `train.minutes` or `train.steps` where one is set, else `train.epochs`.
 
     `fraction` follows from what is handed in and from `elapsed` alone, so that workers that train together, whose
     clocks differ, decide alike as long as they have agreed on `elapsed`.

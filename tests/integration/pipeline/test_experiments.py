@@ -16,6 +16,16 @@ pytestmark = pytest.mark.pipeline
 LATER = ["train", "evaluate", "generate", "report"]  # the stages that another train.epochs reaches
 
 
+def test_minutes_alone_replace_the_epochs_of_the_shipped_params(finished):
+    workspace, _ = finished
+    workspace.run("dvc", "exp", "run", "--temp", "--name", "timed", "-S", "train.minutes=0.05", "train")
+    _, runs = workspace.store()
+    run = next(run for run in runs if run.info.run_name == "timed")
+    assert run.data.tags["stopped"] == "after 0.05 minutes"
+    assert (run.data.params["train.epochs"], run.data.params["train.minutes"]) == ("None", "0.05")
+    assert run.data.metrics["epochs"] != 2
+
+
 @pytest.fixture(scope="module")
 def queued(finished):
     """The workspace after `train.epochs=1,3` went through DVC's queue: names of both experiments, runs before it."""
