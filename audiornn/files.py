@@ -69,7 +69,7 @@ def write_json(path: str | Path, content: object) -> None:
 
 
 def read_json(path: str | Path) -> Any:  # noqa: ANN401 - JSON of any form; `validation.parse` gives it a type
-    """Read a JSON file.
+    """Read a JSON file that the pipeline wrote.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def read_json(path: str | Path) -> Any:  # noqa: ANN401 - JSON of any form; `val
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise AudioRNNError(f"{path}: no such file") from None
+        raise AudioRNNError(f"{path}: no such file: run dvc repro first") from None
     except (OSError, ValueError) as error:
         raise AudioRNNError(f"{path}: not readable as JSON: {error}") from None
 

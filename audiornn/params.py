@@ -136,9 +136,7 @@ class Train(Section):
     def _one_budget(self) -> "Train":
         """Steps or minutes replace epochs, the default budget, so that one override is enough; epochs is then None."""
         if self.steps and self.minutes:
-            raise ValueError(
-                f"steps is {self.steps} and minutes is {self.minutes:g}, but only one of them may be set, the other null"
-            )
+            raise ValueError(f"steps is {self.steps} and minutes is {self.minutes:g}, but one of them must be null")
         if self.steps or self.minutes:
             self.__dict__["epochs"] = None  # the section is frozen to all but its own validation
         elif self.epochs is None:

@@ -33,7 +33,8 @@ def main(p: Params) -> None:
                 wave = block[:, 0].astype(np.float64)
                 codes[done : done + len(wave)] = encoder.encode(wave).codes
                 done += len(wave)
-            recordings.append(encoded.EncodedRecording(name, f"{name}.npy", recording.source, done))
+            clipped = encoder.clipped_in_recording / max(done, 1)
+            recordings.append(encoded.EncodedRecording(name, f"{name}.npy", recording.source, done, clipped))
         encoded.write_manifest(folder, codec, encoder.metrics(), recordings)
     write_json("metrics/encode.json", asdict(encoder.metrics()))
 

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -114,7 +115,9 @@ def runs_page(finished, tmp_path_factory):
     env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")} | {"MLFLOW_WORKERS": "1"}
     log = tmp_path_factory.mktemp("ui") / "log.txt"
     with serving(log, command, port, cwd=workspace.root, env=env) as address:
-        page = re.search(r"MLflow UI: (\S+)", log.read_text()).group(1)
+        while not (told := re.search(r"MLflow UI: (\S+)", log.read_text())):  # once it has an answer itself
+            time.sleep(0.1)
+        page = told.group(1)
         assert page.startswith(f"{address}/#/experiments/")
         yield page
 

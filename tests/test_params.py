@@ -366,7 +366,7 @@ def test_a_wrong_value_is_answered_in_one_line_with_the_key_the_value_and_what_w
         ),
         (
             "train: {steps: 5, minutes: 3}",
-            "params.yaml: train: steps is 5 and minutes is 3, but only one of them may be set, the other null",
+            "params.yaml: train: steps is 5 and minutes is 3, but one of them must be null",
         ),
         (
             "train: {epochs: }",

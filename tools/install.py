@@ -1,6 +1,6 @@
-"""Install into .venv what Pipfile.lock names, by uv: the same files as Pipenv, hashes checked, in a fraction of the time.
+"""Install what Pipfile.lock names by uv: the same files as Pipenv, hashes checked, in a fraction of the time.
 
-    PYTHON tools/install.py UV VENV    # PYTHON has pip, whose configuration (package index, certificates) uv is given
+PYTHON tools/install.py UV VENV    # PYTHON has pip, whose configuration (package index, certificates) uv is given
 """
 
 import ast

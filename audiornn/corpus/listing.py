@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from audiornn.errors import AudioRNNError
 from audiornn.files import sha256
 
@@ -79,7 +81,8 @@ def list_files(folder: str | Path, known: Mapping[str, Any] | None = None) -> tu
     known = known or {}
     listed, remembered = [], {}
     unreadable: list[OSError] = []
-    for path in sorted(files_below(Path(folder), unreadable), key=os.fsencode):
+    paths = sorted(files_below(Path(folder), unreadable), key=os.fsencode)
+    for path in tqdm(paths, "list recordings", unit="file", delay=1, disable=None):
         relative = os.fsencode(Path(path).relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
         try:
             state = Path(path).stat()

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tqdm import tqdm
+
 from audiornn.audio.examination import examine
 from audiornn.audio.waves import Reading
 from audiornn.corpus.listing import files_below
@@ -64,7 +66,8 @@ def scan(folder: str | Path) -> tuple[list[Recording], list[SkippedFile]]:
     left_out: list[SkippedFile] = []
     seen: dict[str, str] = {}
     unreadable: list[OSError] = []
-    for path in sorted(files_below(root, unreadable), key=os.fsencode):
+    paths = sorted(files_below(root, unreadable), key=os.fsencode)
+    for path in tqdm(paths, "examine recordings", unit="file", disable=None):
         relative = Path(path).relative_to(root).as_posix()
         try:
             recording = _examine(root, relative)

@@ -16,12 +16,13 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class EncodedRecording:
-    """One recording: its `name`; `file` in the folder; `source`, the recording's path; how many `codes` it has."""
+    """One recording: `name`; `file` in the folder; `source`, its path; number of `codes`; share of clipped samples."""
 
     name: str
     file: str
     source: AnyText
     codes: int
+    clipped_share: float = 0.0
 
 
 @dataclass(frozen=True)

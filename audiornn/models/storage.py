@@ -119,6 +119,8 @@ def load(path: str | Path) -> AudioModel:
 
         path = model_folder(Path.cwd(), str(path))
     path = Path(path)
+    if not (path / CONFIG).is_file():
+        raise AudioRNNError(f"{path}: no model there ({CONFIG} is missing): run dvc repro first")
     config = read_json(path / CONFIG)
     try:
         sizes = dict(config["model"])
@@ -127,7 +129,7 @@ def load(path: str | Path) -> AudioModel:
         raise AudioRNNError(f"{path / CONFIG}: has no entry 'model' with a 'name'") from None
     model = _build(name, complete(name, sizes, where=f"{path / CONFIG}: model"))
     if not (path / WEIGHTS).is_file():
-        raise AudioRNNError(f"{path / WEIGHTS}: no such file")
+        raise AudioRNNError(f"{path / WEIGHTS}: no such file: run dvc repro again")
     try:
         model.load_weights(path / WEIGHTS)
     except (ValueError, OSError, KeyError) as error:

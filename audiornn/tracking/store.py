@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audiornn.waits import announced
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -54,7 +56,8 @@ def client_of(workspace: str | Path) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import mlflow
+    with announced("importing MLflow"):
+        import mlflow
 
     uri = store(workspace)
     mlflow.set_tracking_uri(uri)
@@ -65,7 +68,8 @@ def experiment_id(client: "MlflowClient", workspace: str | Path) -> str:
     from mlflow.exceptions import MlflowException
 
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
-    found = client.get_experiment_by_name(name)
+    with announced("opening the MLflow store"):  # a new one gets its tables
+        found = client.get_experiment_by_name(name)
     if found is None:
         # A server decides where its artifacts go; for a local database MLflow would use the current folder.
         local = store(workspace).startswith("sqlite:")

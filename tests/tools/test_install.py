@@ -35,7 +35,9 @@ def test_extras_and_markers_of_the_lock_are_kept():
 
 
 def test_uv_uses_the_package_index_and_certificates_that_pip_is_configured_with():
-    config = "global.index-url='https://global/simple'\nglobal.cert='/a.pem'\ninstall.find-links='/a /b'\nglobal.quiet='1'\n"
+    config = (
+        "global.index-url='https://global/simple'\nglobal.cert='/a.pem'\ninstall.find-links='/a /b'\nglobal.quiet='1'\n"
+    )
     assert install.uv_variables(config) == {
         "UV_DEFAULT_INDEX": "https://global/simple",
         "SSL_CERT_FILE": "/a.pem",
