@@ -35,7 +35,7 @@ def main(p: Params) -> None:
     scores["test"] = {**losses.scores, "calibration_error": losses.top_code.error}
     curve = context_curve.context_curve(model, test.recordings, context, p.evaluate.context_targets, p.evaluate.seed)
     best_and_worst = passages.best_and_worst(losses.bits, test)
-    history = pd.read_csv(HISTORY, dtype=float, float_precision="round_trip").to_dict("records")
+    history = pd.read_csv(HISTORY, dtype=float).to_dict("records")
     entropy = manifest.encode_metrics.code_entropy_bits
     plots = {
         "curves": figures.curves(history, entropy),

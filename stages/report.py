@@ -15,8 +15,8 @@ MODEL, REPORT = Path("models"), "report.html"
 
 def main(p: Params) -> None:
     run_id = read_json(MODEL / runs.RUN_FILE)["run_id"]
-    page = page_module.collect(".", run_id, p.report.clips, p.report.seconds)
     with announced("writing the report"), atomic_file(REPORT) as partial:
+        page = page_module.collect(".", run_id, p.report.clips, p.report.seconds)
         partial.write_text(page_module.render(page), encoding="utf-8")
     log = runs.reopen(WORKSPACE, MODEL)
     log.artifact(REPORT, "report")

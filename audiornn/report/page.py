@@ -229,5 +229,5 @@ def _levels(clip: Mapping[str, Any]) -> list[str]:
 
 def _rows(file: Path) -> list[dict[str, str]]:
     """The rows of a csv file, with rounded numbers."""
-    rows = pd.read_csv(file, dtype=float, float_precision="round_trip")
+    rows = pd.read_csv(file, dtype=float)
     return rows.map("{:.4g}".format).to_dict("records")

@@ -61,15 +61,15 @@ def client_of(workspace: str | Path) -> "MlflowClient":
 
     uri = store(workspace)
     mlflow.set_tracking_uri(uri)
-    return mlflow.MlflowClient(uri)
+    with announced("opening the MLflow store"):  # a new one gets its tables
+        return mlflow.MlflowClient(uri)
 
 
 def experiment_id(client: "MlflowClient", workspace: str | Path) -> str:
     from mlflow.exceptions import MlflowException
 
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
-    with announced("opening the MLflow store"):  # a new one gets its tables
-        found = client.get_experiment_by_name(name)
+    found = client.get_experiment_by_name(name)
     if found is None:
         # A server decides where its artifacts go; for a local database MLflow would use the current folder.
         local = store(workspace).startswith("sqlite:")

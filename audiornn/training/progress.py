@@ -117,11 +117,10 @@ class RecentUpdates:
         rates = self._rates()
         return rates[1] if rates else None
 
-    @property
-    def budget_per_second(self) -> float | None:
-        """Fraction of the budget per second of learning; None while it is too early to tell."""
+    def seconds_left(self, budget_used: float) -> float | None:
+        """Seconds of learning until the budget is used up; None while it is too early to tell."""
         rates = self._rates()
-        return rates[0] if rates and rates[0] > 0 else None
+        return max(0.0, 1 - budget_used) / rates[0] if rates and rates[0] > 0 else None
 
     def _rates(self) -> tuple[float, float] | None:
         if not self._marks:

@@ -1,6 +1,5 @@
 """The training loop: epochs, batches, chunks of windows, updates, validations, checkpoints."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -319,18 +318,15 @@ class Trainer:
 
     def _time_left(self, budget_used: float) -> float | None:
         """Expected seconds to the end of the training, validations included; None while it is too early to tell."""
-        speed, rate = self.bar.recent.targets_per_second, self.bar.recent.budget_per_second
-        # Before the first: a forward pass is about a third of an update.
-        expected = self.manifest.splits["validation"].targets / speed / 3 if speed else 0.0
-        validation = self.validation_seconds or expected
-        if self.params.minutes:
-            return max(0.0, 1 - budget_used) * 60 * self.params.minutes + validation
-        if not rate:
+        state, recent = self.state, self.bar.recent
+        learning = self.budget.seconds_left() if self.params.minutes else recent.seconds_left(budget_used)
+        if learning is None:
             return None
-        interval, state = self.params.validate_every_steps, self.state
-        done = state.steps / interval if interval else state.epochs + state.batches / self.budget.batches_per_epoch
-        left = math.ceil(done / budget_used - 1e-6) - math.floor(done)  # the last one may come earlier than the others
-        return (1 - budget_used) / rate + left * validation
+        # Before the first validation: a forward pass is about a third of an update.
+        speed = recent.targets_per_second
+        expected = self.manifest.splits["validation"].targets / speed / 3 if speed else 0.0
+        batches = state.epochs * self.budget.batches_per_epoch + state.batches
+        return learning + self.budget.validations_left(state.steps, batches) * (self.validation_seconds or expected)
 
     def _budget_used(self, of_batch: float = 0.0) -> float:
         """The fraction of the budget that is used up after `of_batch` of the next batch."""
