@@ -52,7 +52,7 @@ def test_the_bar_shows_the_time_left_with_the_last_validation_in_it(make_shards,
     assert seen[0][1] is None, "the first updates were compiled"
     assert all(left is not None and left < 60 for _, left in seen[1:])
     used, left = seen[-1]
-    assert used == pytest.approx(1) and left > 0, "the last validation is to come"
+    assert used > 0.9 and left > 0, "the last validation is to come"
 
 
 def test_the_line_of_the_bar_is_whole(make_shards, tmp_path, sine_codes, capsys, monkeypatch):
