@@ -11,7 +11,7 @@ READY = .venv/.ready
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test test-fast check setup ui lock clean
+.PHONY: help demo test test-fast check setup ui compare lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,10 @@ $(READY): Pipfile.lock pyproject.toml
 
 ui: setup ## open the MLflow UI on 127.0.0.1
 	$(BIN)/audiornn ui
+
+compare: ## show all experiments: the parameters that differ, bits per sample and sound
+	@dvc exp show --no-pager --only-changed --hide-workspace --drop \
+	  '^(?!Experiment|(corpus|resample|encode|shard|train|generate)\.|validation\.bits|distance_ratio|clips_with_findings)'
 
 lock: ## renew Pipfile.lock from pyproject.toml and Pipfile
 	@test -x .tools/bin/pip || $(PYTHON) -m venv --clear .tools

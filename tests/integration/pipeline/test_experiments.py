@@ -70,6 +70,9 @@ def test_dvc_shows_experiments_and_their_differences(queued):
     workspace, names, _ = queued
     shown = workspace.run("dvc", "exp", "show", "--csv").stdout
     assert all(name in shown for name in names)
+    compared = workspace.run("make", "compare", COLUMNS="120").stdout
+    assert all(text in compared for text in (*names, "train.epochs", "validation.bits_per_sample"))
+    assert max(map(len, compared.splitlines())) <= 120 and "…" not in compared
     parameters = json.loads(workspace.run("dvc", "params", "diff", "--json", *names).stdout)
     assert parameters == {"params.yaml": {"train.epochs": {"old": 1, "new": 3, "diff": 2}}}
     metrics = json.loads(workspace.run("dvc", "metrics", "diff", "--json", *names).stdout)

@@ -90,6 +90,29 @@ def test_the_metrics_have_their_names_and_make_sense(finished):
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
 
 
+def test_metrics_are_numbers_alone_so_that_tables_of_them_are_narrow(finished):
+    workspace, _ = finished
+
+    def values(content):
+        return sum(map(values, content.values()), []) if isinstance(content, dict) else [content]
+
+    found = sum((values(metrics(workspace, file.stem)) for file in (workspace.root / "metrics").glob("*.json")), [])
+    assert len(found) > 30
+    assert {type(value) for value in found} <= {int, float, type(None)}
+
+
+def test_the_report_and_the_mlflow_run_list_the_recordings(finished):
+    workspace, _ = finished
+    client, runs = workspace.store()
+    run = next(run for run in runs if "recordings.used" in run.data.metrics)
+    listed = json.loads((workspace.root / "data/corpus/manifest.json").read_text())["recordings"]
+    assert run.data.metrics["recordings.used"] == len(listed)
+    table = client.download_artifacts(run.info.run_id, "data/recordings.csv")
+    with open(table, encoding="utf-8", newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == [recording["path"] for recording in listed]
+    assert "Clipped samples" in (workspace.root / "report.html").read_text()
+
+
 def test_a_rerun_with_nothing_changed_does_nothing(finished):
     workspace, _ = finished
     output = workspace.run("dvc", "repro").stdout
