@@ -13,6 +13,7 @@ from dvc.api import DVCFileSystem
 
 from audiornn.codec import CodecSettings
 from audiornn.models.base import TrainingWindow
+from audiornn.provenance.overrides import flatten
 from tests.helpers.pipeline_clone import Workspace, clone
 
 pytestmark = pytest.mark.pipeline
@@ -92,11 +93,8 @@ def test_the_metrics_have_their_names_and_make_sense(finished):
 
 def test_metrics_are_numbers_alone_so_that_tables_of_them_are_narrow(finished):
     workspace, _ = finished
-
-    def values(content):
-        return sum(map(values, content.values()), []) if isinstance(content, dict) else [content]
-
-    found = sum((values(metrics(workspace, file.stem)) for file in (workspace.root / "metrics").glob("*.json")), [])
+    files = (workspace.root / "metrics").glob("*.json")
+    found = [value for file in files for _, value in flatten(metrics(workspace, file.stem))]
     assert len(found) > 30
     assert {type(value) for value in found} <= {int, float, type(None)}
 
