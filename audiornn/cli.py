@@ -10,6 +10,7 @@ from pathlib import Path
 
 from audiornn import __version__
 from audiornn.errors import AudioRNNError
+from audiornn.waits import announced
 
 
 def parser() -> argparse.ArgumentParser:
@@ -220,10 +221,11 @@ def run_generate(arguments: argparse.Namespace) -> None:
     if arguments.stream and p.clips > 1:
         raise AudioRNNError("--stream writes a single clip: give one temperature and no --count")
 
-    from audiornn.files import write_json
-    from audiornn.generation import clips, prompts, streaming
-    from audiornn.models import storage
-    from audiornn.tracking.registry import model_folder
+    with announced("loading"):
+        from audiornn.files import write_json
+        from audiornn.generation import clips, prompts, streaming
+        from audiornn.models import storage
+        from audiornn.tracking.registry import model_folder
 
     model = storage.load(model_folder(Path.cwd(), arguments.run) if arguments.run else arguments.model)
     prompt = prompts.load(arguments.prompt or None, p, model.codec)
@@ -260,9 +262,10 @@ def run_generate(arguments: argparse.Namespace) -> None:
 
 def run_diagnose(arguments: argparse.Namespace) -> None:
     """`audiornn diagnose`."""
-    from audiornn.diagnostics import diagnosis as diagnosis_module
-    from audiornn.diagnostics import reference
-    from audiornn.diagnostics.diagnosis import read_clip
+    with announced("loading"):
+        from audiornn.diagnostics import diagnosis as diagnosis_module
+        from audiornn.diagnostics import reference
+        from audiornn.diagnostics.diagnosis import read_clip
 
     results = []
     references: dict[int, reference.Reference] = {}
@@ -272,7 +275,8 @@ def run_diagnose(arguments: argparse.Namespace) -> None:
         wave, rate = read_clip(path)
         if arguments.reference and rate not in references:
             references[rate] = reference.Reference.read(arguments.reference, rate)
-        diagnosis = diagnosis_module.diagnose(wave, rate, references.get(rate))
+        with announced("diagnosing"):
+            diagnosis = diagnosis_module.diagnose(wave, rate, references.get(rate))
         results.append({"file": path, "sample_rate": rate, **diagnosis.as_dict()})
         if not arguments.json:
             print(f"{path}: {diagnosis.seconds:.2f} s, {rate} Hz\n{diagnosis.describe()}")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 AFTER_SECONDS = 1.0
 STDERR = 2
+CLEAR = "\r\033[K"  # the line
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def announced(what: str, terminal: int = STDERR) -> Iterator[None]:
 
     def say() -> None:
         said.set()
-        os.write(terminal, f"{what} ...".encode())
+        os.write(terminal, f"{CLEAR}{what} ...".encode())
 
     timer = threading.Timer(AFTER_SECONDS, say)
     timer.daemon = True
@@ -38,4 +39,4 @@ def announced(what: str, terminal: int = STDERR) -> Iterator[None]:
         timer.cancel()
         timer.join()
         if said.is_set():
-            os.write(terminal, b"\r\033[K")
+            os.write(terminal, CLEAR.encode())

@@ -14,6 +14,7 @@ from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.models.base import AudioModel, TrainingWindow
 from audiornn.models.registry import REGISTRY, model_class
 from audiornn.validation import Section, parse, validate
+from audiornn.waits import announced
 
 RUN_ID = re.compile("[0-9a-f]{32}")
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
@@ -127,7 +128,8 @@ def load(path: str | Path) -> AudioModel:
         name = sizes.pop("name")
     except (KeyError, TypeError, ValueError):
         raise AudioRNNError(f"{path / CONFIG}: has no entry 'model' with a 'name'") from None
-    model = _build(name, complete(name, sizes, where=f"{path / CONFIG}: model"))
+    with announced("loading the model"):
+        model = _build(name, complete(name, sizes, where=f"{path / CONFIG}: model"))
     if not (path / WEIGHTS).is_file():
         raise AudioRNNError(f"{path / WEIGHTS}: no such file: run dvc repro again")
     try:
