@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from audiornn.waits import announced
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # must be set before TensorFlow is imported
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -21,7 +23,8 @@ def _quiet() -> Iterator[None]:
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
-            yield
+            with announced("importing TensorFlow", kept):
+                yield
         except BaseException:
             held.seek(0)
             os.write(kept, held.read())

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from audiornn import __version__
 from audiornn.errors import AudioRNNError, one_line
+from audiornn.waits import announced
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
         "these commands inspect and use its results.",
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
     inspect = commands.add_parser(
         "inspect",
@@ -226,10 +227,11 @@ def run_generate(arguments: argparse.Namespace) -> None:
     if arguments.stream and p.clips > 1:
         raise AudioRNNError("--stream writes a single clip: give one temperature and no --count")
 
-    from audiornn.files import write_json
-    from audiornn.generation import clips, prompts, streaming
-    from audiornn.models import storage
-    from audiornn.tracking.registry import model_folder
+    with announced("loading"):
+        from audiornn.files import write_json
+        from audiornn.generation import clips, prompts, streaming
+        from audiornn.models import storage
+        from audiornn.tracking.registry import model_folder
 
     model = storage.load(model_folder(Path.cwd(), arguments.run) if arguments.run else arguments.model)
     prompt = prompts.load(arguments.prompt or None, p, model.codec)
@@ -266,17 +268,21 @@ def run_generate(arguments: argparse.Namespace) -> None:
 
 def run_diagnose(arguments: argparse.Namespace) -> None:
     """`audiornn diagnose`."""
-    from audiornn.diagnostics import diagnosis as diagnosis_module
-    from audiornn.diagnostics import reference
-    from audiornn.diagnostics.diagnosis import read_clip
+    with announced("loading"):
+        from audiornn.diagnostics import diagnosis as diagnosis_module
+        from audiornn.diagnostics import reference
+        from audiornn.diagnostics.diagnosis import read_clip
 
     results = []
     references: dict[int, reference.Reference] = {}
     for path in arguments.clip:
+        if not Path(path).exists():
+            raise AudioRNNError(f"{path}: no such file: run dvc repro or audiornn generate first")
         wave, rate = read_clip(path)
         if arguments.reference and rate not in references:
             references[rate] = reference.Reference.read(arguments.reference, rate)
-        diagnosis = diagnosis_module.diagnose(wave, rate, references.get(rate))
+        with announced("diagnosing"):
+            diagnosis = diagnosis_module.diagnose(wave, rate, references.get(rate))
         results.append({"file": path, "sample_rate": rate, **diagnosis.as_dict()})
         if not arguments.json:
             print(f"{path}: {diagnosis.seconds:.2f} s, {rate} Hz\n{diagnosis.describe()}")
@@ -311,18 +317,10 @@ def run_promote(arguments: argparse.Namespace) -> None:
 
 
 def run_ui(arguments: argparse.Namespace) -> None:
-    """`audiornn ui`: run MLflow's server on the local store, or print the page of a remote one."""
-    from audiornn.tracking.store import runs_page, store
+    """`audiornn ui`: run MLflow's server."""
+    from audiornn.tracking import ui
 
-    uri, page = store(Path.cwd()), runs_page(Path.cwd())
-    if uri.startswith("http"):  # a tracking server that is already running
-        print(f"MLflow UI: {uri.rstrip('/')}{page}")
-        return
-    print(f"MLflow UI: http://{arguments.host}:{arguments.port}{page}\nStop it with Ctrl-C.", flush=True)
-    # it would start eight processes for language models
-    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-    command = ["mlflow", "ui", "--backend-store-uri", uri, "--host", arguments.host, "--port", str(arguments.port)]
-    os.execv(sys.executable, [sys.executable, "-m", *command])
+    sys.exit(ui.serve(Path.cwd(), arguments.host, arguments.port))
 
 
 def run_summary(arguments: argparse.Namespace) -> None:
@@ -331,7 +329,7 @@ def run_summary(arguments: argparse.Namespace) -> None:
     from audiornn.tracking.ranking import Standing
 
     train, scores, codes = (read_json(f"metrics/{name}.json") for name in ("train", "evaluate", "encode"))
-    made = read_json("metrics/generate.json")
+    made, clips = read_json("metrics/generate.json"), read_json("generated/clips.json")
     print(
         f"\nA model without memory needs {codes['code_entropy_bits']:.2f} bits per sample; after {train['epochs']} "
         f"epochs this one needs\n{scores['validation']['bits_per_sample']:.2f} on validation and "
@@ -347,7 +345,7 @@ def run_summary(arguments: argparse.Namespace) -> None:
         f"{standing.expectation}\n\nListen to"
     )
     for clip in sorted(Path("generated").glob("*.wav")):
-        levels = made["clips"][clip.stem]
+        levels = clips[clip.stem]
         print(f"  {clip}  ({levels['seconds']:.1f} s, RMS {levels['rms_dbfs']:.0f} dBFS)")
     print("\nLook at\n  report.html            all results on one page")
     print("  figures/context.png    loss against context length\n  figures/generated.png  real and generated")
@@ -357,6 +355,9 @@ def run_summary(arguments: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point: invalid input gives one line on stderr and exit code 2."""
     arguments = parser().parse_args(argv)
+    if arguments.command is None:
+        parser().print_help()
+        return
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may be any bytes, as on stderr
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

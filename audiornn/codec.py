@@ -312,6 +312,11 @@ class MeasuringEncoder:
         """Samples so far, of all recordings."""
         return int(self._counts.sum())
 
+    @property
+    def clipped_in_recording(self) -> int:
+        """Samples of the current recording that were clipped after pre-emphasis."""
+        return self._encoder.clipped
+
     def encode(self, wave: Wave) -> EncodedBlock:
         """Encode and decode the next block of a recording, float [n] in [-1, 1]."""
         clipped = self._encoder.clipped

@@ -71,13 +71,15 @@ def write_json(path: str | Path, content: object) -> None:
 
 
 def read_json(path: str | Path) -> Any:  # noqa: ANN401 - JSON of any form; `validation.parse` gives it a type
-    """Read a JSON file.
+    """Read a JSON file that the pipeline wrote.
 
     Raises
     ------
     AudioRNNError
         If the file does not exist or is not JSON.
     """
+    if not Path(path).exists():
+        raise AudioRNNError(f"{path}: no such file: run dvc repro first")
     try:
         return json.loads(_text(path), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:

@@ -135,20 +135,15 @@ class Train(Section):
     clip_every_epochs: Annotated[float, Field(gt=0)] | None = 1.0
     seed: Seed = 0
 
-    @model_validator(mode="before")
-    @classmethod
-    def _other_budget_replaces_default(cls, content: object) -> object:
-        if isinstance(content, dict) and "epochs" not in content and {"steps", "minutes"} & content.keys():
-            return {**content, "epochs": None}
-        return content
-
     @model_validator(mode="after")
     def _one_budget(self) -> "Train":
-        budgets = {key: getattr(self, key) for key in ("epochs", "steps", "minutes")}
-        set_ones = sum(value is not None for value in budgets.values())
-        if set_ones != 1:
-            given = ", ".join(f"{key} is {'null' if v is None else format(v, 'g')}" for key, v in budgets.items())
-            raise ValueError(f"{given}, but exactly one of them must be set{', the others null' if set_ones else ''}")
+        """Steps or minutes replace epochs, the default budget, so that one override is enough; epochs is then None."""
+        if self.steps and self.minutes:
+            raise ValueError(f"steps is {self.steps} and minutes is {self.minutes:g}, but one of them must be null")
+        if self.steps or self.minutes:
+            self.__dict__["epochs"] = None  # the section is frozen to all but its own validation
+        elif self.epochs is None:
+            raise ValueError("epochs, steps and minutes are null, but one of them must be set")
         return self
 
     @model_validator(mode="after")

@@ -42,7 +42,8 @@ def main(p: Params) -> None:
                 codes[done : done + len(wave)] = encoder.encode(wave).codes
                 done += len(wave)
             digest = sha256(folder / f"{name}.npy")
-            recordings.append(encoded.EncodedRecording(name, f"{name}.npy", recording.source, done, digest))
+            clipped = encoder.clipped_in_recording / max(done, 1)
+            recordings.append(encoded.EncodedRecording(name, f"{name}.npy", recording.source, done, digest, clipped))
         encoded.write_manifest(folder, codec, encoder.metrics(), recordings)
     write_json("metrics/encode.json", asdict(encoder.metrics()))
 

@@ -20,6 +20,7 @@ from audiornn.models import storage
 from audiornn.params import Params
 from audiornn.tracking import registry, runs
 from audiornn.validation import parse
+from audiornn.waits import announced
 from stages.common import WORKSPACE, resolve, run
 
 MODEL, ENCODED, SHARDS, OUTPUT = Path("models"), Path("data/encode"), Path("data/shard"), Path("generated")
@@ -52,12 +53,6 @@ def main(p: Params) -> None:
     made, speed = clips.generate_clips(model, p.generate, codes, progress=True)
     reference = test.reference_codes(p.generate.seconds, p.generate.seed)
     real, _ = clips.decode(reference, reference[:0], model.codec)
-    with atomic_folder(OUTPUT) as folder:
-        for clip in made:
-            clip.write(folder)
-        (folder / REAL_CLIP.parent).mkdir()
-        with WaveWriter(folder / REAL_CLIP, rate, "PCM_16") as writer:
-            writer.write(real)
     first = {clip.title: clip for clip in reversed(made)}  # at each temperature
     shown = {clip.title: clip for clip in made if clip is first[clip.title]}
     shown = dict(list(shown.items())[: clips.MAX_PLOTTED])
@@ -76,15 +71,23 @@ def main(p: Params) -> None:
         ),
         "real_code_divergence": code_statistics.jensen_shannon_bits(usual, code_statistics.code_counts(reference)),
     }
-    diagnoses = clips.diagnose(made, Reference.of(test.waves(), rate))
+    with announced("comparing with the recordings"):
+        diagnoses = clips.diagnose(made, Reference.of(test.waves(), rate))
     described = clips.describe(made, diagnoses)
     for clip in made:
         described[clip.name]["code_divergence"] = code_statistics.jensen_shannon_bits(
             usual, code_statistics.code_counts(clip.codes)
         )
-    measured = sound_quality.measure(model, p.generate, validation)
+    with atomic_folder(OUTPUT) as folder:
+        for clip in made:
+            clip.write(folder)
+        write_json(folder / clips.DESCRIPTION, described)
+        (folder / REAL_CLIP.parent).mkdir()
+        with WaveWriter(folder / REAL_CLIP, rate, "PCM_16") as writer:
+            writer.write(real)
+    measured = sound_quality.measure(model, p.generate, validation, progress=True)
     metrics |= measured.metrics()
-    write_json(METRICS, {**metrics, "clips": described})
+    write_json(METRICS, metrics)
     log = runs.reopen(WORKSPACE, MODEL)
     log.metrics({f"generate.{key}": value for key, value in metrics.items()})
     for artifact, folder_name in (

@@ -1,11 +1,13 @@
 """Write the HTML report of a run."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from audiornn.files import atomic_file
 from audiornn.params import Params
 from audiornn.report import page as page_module
 from audiornn.tracking import runs
+from audiornn.waits import announced
 from stages.common import WORKSPACE, run
 
 MODEL, REPORT = Path("models"), "report.html"
@@ -13,10 +15,15 @@ MODEL, REPORT = Path("models"), "report.html"
 
 def main(p: Params) -> None:
     run_id = runs.read_run_id(MODEL / runs.RUN_FILE)
-    page = page_module.collect(".", run_id, p.report.clips, p.report.seconds)
-    with atomic_file(REPORT) as partial:
+    with announced("writing the report"), atomic_file(REPORT) as partial:
+        page = page_module.collect(".", run_id, p.report.clips, p.report.seconds)
         partial.write_text(page_module.render(page), encoding="utf-8")
-    runs.reopen(WORKSPACE, MODEL).artifact(REPORT, "report")
+    log = runs.reopen(WORKSPACE, MODEL)
+    log.artifact(REPORT, "report")
+    with TemporaryDirectory() as folder:
+        page.recordings.write(Path(folder) / "recordings.csv")
+        log.artifact(folder, "data")
+    log.metrics({f"recordings.{key}": value for key, value in page.recordings.metrics().items()})
     print(f"{REPORT}: open it in a browser")
 
 

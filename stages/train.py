@@ -66,7 +66,7 @@ def main(p: Params) -> None:
             "best_validation_bits_per_sample": result.best_validation,
             "steps": result.steps,
             "parameters": model.count_params(),
-            "diverged": result.diverged,
+            "diverged": int(result.diverged),
         }
         write_json("metrics/train.json", metrics)
         log.metrics({key: value for key, value in metrics.items() if key != "diverged"})

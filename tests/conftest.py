@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -56,8 +57,10 @@ SLOW = (
     "tests/models/test_models.py::test_parallel_and_step_form_of_a_trained_model_are_the_same_network",
     "tests/models/test_samplernn.py::test_any_number_of_tiers_and_any_ratio_keep_the_contract",
     "tests/models/test_samplernn.py::test_with_linear_prediction_it_keeps_the_contract_and_starts_from_that",
+    "tests/test_waits.py::test_the_import_of_tensorflow_is_announced",
     "tests/tracking/test_runs.py::test_the_best_on_the_same_validation_split_is_champion_and_a_person_may_choose_another",
     "tests/training/test_checkpoints.py::test_an_interrupted_training_ends_as_if_it_had_not_been",
+    "tests/training/test_progress.py::test_the_bar_shows_the_time_left_with_the_last_validation_in_it",
     "tests/training/test_trainer.py::test_a_run_that_diverges_keeps_its_best_weights_and_says_so",
     "tests/training/test_trainer.py::test_accumulated_gradients_are_those_of_the_larger_batch",
     "tests/training/test_trainer.py::test_after_each_batch_one_is_told_where_the_training_stands",
@@ -114,7 +117,9 @@ def runs_page(finished, tmp_path_factory):
     env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")} | {"MLFLOW_WORKERS": "1"}
     log = tmp_path_factory.mktemp("ui") / "log.txt"
     with serving(log, command, port, cwd=workspace.root, env=env) as address:
-        page = re.search(r"MLflow UI: (\S+)", log.read_text()).group(1)
+        while not (told := re.search(r"MLflow UI: (\S+)", log.read_text())):  # once it has an answer itself
+            time.sleep(0.1)
+        page = told.group(1)
         assert page.startswith(f"{address}/#/experiments/")
         yield page
 

@@ -154,7 +154,7 @@ def test_a_damaged_json_file_is_answered_in_one_line_with_its_name(tmp_path, dam
 def test_a_json_file_that_is_missing_or_a_folder_is_answered_in_one_line_with_its_name(tmp_path):
     with pytest.raises(AudioRNNError) as error:
         read_json(tmp_path / "none.json")
-    assert str(error.value) == f"{tmp_path}/none.json: no such file"
+    assert str(error.value) == f"{tmp_path}/none.json: no such file: run dvc repro first"
     with pytest.raises(AudioRNNError, match=f"^{re.escape(str(tmp_path))}: not readable as JSON: .*$"):
         read_json(tmp_path)
 

@@ -179,10 +179,22 @@ def test_a_single_key_changes_that_key_alone(tmp_path):
     }
 
 
-@pytest.mark.parametrize("budget", ["steps: 7", "minutes: 7.0"])
-def test_a_budget_of_another_kind_takes_the_place_of_the_default(tmp_path, budget):
+@pytest.mark.parametrize("budget", ["steps: 7", "minutes: 7.0", "steps: 7, epochs: 2", "epochs: 2, minutes: 7.0"])
+def test_a_budget_of_another_kind_takes_the_place_of_epochs_whether_these_are_written_or_not(tmp_path, budget):
     train = loaded(tmp_path, f"train: {{{budget}}}").train
     assert (train.epochs, train.steps or train.minutes) == (None, 7)
+
+
+def test_an_option_that_sets_minutes_alone_replaces_the_epochs_of_the_shipped_params(tmp_path):
+    shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
+    assert shipped["train"]["epochs"]
+    shipped["train"]["minutes"] = 3
+    train = loaded(tmp_path, yaml.safe_dump(shipped)).train
+    assert (train.epochs, train.steps, train.minutes) == (None, None, 3)
+
+
+def test_epochs_are_checked_even_where_they_are_not_used(tmp_path):
+    assert "train.epochs is 0" in complaint(tmp_path, "train: {epochs: 0, minutes: 3}")
 
 
 def test_names_of_models_are_checked_without_tensorflow():
@@ -353,13 +365,12 @@ def test_a_wrong_value_is_answered_in_one_line_with_the_key_the_value_and_what_w
             "params.yaml: resample: highpass_hz is 500, but must be below half of sample_rate, 500",
         ),
         (
-            "train: {steps: 5, epochs: 3}",
-            "params.yaml: train: epochs is 3, steps is 5, minutes is null, but exactly one of them must be set, "
-            "the others null",
+            "train: {steps: 5, minutes: 3}",
+            "params.yaml: train: steps is 5 and minutes is 3, but one of them must be null",
         ),
         (
             "train: {epochs: }",
-            "params.yaml: train: epochs is null, steps is null, minutes is null, but exactly one of them must be set",
+            "params.yaml: train: epochs, steps and minutes are null, but one of them must be set",
         ),
         (
             "train: {objective: window, chunk: 5}",

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 # What no output depends on: types, errors, how files are written, how parameters are read, what is logged.
 WITHOUT_EFFECT = {"audiornn", "stages.common", "audiornn.generation.training_clips"}
-WITHOUT_EFFECT |= {f"audiornn.{name}" for name in ("array_types", "errors", "files", "params", "validation")}
+WITHOUT_EFFECT |= {f"audiornn.{name}" for name in ("array_types", "errors", "files", "params", "validation", "waits")}
 # Modules that import others by a name at run time.
 BY_NAME = {
     "audiornn.models.registry": "audiornn.models.",

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 from audiornn.errors import AudioRNNError
 from audiornn.files import sha256
 from audiornn.validation import AnyText, Sha256, Size
@@ -81,7 +83,8 @@ def list_files(folder: str | Path, known: Known | None = None) -> tuple[list[Lis
     listed: list[ListedFile] = []
     remembered: Known = {}
     unreadable: list[OSError] = []
-    for path in sorted(files_below(Path(folder), unreadable), key=os.fsencode):
+    paths = sorted(files_below(Path(folder), unreadable), key=os.fsencode)
+    for path in tqdm(paths, "list recordings", unit="file", delay=1, disable=None):
         relative = os.fsencode(Path(path).relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
         try:
             state = Path(path).stat()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
+from tqdm import tqdm
 
 from audiornn.audio.decoders import MAX_RATE, MIN_RATE
 from audiornn.audio.examination import examine
@@ -68,7 +69,8 @@ def scan(folder: str | Path) -> tuple[list[Recording], list[SkippedFile]]:
     left_out: list[SkippedFile] = []
     seen: dict[str, str] = {}
     unreadable: list[OSError] = []
-    for path in sorted(files_below(root, unreadable), key=os.fsencode):
+    paths = sorted(files_below(root, unreadable), key=os.fsencode)
+    for path in tqdm(paths, "examine recordings", unit="file", disable=None):
         relative = Path(path).relative_to(root).as_posix()
         try:
             recording = _examine(root, relative)

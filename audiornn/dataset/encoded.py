@@ -28,6 +28,7 @@ class EncodedRecording:
     source: AnyText
     codes: Size
     sha256: Sha256 | None = None
+    clipped_share: float = 0.0
 
 
 @dataclass(frozen=True)

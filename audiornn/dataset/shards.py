@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
+from tqdm import tqdm
 
 from audiornn.array_types import Codes, Tensor
 from audiornn.codec import CODES, CodecMetrics, CodecSettings
@@ -178,7 +179,7 @@ def write(
     for split in SPLITS:
         writer = _ShardWriter(folder, split, megabytes * 1e6, layout.context)
         counts = np.zeros(CODES, np.int64)
-        for piece in shuffled(splits[split], seed):
+        for piece in tqdm(shuffled(splits[split], seed), f"shard {split}", unit="piece", disable=None):
             recording = codes[piece.recording]
             for start in range(piece.start, piece.stop, BLOCK):  # bincount makes 8 bytes of each code
                 counts += np.bincount(recording[start : min(start + BLOCK, piece.stop)], minlength=CODES)

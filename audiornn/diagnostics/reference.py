@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
 
 from audiornn.audio import resampling
 from audiornn.corpus import scan
@@ -107,7 +108,8 @@ class Reference:
                 raise AudioRNNError(f"{path}: holds no readable recording")
         seconds = max(PASSAGE_SECONDS, REFERENCE_SECONDS / len(files))
         try:
-            return cls.of((wave for file in files for wave in _passages(file, sample_rate, seconds)), sample_rate)
+            told = tqdm(files, "read the reference", unit="file", delay=1, disable=None)
+            return cls.of((wave for file in told for wave in _passages(file, sample_rate, seconds)), sample_rate)
         except AudioRNNError as error:
             raise error if str(error).startswith(str(path)) else AudioRNNError(f"{path}: {error}") from None
 

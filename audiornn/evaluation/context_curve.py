@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from audiornn.array_types import Codes, Floats, Tensor
 from audiornn.backend import tf
@@ -102,7 +103,8 @@ def context_curve(
     ]
     windows = np.stack(pieces)
 
-    nats = {c: _nll_of_last_code(model, windows[:, longest - c :]) for c in context_lengths(longest, training_context)}
+    contexts = tqdm(context_lengths(longest, training_context), "context curve", unit="context", disable=None)
+    nats = {c: _nll_of_last_code(model, windows[:, longest - c :]) for c in contexts}
     reference = nats[min(training_context, longest)]
     curve = []
     for c, found in nats.items():

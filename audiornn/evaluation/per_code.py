@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
 
 from audiornn.array_types import Codes, Floats, Tensor
 from audiornn.backend import tf
@@ -99,7 +100,7 @@ def evaluate_codes(
     kept = [np.full(len(codes), np.nan, np.float32) for codes in recordings]
     top_code, all_codes, sums = Reliability(CONFIDENCES), Reliability(PROBABILITIES), np.zeros(4)
     bounds = [(i, first, last) for i, codes in enumerate(recordings) for first, last in layout.windows(0, len(codes))]
-    for begin in range(0, len(bounds), batch_size):
+    for begin in tqdm(range(0, len(bounds), batch_size), "loss of every code", unit="batch", disable=None):
         windows = np.zeros([batch_size, layout.length], np.uint8)
         targets = np.zeros(batch_size, np.int32)
         for row, (i, first, last) in enumerate(bounds[begin : begin + batch_size]):

@@ -1,9 +1,10 @@
 """Bits per sample, accuracy and top-5 accuracy of a model's predictions."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from tqdm import tqdm
 
 from audiornn.array_types import Tensor
 from audiornn.backend import tf
@@ -69,7 +70,9 @@ def batch_sums(model: AudioModel, codes: Tensor, targets: Tensor, context: int) 
     return tf.stack([*(tf.reduce_sum(metric * weight) for metric in metrics), tf.reduce_sum(weight)])
 
 
-def evaluate_dataset(data: "tf.data.Dataset", score_batch: Callable[[Tensor, Tensor], Tensor]) -> dict[str, float]:
+def evaluate_dataset(
+    data: Iterable[tuple[Tensor, Tensor]], score_batch: Callable[[Tensor, Tensor], Tensor]
+) -> dict[str, float]:
     """`bits_per_sample`, `accuracy`, `top5_accuracy` (in 0 to 1) and number of `targets` of a data set.
 
     Parameters
@@ -102,4 +105,9 @@ def evaluate(
     batch_size = batch_size or default_batch_size(manifest.layout.length)
     context = manifest.layout.context
     score_batch = tf.function(lambda codes, targets: batch_sums(model, codes, targets, context))
-    return {split: evaluate_dataset(shards.read(manifest, split, batch_size), score_batch) for split in splits}
+    results = {}
+    for split in splits:
+        batches = -(-manifest.splits[split].windows // batch_size)
+        data = tqdm(shards.read(manifest, split, batch_size), split, batches, unit="batch", disable=None)
+        results[split] = evaluate_dataset(data, score_batch)
+    return results

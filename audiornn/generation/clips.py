@@ -23,6 +23,7 @@ from audiornn.params import Generate
 from audiornn.validation import validate
 
 MAX_PLOTTED = 3  # maximum number of clips in the figure beside the real audio
+DESCRIPTION = "clips.json"  # beside the clips of the generate stage: what `describe` says of each
 DEFAULTS = Generate()
 
 
@@ -106,7 +107,7 @@ def decode(codes: Codes, prompt: Codes, codec: CodecSettings, peak_mode: str = "
 
 
 def generate_clips(
-    model: AudioModel, p: Generate, prompt: Codes | None = None, progress: bool = False
+    model: AudioModel, p: Generate, prompt: Codes | None = None, progress: bool = False, title: str = "generate"
 ) -> tuple[list[Clip], float]:
     """Generate the clips of a `generate` section: `count` per temperature.
 
@@ -120,6 +121,8 @@ def generate_clips(
         Codes uint8 [clips, n] to continue; without them clips start from silence.
     progress
         Whether to show a progress bar on stderr.
+    title
+        Of the bar.
 
     Returns
     -------
@@ -129,7 +132,7 @@ def generate_clips(
     rate = model.codec.sample_rate
     temperatures = [temperature for temperature in p.temperature for _ in range(p.count)]
     samples, marks = max(1, round(p.seconds * rate)), []
-    with tqdm(total=samples, desc="generate", unit="sample", disable=not progress) as bar:
+    with tqdm(total=samples, desc=title, unit="sample", disable=not progress) as bar:
 
         def show(done: int, seconds: float) -> None:
             marks.append((done, seconds))

@@ -12,6 +12,7 @@ from audiornn.diagnostics.reference import Reference
 from audiornn.generation import clips
 from audiornn.models.base import AudioModel
 from audiornn.params import Generate
+from audiornn.waits import announced
 
 STREAMS, SECONDS, PROMPT_SECONDS = 8, 4.0, 0.5  # of the fixed set: enough audio for a stable mean
 
@@ -74,7 +75,7 @@ class Measured:
         )
 
 
-def measure(model: AudioModel, p: Generate, real: SplitRecordings, seed: int = 0) -> Measured:
+def measure(model: AudioModel, p: Generate, real: SplitRecordings, seed: int = 0, progress: bool = False) -> Measured:
     """Generate a fixed set of clips and measure their sound.
 
     The set does not depend on the clips that the user requests: 8 clips of 4 s at temperature 1, each continuing half a
@@ -92,6 +93,8 @@ def measure(model: AudioModel, p: Generate, real: SplitRecordings, seed: int = 0
         result. Prompts are shorter if its longest recording has less than half a second.
     seed
         Random seed of prompts and sampling; other seeds show the variance of a result.
+    progress
+        Whether to show a progress bar on stderr.
 
     Raises
     ------
@@ -102,6 +105,7 @@ def measure(model: AudioModel, p: Generate, real: SplitRecordings, seed: int = 0
     drawn = {key: getattr(p, key) for key in ("top_k", "top_p", "confidence_threshold", "engine")}
     request = Generate(seconds=SECONDS, count=STREAMS, temperature=(1.0,), seed=seed, **drawn)
     length = min(round(PROMPT_SECONDS * rate), max(len(codes) for codes in real.recordings))
-    made, _ = clips.generate_clips(model, request, real.prompts(STREAMS, length, request.seed))
-    reference = Reference.of(real.waves(), rate)
-    return Measured.of(clips.diagnose(made, reference), reference.limit(SECONDS))
+    made, _ = clips.generate_clips(model, request, real.prompts(STREAMS, length, request.seed), progress, "measure")
+    with announced("comparing with the recordings"):
+        reference = Reference.of(real.waves(), rate)
+        return Measured.of(clips.diagnose(made, reference), reference.limit(SECONDS))

@@ -18,6 +18,7 @@ from audiornn.generation import clips
 from audiornn.models.base import AudioModel
 from audiornn.params import Generate, Train
 from audiornn.training.progress import ModelOnDemand, Progress
+from audiornn.waits import announced
 
 SHARE = 0.05  # maximum share of the training time that clips may take
 SECONDS, PROMPT_SECONDS = 2.0, 0.5
@@ -79,7 +80,8 @@ class TrainingClips:
         with model() as current, tempfile.TemporaryDirectory() as folder:
             if current is None:
                 return
-            compilation = self._make(progress, current, Path(folder))
+            with announced("generating a clip" if self.count else "generating the first clip, compiled once"):
+                compilation = self._make(progress, current, Path(folder))
             self.deliver(Path(folder))
         took = self.clock() - begin
         if not self.count:

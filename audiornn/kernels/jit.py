@@ -6,6 +6,7 @@ has changed, but not when another file has, from which it took some: after an up
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from numba import config, njit
+from numba.core import event
+from tqdm import tqdm
 
 __all__ = ["njit"]
 
@@ -46,6 +49,23 @@ def use_versioned_cache() -> None:
 
 
 use_versioned_cache()
+
+
+class _CompilerListener(event.Listener):
+    """Says, once in a process, that kernels are being compiled: those in the cache are not."""
+
+    told = False
+
+    def on_start(self, event: event.Event) -> None:
+        if not self.told and sys.stderr.isatty():
+            tqdm.write("compiling kernels for this processor, once: 10 to 30 s on 2 cores", file=sys.stderr)
+        self.told = True
+
+    def on_end(self, event: event.Event) -> None:
+        """Nothing: results say that it is over."""
+
+
+event.register("numba:compile", _CompilerListener())
 
 f32 = np.float32
 

@@ -15,6 +15,7 @@ from audiornn.files import atomic_folder, check_file, read_json, sha256, write_j
 from audiornn.models.base import AudioModel, TrainingWindow
 from audiornn.models.registry import REGISTRY, model_class
 from audiornn.validation import Section, Sha256, parse, validate
+from audiornn.waits import announced
 
 RUN_ID = re.compile("[0-9a-f]{32}")
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
@@ -127,6 +128,8 @@ def load(path: str | Path) -> AudioModel:
         path = model_folder(Path.cwd(), str(path))
     path = Path(path)
     config_file, weights_file = path / CONFIG, path / WEIGHTS
+    if not config_file.is_file():
+        raise AudioRNNError(f"{path}: no model there ({CONFIG} is missing): run dvc repro first")
     config = read_json(config_file)
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict) or "name" not in config["model"]:
         raise AudioRNNError(f"{config_file}: has no entry 'model' with a 'name'")
@@ -135,10 +138,11 @@ def load(path: str | Path) -> AudioModel:
     sizes = complete(name, sizes, where=f"{config_file}: model")
     stored = parse(_Stored, config, config_file)
     if not weights_file.is_file():
-        raise AudioRNNError(f"{weights_file}: no such file")
+        raise AudioRNNError(f"{weights_file}: no such file: run dvc repro again")
     if stored.weights_sha256:
         check_file(weights_file, stored.weights_sha256, MEND)
-    model = _build(name, sizes)
+    with announced("loading the model"):
+        model = _build(name, sizes)
     try:
         model.load_weights(weights_file)
     except Exception as error:  # whatever HDF5 and Keras make of a file that is something else

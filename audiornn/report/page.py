@@ -19,9 +19,12 @@ from audiornn.dataset.recordings import REAL_CLIP
 from audiornn.files import read_json, read_yaml
 from audiornn.provenance.overrides import flatten
 from audiornn.provenance.reproduction import Reproduction, reproduction
+from audiornn.report import recordings
+from audiornn.report.recordings import RecordingsList
 from audiornn.tracking.ranking import Standing
 
 TEMPLATE = "page.html"
+MAX_LISTED = 100  # recordings of a kind that are named on the page; the MLflow run has all
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Page:
         Audio on the page.
     omitted
         Number of clips that are not on the page.
+    recordings
+        What the model was made of.
     seconds
         Maximum length of each player.
     """
@@ -72,6 +77,7 @@ class Page:
     real: Sound
     clips: Sequence[Sound]
     omitted: int
+    recordings: RecordingsList
     seconds: float
 
 
@@ -91,7 +97,10 @@ def render(page: Page) -> str:
         "sound": lambda sound: _sound(*_wave(sound.file, page.seconds)),
         "spectrogram": lambda sound: _spectrogram(*_wave(sound.file, page.seconds), sound.title),
     }
-    return environment.get_template(TEMPLATE).render(page=page, params=dict(flatten(page.params))) + "\n"
+    return (
+        environment.get_template(TEMPLATE).render(page=page, params=dict(flatten(page.params)), max_listed=MAX_LISTED)
+        + "\n"
+    )
 
 
 def _data_uri(kind: str, content: bytes) -> Markup:
@@ -144,7 +153,7 @@ def collect(root: str | Path, run_id: str, clips: int = 8, seconds: float = 30.0
     names = ("curves", "context", "calibration", "passages", "generated", "codes")
     sounds = [
         Sound(name, root / f"generated/{name}.wav", _levels(clip), "" if clip["findings"] == "none" else clip["advice"])
-        for name, clip in made["clips"].items()
+        for name, clip in read_json(root / "generated/clips.json").items()
     ]
     config = read_json(root / "models/config.json")
     return Page(
@@ -160,6 +169,7 @@ def collect(root: str | Path, run_id: str, clips: int = 8, seconds: float = 30.0
         real=Sound("real (test split)", root / "generated" / REAL_CLIP),
         clips=sounds[:clips],
         omitted=len(sounds[clips:]),
+        recordings=recordings.collect(root),
         seconds=seconds,
     )
 
@@ -218,5 +228,5 @@ def _levels(clip: Mapping[str, Any]) -> list[str]:
 
 def _rows(file: Path) -> list[dict[str, str]]:
     """The rows of a csv file, with rounded numbers."""
-    rows = pd.read_csv(file, dtype=float, float_precision="round_trip")
+    rows = pd.read_csv(file, dtype=float)
     return rows.map("{:.4g}".format).to_dict("records")

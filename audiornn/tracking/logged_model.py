@@ -5,6 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from audiornn.waits import announced
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -47,7 +49,7 @@ def log_model(client: "MlflowClient", run_id: str, folder: str | Path) -> None:
     logged = client.create_logged_model(
         run.info.experiment_id, name=MODEL, source_run_id=run_id, params=run.data.params, model_type="audio"
     )
-    with TemporaryDirectory() as temporary:
+    with announced("logging the model in MLflow"), TemporaryDirectory() as temporary:
         mlflow.pyfunc.save_model(
             f"{temporary}/{MODEL}",
             python_model=str(package / "serving.py"),

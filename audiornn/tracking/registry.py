@@ -46,7 +46,7 @@ def model_folder(workspace: str | Path, source: str) -> Path:
     except (MlflowException, OSError, KeyError) as error:
         reason = str(error).splitlines()[0] if not isinstance(error, KeyError) else "not a model of audiornn"
         where = source if uri else f"run {source}"
-        raise AudioRNNError(f"{where}: no model found in {store(workspace)}: {reason}") from None
+        raise AudioRNNError(f"{where}: no model found in {store(workspace)}: {reason}; dvc repro trains one") from None
     return Path(folder) / path
 
 

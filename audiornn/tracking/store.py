@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audiornn.waits import announced
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -54,11 +56,13 @@ def client_of(workspace: str | Path) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import mlflow
+    with announced("importing MLflow"):
+        import mlflow
 
     uri = store(workspace)
     mlflow.set_tracking_uri(uri)
-    return mlflow.MlflowClient(uri)
+    with announced("opening the MLflow store"):  # a new one gets its tables
+        return mlflow.MlflowClient(uri)
 
 
 def experiment_id(client: "MlflowClient", workspace: str | Path) -> str:

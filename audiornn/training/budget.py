@@ -1,12 +1,13 @@
 """How long to train: epochs, updates or minutes."""
 
+import math
 from collections.abc import Callable
 
 from audiornn.params import Train
 
 
 class Budget:
-    """The budget of a training, of which `train.epochs`, `train.steps` or `train.minutes` is set.
+    """The budget of a training: `train.minutes` or `train.steps` where one is set, else `train.epochs`.
 
     `fraction` follows from what is handed in and from `elapsed` alone, so that workers that train together, whose
     clocks differ, decide alike as long as they have agreed on `elapsed`.
@@ -47,6 +48,21 @@ class Budget:
             return steps / params.steps
         assert params.epochs
         return batches / (params.epochs * self.batches_per_epoch)
+
+    def seconds_left(self) -> float:
+        """What is left of a budget of minutes, in seconds."""
+        assert self.params.minutes
+        return max(0.0, 60 * self.params.minutes - self.elapsed)
+
+    def validations_left(self, steps: int, batches: float) -> int:
+        """Validations to come after N updates and batches, those within a budget of minutes not counted."""
+        if self.params.minutes:
+            return 1
+        interval = self.params.validate_every_steps
+        done = steps / interval if interval else batches / self.batches_per_epoch
+        used = self.fraction(steps, batches)
+        # The last may come earlier than the interval.
+        return math.ceil(done / used - 1e-6) - math.floor(done) if used else 1
 
     def __str__(self) -> str:
         """In words: `all 10 epochs`, `500 steps`, `30 minutes`."""

@@ -1,10 +1,12 @@
 """Progress of a training: for its callers after each batch, on a bar for its user, and the time that learning takes."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -13,6 +15,11 @@ from audiornn.training.curves import ValidationRecord
 from audiornn.training.divergence import BITS_PER_NAT
 from audiornn.training.state import TrainingState
 
+RECENT_UPDATES = 100  # updates that loss and accuracy are averaged over
+RECENT_MARKS = 50  # fetches of metrics that the rate is measured over
+MEASURED_SECONDS = 5.0  # of learning, after compilation, from which on the rate is known
+
+Batch = TypeVar("Batch")
 # A context with the model as a validation would score it, or with None, where its weights are not finite.
 ModelOnDemand = Callable[[], AbstractContextManager[AudioModel | None]]
 
@@ -38,11 +45,14 @@ class Progress:
 
 
 class ProgressBar:
-    """A bar on stderr that shows how much of the budget is used up, and how well the model learns."""
+    """A bar on stderr that shows how much of the budget is used up, how well the model learns, and the time left."""
 
     def __init__(self, visible: bool) -> None:
-        bar_format = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {desc}"
+        self.visible = visible
+        bar_format = "{percentage:3.0f}%|{bar}| {elapsed}{desc}"
         self._bar = tqdm(total=1.0, bar_format=bar_format, disable=not visible, dynamic_ncols=True)
+        self._bar.set_description_str(", compiling the training step", refresh=True)
+        self.recent = RecentUpdates()
 
     def __enter__(self) -> "ProgressBar":
         return self
@@ -50,18 +60,75 @@ class ProgressBar:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.close()
 
-    def update(self, state: TrainingState, accuracy: float, budget_used: float) -> None:
-        """Show the running loss, and the accuracy of the last update."""
+    def update(self, state: TrainingState, budget_used: float, time_left: float | None) -> None:
+        """Show loss and accuracy of the last updates, and the seconds left, if they are known."""
+        recent = self.recent
+        left = "" if time_left is None else f"<{tqdm.format_interval(round(time_left))}"
         self._bar.set_description_str(
-            f"epoch {state.epochs + 1}, step {state.steps}: {state.monitor.running_loss * BITS_PER_NAT:.3f} bits, "
-            f"{accuracy:.1%} correct, {state.targets_per_second:,.0f} targets/s",
+            f"{left} epoch {state.epochs + 1}, step {state.steps}: {recent.bits_per_sample:.3f} bits, "
+            f"{recent.accuracy:.1%} correct, {recent.targets_per_second or state.targets_per_second:,.0f} targets/s",
             refresh=False,
         )
         self._bar.update(min(1.0, budget_used) - self._bar.n)
 
+    def validation(self, batches: Iterable[Batch], count: int) -> Iterable[Batch]:
+        """The batches of a validation, with a bar of its own below while they last, if that is more than a moment."""
+        return tqdm(batches, "validation", count, unit="batch", leave=False, delay=1, disable=not self.visible)
+
     def write(self, text: str) -> None:
         """Print a line above the bar, to stdout."""
         self._bar.write(text)
+
+
+class RecentUpdates:
+    """Means over the last updates, and the rate at which they use up the budget.
+
+    Single updates differ: one may consist of a pause, the next of speech. The first updates are slow, as they are
+    compiled, and do not count in the rate.
+    """
+
+    def __init__(self) -> None:
+        self._sums: deque[tuple[float, float, float]] = deque(maxlen=RECENT_UPDATES)  # nats, hits, targets
+        self._marks: deque[tuple[float, float, float]] = deque(maxlen=RECENT_MARKS)  # seconds, budget used, targets
+
+    def add(self, nats: float, hits: float, targets: float) -> None:
+        """Count an update."""
+        self._sums.append((nats, hits, targets))
+
+    def mark(self, seconds: float, budget_used: float, targets: float) -> None:
+        """Note how much of the budget was used, and how many targets were learned from, after seconds of learning."""
+        self._marks.append((seconds, budget_used, targets))
+
+    @property
+    def bits_per_sample(self) -> float:
+        """Mean loss per target."""
+        nats, _, targets = map(sum, zip(*self._sums, strict=True))
+        return nats / targets * BITS_PER_NAT
+
+    @property
+    def accuracy(self) -> float:
+        """Share of targets whose code was the likeliest, 0 to 1."""
+        _, hits, targets = map(sum, zip(*self._sums, strict=True))
+        return hits / targets
+
+    @property
+    def targets_per_second(self) -> float | None:
+        """Speed of the last updates; None while it is too early to tell."""
+        rates = self._rates()
+        return rates[1] if rates else None
+
+    def seconds_left(self, budget_used: float) -> float | None:
+        """Seconds of learning until the budget is used up; None while it is too early to tell."""
+        rates = self._rates()
+        return max(0.0, 1 - budget_used) / rates[0] if rates and rates[0] > 0 else None
+
+    def _rates(self) -> tuple[float, float] | None:
+        if not self._marks:
+            return None
+        (first, used_before, targets_before), (last, used, targets) = self._marks[0], self._marks[-1]
+        if last - first < MEASURED_SECONDS:
+            return None
+        return (used - used_before) / (last - first), (targets - targets_before) / (last - first)
 
 
 class Stopwatch:

@@ -188,6 +188,8 @@ class Trainer:
     ) -> None:
         self.devices, self.params, self.plan = devices, devices.params, devices.plan
         self.manifest, self.validation = manifest, validation
+        size = default_batch_size(manifest.layout.length)
+        self.validation_batches = -(-manifest.splits["validation"].windows // size)
         self.budget, self.checkpointer, self.bar = budget, checkpointer, bar
         self.on_validation: Callable[[ValidationRecord, AudioModel, bool], None] = lambda record, model, best: None
         self.on_batch: Callable[[Progress, ModelOnDemand], None] = lambda progress, model: None
@@ -198,6 +200,7 @@ class Trainer:
         self.pending_gradients: PendingGradients | None = None
         self.pending_metrics: list[PendingMetrics] = []
         self.stopwatch = Stopwatch()
+        self.validation_seconds = 0.0  # that the last validation took
 
     def resume(self) -> None:
         """Continue from the last checkpoint, if there is one.
@@ -297,11 +300,11 @@ class Trainer:
         if not self.pending_metrics:
             return
         state, pending = self.state, self.pending_metrics
-        accuracy, seconds = 0.0, self.stopwatch.lap()
+        seconds = self.stopwatch.lap()
         state.seconds += seconds
         for step, update in enumerate(pending, state.steps - len(pending) + 1):
             nats, hits, targets = update.sums.numpy().tolist()
-            accuracy = hits / targets
+            self.bar.recent.add(nats, hits, targets)
             state.targets += int(targets)
             state.since_validation.add(nats, hits, targets)
             point = state.curve_sums.add(
@@ -315,8 +318,22 @@ class Trainer:
                 state.stop_reason = divergence_message(cause, state.epochs + 1, step, state.best_epoch, self.params)
                 break
         self.pending_metrics = []
-        self.bar.update(state, accuracy, self._budget_used())
+        used = self._budget_used()
+        self.bar.recent.mark(state.seconds, used, state.targets)
+        self.bar.update(state, used, self._time_left(used))
         self.curves.flush_if_due()
+
+    def _time_left(self, budget_used: float) -> float | None:
+        """Expected seconds to the end of the training, validations included; None while it is too early to tell."""
+        state, recent = self.state, self.bar.recent
+        learning = self.budget.seconds_left() if self.params.minutes else recent.seconds_left(budget_used)
+        if learning is None:
+            return None
+        # Before the first validation: a forward pass is about a third of an update.
+        speed = recent.targets_per_second
+        expected = self.manifest.splits["validation"].targets / speed / 3 if speed else 0.0
+        batches = state.epochs * self.budget.batches_per_epoch + state.batches
+        return learning + self.budget.validations_left(state.steps, batches) * (self.validation_seconds or expected)
 
     def _budget_used(self, of_batch: float = 0.0) -> float:
         """The fraction of the budget that is used up after `of_batch` of the next batch."""
@@ -359,9 +376,12 @@ class Trainer:
         if state.diverged:
             return
         with self.stopwatch.paused(), devices.ema_weights() as model:
+            begin = time.perf_counter()
             scores = evaluate_dataset(
-                self.validation, lambda *batch: devices.score_batch(*devices.split_over_devices(*batch))
+                self.bar.validation(self.validation, self.validation_batches),
+                lambda *batch: devices.score_batch(*devices.split_over_devices(*batch)),
             )
+            self.validation_seconds = time.perf_counter() - begin
             sums = state.since_validation
             record = ValidationRecord(
                 epoch=self._epoch,

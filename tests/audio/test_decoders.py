@@ -1,5 +1,6 @@
 """All of a recording is decoded, whatever its format, or it is said what is missing."""
 
+import base64
 import struct
 
 import numpy as np
@@ -12,6 +13,15 @@ from audiornn.errors import AudioRNNError
 av = pytest.importorskip("av")
 
 RATE = 16_000
+# A fifth of a second of a 440 Hz sine at 8 kHz, as speexenc 1.2.1 writes it: FFmpeg can only read Speex.
+SPEEX = base64.b64decode(
+    "T2dnUwACAAAAAAAAAADUKYVtAAAAAFzZKXUBUFNwZWV4ICAgMS4yLjEAAAAAAAAAAAAAAAAAAAABAAAAUAAAAEAfAAAAAAAABAAAAAEAAAD///"
+    "//oAAAAAAAAAABAAAAAAAAAAAAAAAAAAAAT2dnUwAAAAAAAAAAAADUKYVtAQAAAHZzJ4UBIBgAAABFbmNvZGVkIHdpdGggU3BlZXggMS4yLjEA"
+    "AAAAT2dnUwAEQAYAAAAAAADUKYVtAgAAAFOPT4ULFBQUFBQUFBQUFBQYVIlQADnOcBBT9BwMkToSB2tjKBhUiSS9/rh8HhR7ZA7L2A8HhL7BGF"
+    "SJKnw0l3gTDqyinxaz80+HOdkYVIkqfDrjdT4y52KfApudT4c4WRhUiUp8Oc51PiTnOy8PzB2XhzsuGFSJKnw9zx0+IDcOnw7I3U+LGG4YVIkq"
+    "fGXOdT4yN+afDsuzl4k5wxhUiSp8Sfl1PjLsup8ZG4dPh2puGFSJKnxBzhU+NOy6nw8LoU+HucMYVIlKfDnBdT4k5zsvDnOdT44GThhEiZldOc"
+    "50buI3O1yRG7OuRThu"
+)
 
 
 def tone(seconds=1.0, rate=RATE, hz=440.0, amplitude=0.5):
@@ -69,6 +79,14 @@ def test_formats_that_libsndfile_does_not_know_are_read_by_ffmpeg(name, codec, c
     assert level_at(wave[:, 0], rate, 440) == pytest.approx(0.5, rel=0.1)
     with pytest.raises(AudioRNNError, match="not readable as audio"):
         open_audio(tmp_path / name, LIBSNDFILE)
+
+
+def test_speex_is_read_by_ffmpeg(tmp_path):
+    (tmp_path / "a.spx").write_bytes(SPEEX)
+    wave, file = decoded(tmp_path / "a.spx")
+    assert (file.name, file.samplerate, file.channels) == (FFMPEG, 8000, 1)
+    assert len(wave) == pytest.approx(1600, abs=200)
+    assert level_at(wave[400:1600, 0], 8000, 440) > 0.2
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.tta", "tta"), ("a.wv", "wavpack"), ("a.flac", "flac")])

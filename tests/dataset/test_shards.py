@@ -417,5 +417,5 @@ def test_a_split_without_ranges_has_no_shard(tmp_path, codes):
 
 
 def test_a_folder_without_shards_is_named(tmp_path):
-    with pytest.raises(AudioRNNError, match=r"^\S+/manifest.json: no such file$"):
+    with pytest.raises(AudioRNNError, match=r"^\S+/manifest.json: no such file: run dvc repro first$"):
         shards.read_manifest(tmp_path)

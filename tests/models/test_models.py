@@ -136,7 +136,7 @@ def test_the_configuration_keeps_its_names_and_their_order(tmp_path):
 @pytest.mark.parametrize(
     ("break_it", "said"),
     [
-        (lambda folder: (folder / "config.json").unlink(), "config.json: no such file"),
+        (lambda folder: (folder / "config.json").unlink(), "config.json is missing.: run dvc repro first"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json: not readable as JSON"),
         (lambda folder: (folder / "config.json").write_text("{}"), "no entry 'model'"),
         (lambda folder: (folder / "config.json").write_text('{"model": {"name": "x"}}'), "one of samplernn"),

@@ -21,6 +21,7 @@ from audiornn.provenance import reproduction
 from audiornn.provenance.reproduction import Reproduction
 from audiornn.report import page as page_module
 from audiornn.report.page import Page, Sound, _results
+from audiornn.report.recordings import ListedRecording, RecordingsList
 
 NASTY = "<script>alert('&\"</script>"
 VOID = {"meta", "img", "link", "br", "input"}
@@ -74,6 +75,7 @@ def page(tmp_path):
         real=sounds[3],
         clips=sounds[1:3],
         omitted=5,
+        recordings=RecordingsList([ListedRecording("a.wav", True, 60.0, 8000, 1, 0.0)], 1.0, 0.0),
         seconds=1.0,
     )
 
@@ -139,6 +141,25 @@ def test_the_page_lists_findings_and_omitted_clips(page):
 
 def test_the_same_page_is_the_same_bytes(page):
     assert page_module.render(page) == page_module.render(page)
+
+
+def test_of_ten_thousand_recordings_it_names_some_with_notes_and_counts_the_rest(page):
+    used = [ListedRecording(f"{i}.wav", True, 1.0, 8000, 1, 0.0, "damaged" * (i < 150)) for i in range(9_000)]
+    left_out = [ListedRecording(f"no-{i}.wav", False, notes="empty") for i in range(1_000)]
+    text = page_module.render(replace(page, recordings=RecordingsList(used + left_out, 150.0, 0.001)))
+    shown = Parsed(text).text
+    assert all(sum_ in shown for sum_ in ("9,000", "150.0 minutes", "1,000", "0.100%"))
+    assert shown.count("damaged") == 100 + 1  # and once among the reasons
+    assert shown.count("no-") == 100
+    assert "And 50 more" in shown and "And 900 more" in shown
+    assert len(text) < len(page_module.render(page)) + 50_000
+
+
+def test_names_and_notes_of_recordings_are_escaped(page):
+    nasty = [ListedRecording(NASTY, True, 1.0, 8000, 1, 0.0, NASTY), ListedRecording(NASTY, False, notes=NASTY)]
+    html = Parsed(page_module.render(replace(page, recordings=RecordingsList(nasty, 1.0, 0.0))))
+    assert not html.all("script")
+    assert html.text.count(NASTY) >= 12
 
 
 @pytest.mark.parametrize(

@@ -452,6 +452,22 @@ def test_a_budget_of_minutes_includes_the_time_before_an_interruption():
     assert budget.read_clock() == 90.0
 
 
+@pytest.mark.parametrize(
+    ("budget", "steps", "batches", "left"),
+    [
+        ({"epochs": 2}, 1, 1, 2),
+        ({"epochs": 2}, 15, 15, 1),
+        ({"steps": 25}, 5, 5, 3),  # after 10, 20 and 25 batches
+        ({"steps": 50, "validate_every_steps": 20}, 10, 5, 3),
+        ({"steps": 50, "validate_every_steps": 20}, 45, 22, 1),
+        ({"minutes": 1}, 45, 22, 1),  # the final one alone: others are within the minutes
+    ],
+)
+def test_the_validations_to_come_are_counted(budget, steps, batches, left):
+    found = Budget(Train(**budget), batches_per_epoch=10, clock=lambda: 0.0, start=0.0)
+    assert found.validations_left(steps, batches) == left
+
+
 def test_a_budget_of_steps_ends_within_an_epoch_and_is_validated_as_asked(make_shards, tmp_path, little, sine_codes):
     folder = make_shards({"a": sine_codes}, 16, 100)  # 160 windows, 40 batches
     rates, seen = [], []

@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 T = TypeVar("T")
 
@@ -26,11 +27,13 @@ def write_until(
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
     missing = minutes * 60 * sample_rate
-    while missing > 0:
-        label, samples = next(pieces)
-        paths.append(folder / f"{len(paths) + 1:04d}-{label}.wav")
-        sf.write(paths[-1], samples, sample_rate, subtype="PCM_16")
-        missing -= len(samples)
+    with tqdm(desc="synthesise", total=round(missing), unit="sample", unit_scale=True, disable=None) as bar:
+        while missing > 0:
+            label, samples = next(pieces)
+            paths.append(folder / f"{len(paths) + 1:04d}-{label}.wav")
+            sf.write(paths[-1], samples, sample_rate, subtype="PCM_16")
+            missing -= len(samples)
+            bar.update(len(samples))
     return paths
 
 

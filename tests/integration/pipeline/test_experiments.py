@@ -16,6 +16,16 @@ pytestmark = pytest.mark.pipeline
 LATER = ["train", "evaluate", "generate", "report"]  # the stages that another train.epochs reaches
 
 
+def test_minutes_alone_replace_the_epochs_of_the_shipped_params(finished):
+    workspace, _ = finished
+    workspace.run("dvc", "exp", "run", "--temp", "--name", "timed", "-S", "train.minutes=0.05", "train")
+    _, runs = workspace.store()
+    run = next(run for run in runs if run.info.run_name == "timed")
+    assert run.data.tags["stopped"] == "after 0.05 minutes"
+    assert (run.data.params["train.epochs"], run.data.params["train.minutes"]) == ("None", "0.05")
+    assert run.data.metrics["epochs"] != 2
+
+
 @pytest.fixture(scope="module")
 def queued(finished):
     """The workspace after `train.epochs=1,3` went through DVC's queue: names of both experiments, runs before it."""
@@ -60,6 +70,9 @@ def test_dvc_shows_experiments_and_their_differences(queued):
     workspace, names, _ = queued
     shown = workspace.run("dvc", "exp", "show", "--csv").stdout
     assert all(name in shown for name in names)
+    compared = workspace.run("make", "compare", COLUMNS="120").stdout
+    assert all(text in compared for text in (*names, "train.epochs", "validation.bits_per_sample"))
+    assert max(map(len, compared.splitlines())) <= 120 and "…" not in compared
     parameters = json.loads(workspace.run("dvc", "params", "diff", "--json", *names).stdout)
     assert parameters == {"params.yaml": {"train.epochs": {"old": 1, "new": 3, "diff": 2}}}
     metrics = json.loads(workspace.run("dvc", "metrics", "diff", "--json", *names).stdout)

@@ -97,7 +97,7 @@ def test_a_stream_with_an_end_is_a_wav_of_that_length(finished, tmp_path):
         (("--prompt", "PROMPT", "--prompt-offset", "9"), "the prompt should start at 9 s"),
         (("--prompt", "PROMPT", "--prompt-seconds", "5"), "has 1.00 s, but the prompt should be 5 s"),
         (("--temperature", "hot"), "command line: temperature is ['hot'], but must be a number from 0 to 10"),
-        (("--model", "nowhere"), "nowhere/config.json: no such file"),
+        (("--model", "nowhere"), "nowhere: no model there (config.json is missing): run dvc repro first"),
         (("--run", "0" * 32), "no model found"),
         (("--engine", "cuda"), "command line: engine is 'cuda', but must be"),
         (("--stream", "--count", "2"), "--stream writes a single clip"),

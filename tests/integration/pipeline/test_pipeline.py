@@ -13,6 +13,7 @@ from dvc.api import DVCFileSystem
 
 from audiornn.codec import CodecSettings
 from audiornn.models.base import TrainingWindow
+from audiornn.provenance.overrides import flatten
 from tests.helpers.pipeline_clone import Workspace, clone
 
 pytestmark = pytest.mark.pipeline
@@ -81,13 +82,33 @@ def test_the_metrics_have_their_names_and_make_sense(finished):
     assert made["distance_ratio"] == pytest.approx(made["distance_db"] / made["distance_limit_db"])
     assert 0 <= made["clips_with_findings"] <= 1
     assert made["findings"] >= 8 * made["clips_with_findings"]
-    clip = made["clips"]["01-temperature-1"]
+    clip = json.loads((workspace.root / "generated/clips.json").read_text())["01-temperature-1"]
     assert clip["code_divergence"] == pytest.approx(made["code_divergence"])
     assert clip["seconds"] == 0.25
     assert clip["findings"] == "too-short"  # a quarter of a second cannot be judged by its sound
     assert -60 < clip["rms_dbfs"] < clip["peak_dbfs"] < 0
     with open(workspace.root / "metrics/history.csv", encoding="utf-8") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+
+
+def test_metrics_are_numbers_alone_so_that_tables_of_them_are_narrow(finished):
+    workspace, _ = finished
+    files = (workspace.root / "metrics").glob("*.json")
+    found = [value for file in files for _, value in flatten(metrics(workspace, file.stem))]
+    assert len(found) > 30
+    assert {type(value) for value in found} <= {int, float, type(None)}
+
+
+def test_the_report_and_the_mlflow_run_list_the_recordings(finished):
+    workspace, _ = finished
+    client, runs = workspace.store()
+    run = next(run for run in runs if "recordings.used" in run.data.metrics)
+    listed = json.loads((workspace.root / "data/corpus/manifest.json").read_text())["recordings"]
+    assert run.data.metrics["recordings.used"] == len(listed)
+    table = client.download_artifacts(run.info.run_id, "data/recordings.csv")
+    with open(table, encoding="utf-8", newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == [recording["path"] for recording in listed]
+    assert "Clipped samples" in (workspace.root / "report.html").read_text()
 
 
 def test_a_rerun_with_nothing_changed_does_nothing(finished):

@@ -11,6 +11,12 @@ from tests.helpers.servers import fetch
 pytestmark = pytest.mark.pipeline
 
 
+def test_the_address_is_told_once_it_answers_and_requests_are_not_logged(runs_page, tmp_path_factory):
+    fetch(runs_page.split("#")[0])
+    (log,) = tmp_path_factory.getbasetemp().glob("ui*/log.txt")
+    assert log.read_text() == f"MLflow UI: {runs_page}\nStop it with Ctrl-C.\n"
+
+
 def test_the_ui_shows_the_run_and_plays_its_audio(finished, ui):
     workspace, _ = finished
     assert b"MLflow" in fetch(ui)

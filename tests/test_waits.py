@@ -1,0 +1,41 @@
+"""What people see while they wait."""
+
+import sys
+import time
+
+import pytest
+
+from audiornn import waits
+from tests.helpers.terminal import in_terminal
+
+CODE = """
+import time
+from audiornn import waits
+waits.AFTER_SECONDS = 0.2
+with waits.announced("counting"):
+    time.sleep({seconds})
+print("done")
+"""
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.6, "\r\x1b[Kcounting ...\r\x1b[Kdone\r\n"), (0, "done\r\n")])
+def test_a_wait_says_what_it_is_for_only_if_it_takes_more_than_a_moment_and_leaves_no_trace(seconds, said):
+    assert in_terminal([sys.executable, "-c", CODE.format(seconds=seconds)]) == (said, 0)
+
+
+def test_a_wait_that_fails_leaves_no_trace_either():
+    code = CODE.format(seconds=0.6).replace('print("done")', "").replace("time.sleep(0.6)", "time.sleep(0.6); exit(3)")
+    assert in_terminal([sys.executable, "-c", code]) == ("\r\x1b[Kcounting ...\r\x1b[K", 3)
+
+
+def test_nothing_is_said_where_no_terminal_is(capfd, monkeypatch):
+    monkeypatch.setattr(waits, "AFTER_SECONDS", 0.0)
+    with waits.announced("counting"):
+        time.sleep(0.05)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_import_of_tensorflow_is_announced():
+    code = "from audiornn import waits; waits.AFTER_SECONDS = 0; import audiornn.backend"
+    said, code = in_terminal([sys.executable, "-c", code])
+    assert (said, code) == ("\r\x1b[Kimporting TensorFlow ...\r\x1b[K", 0)
