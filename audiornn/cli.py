@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from audiornn import __version__
 from audiornn.errors import AudioRNNError, one_line
+from audiornn.interrupts import interrupt_on_signals
 from audiornn.waits import announced
 
 
@@ -360,6 +361,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may be any bytes, as on stderr
         sys.stdout.reconfigure(errors="backslashreplace")
+    interrupt_on_signals()
     try:
         arguments.handler(arguments)
     except BrokenPipeError:  # the process that read our output has ended

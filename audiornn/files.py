@@ -1,5 +1,7 @@
 """Atomic writes: a file or folder gets its name only when it is complete. JSON and digests."""
 
+import errno
+import glob
 import hashlib
 import json
 import os
@@ -15,19 +17,31 @@ import yaml
 
 from audiornn.errors import AudioRNNError, one_line, shown
 
+MIN_FREE = 65_536  # bytes; a disk with less left is full
 MAX_VALUES = 10_000  # values and keys of a YAML file, those of aliases each time they are used
 
 
 @contextmanager
-def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path; rename it to `path` if the block succeeds, remove it if it fails."""
+def atomic_file(path: str | Path, size: int | None = None) -> Iterator[Path]:
+    """Yield a temporary path; rename it to `path` if the block succeeds, remove it if it fails.
+
+    What killed processes left of earlier attempts is removed. `size` is how many bytes will be written, where that is
+    known.
+
+    Raises
+    ------
+    AudioRNNError
+        If the disk is full.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path, path.stem)
     # The suffix stays last, as Keras and soundfile choose the format by it.
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
-        yield partial
-        partial.replace(path)
+        with _full_disk_named(path, size):
+            yield partial
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -36,16 +50,24 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield an empty temporary folder; it replaces `path` if the block succeeds.
 
-    If the block fails, `path` is unchanged and the temporary folder is removed.
+    If the block fails, `path` is unchanged and the temporary folder is removed. What killed processes left of earlier
+    attempts is removed, too.
+
+    Raises
+    ------
+    AudioRNNError
+        If the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path, path.name)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     old: Path | None = None
     try:
-        yield partial
+        with _full_disk_named(path):
+            yield partial
         if path.is_symlink() or path.is_file():
             path.unlink()  # a folder cannot be renamed over it
         elif path.exists():
@@ -61,6 +83,49 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(old)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _full_disk_named(path: Path, size: int | None = None) -> Iterator[None]:
+    """Say what could not be written where a disk is full, whatever a library makes of that."""
+    try:
+        yield
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        try:
+            free = shutil.disk_usage(path.parent).free
+        except OSError:
+            raise error from None
+        if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error) or free < MIN_FREE:
+            needed = f"{size:,} bytes are needed, " if size else ""
+            raise AudioRNNError(
+                f"{path}: the disk is full: {needed}{free:,} bytes are free; make room and run again"
+            ) from None
+        raise
+
+
+def _remove_leftovers(path: Path, stem: str) -> None:
+    """Remove temporary files and folders for `path` that processes on this machine left when they were killed."""
+    for leftover in path.parent.glob(f".{glob.escape(stem)}.*.partial*"):
+        found = re.fullmatch(r"\.(\d+)(\.old)?\.partial.*", leftover.name[len(stem) + 1 :])
+        if not found or _is_running(int(found[1])):
+            continue
+        if found[2] and not path.exists():
+            leftover.replace(path)  # killed between two renames: it is what stood at `path` before
+        elif leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        pass
+    return True
 
 
 def write_json(path: str | Path, content: object) -> None:

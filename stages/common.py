@@ -8,6 +8,7 @@ from pathlib import Path
 
 from audiornn import params
 from audiornn.errors import AudioRNNError, one_line
+from audiornn.interrupts import interrupt_on_signals
 
 # Queued DVC experiments run in a temporary copy that holds only what Git or DVC tracks. DVC_ROOT is the workspace that
 # they were queued from, with untracked recordings and the MLflow store.
@@ -17,6 +18,7 @@ BEGIN = time.perf_counter()
 
 def run(stage: Callable[[params.Params], None]) -> None:
     """Run a stage; an error that the user can fix gives one line on stderr and exit code 2, as one of files does."""
+    interrupt_on_signals()
     try:
         stage(params.load())
     except (AudioRNNError, OSError) as error:

@@ -3,10 +3,16 @@
 import hashlib
 import json
 import math
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -204,3 +210,54 @@ def test_a_folder_takes_the_place_of_a_link_or_file_and_leaves_what_the_link_mea
         assert [item.name for item in (tmp_path / name).iterdir()] == ["new.txt"]
     assert (tmp_path / "elsewhere/kept.txt").read_text() == "kept"
     assert not [item for item in tmp_path.iterdir() if item.name.startswith(".")]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one megabyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_is_named_and_leaves_what_was_there(small_disk):
+    write_json(small_disk / "a.json", 1)
+    with pytest.raises(AudioRNNError, match=r"a\.json: the disk is full: [\d,]+ bytes are free"):
+        write_json(small_disk / "a.json", "x" * 2_000_000)
+    with (
+        pytest.raises(AudioRNNError, match=r"b\.wav: the disk is full: 99 bytes are needed, [\d,]+ bytes are free"),
+        atomic_file(small_disk / "b.wav", size=99) as partial,
+    ):
+        soundfile.write(partial, np.zeros(2_000_000), 8000)  # libsndfile has an error of its own
+    with pytest.raises(AudioRNNError, match="c: the disk is full"), atomic_folder(small_disk / "c") as partial:
+        (partial / "d").write_bytes(bytes(2_000_000))
+    assert content(small_disk) == {"a.json": "1\n"}
+
+
+def test_what_killed_processes_left_is_removed_and_what_others_write_is_not(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    dead, running = process.pid, os.getppid()
+    (tmp_path / f".a.{dead}.partial.json").write_text("half")
+    (tmp_path / f".a.{running}.partial.json").write_text("in work")
+    (tmp_path / f".b.{dead}.partial").mkdir()
+    (tmp_path / f".b.{dead}.partial" / "half").write_text("")
+    (tmp_path / f".c.{dead}.old.partial").mkdir()
+    (tmp_path / f".c.{dead}.old.partial" / "whole").write_text("before")
+    (tmp_path / f".ab.{dead}.partial.json").write_text("of another name")
+    write_json(tmp_path / "a.json", 1)
+    with atomic_folder(tmp_path / "b"):
+        pass
+    with pytest.raises(ValueError), atomic_folder(tmp_path / "c"):
+        raise ValueError
+    assert content(tmp_path) == {
+        "a.json": "1\n",
+        f".a.{running}.partial.json": "in work",
+        f".ab.{dead}.partial.json": "of another name",
+        "b": "(folder)",
+        "c/whole": "before",  # killed between the two renames: restored
+    }

@@ -11,9 +11,11 @@ from audiornn.training.checkpoints import TRAINING_CODE
 
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-# What no output depends on: types, errors, how files are written, how parameters are read, what is logged.
+# What no output depends on: types, errors, how files are written, how parameters are read, what is logged, signals.
 WITHOUT_EFFECT = {"audiornn", "stages.common", "audiornn.generation.training_clips"}
-WITHOUT_EFFECT |= {f"audiornn.{name}" for name in ("array_types", "errors", "files", "params", "validation", "waits")}
+WITHOUT_EFFECT |= {
+    f"audiornn.{name}" for name in ("array_types", "errors", "files", "interrupts", "params", "validation", "waits")
+}
 # Modules that import others by a name at run time.
 BY_NAME = {
     "audiornn.models.registry": "audiornn.models.",

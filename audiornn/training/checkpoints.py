@@ -4,15 +4,12 @@ import fcntl
 import hashlib
 import json
 import shutil
-import signal
-import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -20,7 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from audiornn.dataset.shards import Manifest
-from audiornn.errors import one_line
+from audiornn.errors import AudioRNNError, one_line
 from audiornn.files import atomic_file
 from audiornn.params import Train
 from audiornn.training.state import TrainingState
@@ -79,7 +76,8 @@ class Store:
         content = {str(i): array for i, array in enumerate(arrays)}
         text = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
         digest = np.frombuffer(_digest([text, *arrays]), np.uint8)
-        with atomic_file(self.folder / f"{step:09d}.npz") as partial:
+        size = sum(array.nbytes for array in arrays)
+        with atomic_file(self.folder / f"{step:09d}.npz", size) as partial:
             np.savez(partial, allow_pickle=False, metadata=text, digest=digest, **content)
         for file in self.files[MAX_TO_KEEP:]:
             file.unlink()
@@ -171,9 +169,12 @@ class Checkpointer:
         )
 
     def save(self, state: TrainingState, arrays: Sequence[NDArray[Any]]) -> None:
-        """Write a checkpoint, if this process does."""
+        """Write a checkpoint, if this process does; where that fails, say so, and leave it to the next one."""
         if self.store and self.writes:
-            self.store.save(state.steps, arrays, {"fingerprint": self.fingerprint, "state": asdict(state)})
+            try:
+                self.store.save(state.steps, arrays, {"fingerprint": self.fingerprint, "state": asdict(state)})
+            except (AudioRNNError, OSError) as error:
+                tqdm.write(f"warning: no checkpoint at step {state.steps}: {error}; training goes on without")
         self.saved_at, self.saved_steps = time.monotonic(), state.steps
 
     def load(self) -> tuple[TrainingState, list[NDArray[Any]]] | None:
@@ -219,27 +220,3 @@ def locked_store(root: str | Path, fingerprint: str) -> Iterator[Store | None]:
             print(f"{root}: not used, from other settings, data or code: {', '.join(sorted(others))}")
         yield store
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def deferred_signals() -> Iterator[Callable[[], bool]]:
-    """Defer SIGINT and SIGTERM within the block, so that work can be saved; a second signal interrupts.
-
-    Yields a function that tells whether there was one.
-    """
-    received: list[int] = []
-
-    def record(number: int, frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    if threading.current_thread() is not threading.main_thread():  # signals can only be handled there
-        yield lambda: False
-        return
-    before = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

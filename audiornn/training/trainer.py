@@ -15,13 +15,14 @@ from audiornn.dataset import shards
 from audiornn.dataset.shards import Manifest
 from audiornn.errors import AudioRNNError
 from audiornn.evaluation.scores import default_batch_size, evaluate_dataset
+from audiornn.interrupts import deferred_signals
 from audiornn.models import storage
 from audiornn.models.base import AudioModel, TrainingWindow
 from audiornn.params import Train
 from audiornn.training import distribution, optimizers
 from audiornn.training.batch_plan import BatchPlan
 from audiornn.training.budget import Budget
-from audiornn.training.checkpoints import Checkpointer, Store, deferred_signals, training_fingerprint
+from audiornn.training.checkpoints import Checkpointer, Store, training_fingerprint
 from audiornn.training.curves import StepCurves, StepMetrics, ValidationRecord, write_history
 from audiornn.training.divergence import BITS_PER_NAT, divergence_message
 from audiornn.training.progress import ModelOnDemand, Progress, ProgressBar, Stopwatch
@@ -157,8 +158,8 @@ class Trainer:
     """A training run: `fit` is the loop, and the methods after it stand in the order in which it calls them.
 
     Where several workers train together, each runs this same loop. They wait for each other wherever they compute
-    together: in the gradients and updates, in a validation, and once per batch in `_agree_with_workers`. Nothing else
-    may do so, as what leads there, such as a checkpoint that is due, may differ between them.
+    together: in the gradients and updates, in a validation, and in `_agree_with_workers`, once per batch and at the
+    end. Nothing else may do so, as what leads there, such as a checkpoint that is due, may differ between them.
 
     Parameters
     ----------
@@ -243,7 +244,9 @@ class Trainer:
                 if self._is_validation_due():
                     self._validate()
                 self._report_progress()
-                if (checkpoint_due or interrupt) and not (self.pending_gradients or state.stop_reason):
+                if state.stop_reason:  # the last validation took a while, in which there may have been a signal
+                    checkpoint_due, interrupt = False, self._agree_with_workers(interrupted())[1]
+                if (checkpoint_due or interrupt) and not (self.pending_gradients or state.diverged):
                     self._save_checkpoint()
                     if interrupt:
                         raise KeyboardInterrupt

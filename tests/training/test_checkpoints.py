@@ -1,7 +1,9 @@
 """A training that is interrupted, whenever and however, ends as if it had not been interrupted."""
 
 import dataclasses
+import errno
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -142,6 +144,48 @@ def test_a_terminated_training_saves_all_of_its_work_first(make_shards, tmp_path
     assert store.load()[1]["state"]["steps"] == 5
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     assert before == (signal.SIG_DFL, signal.default_int_handler)
+
+
+def test_a_signal_during_the_last_validation_is_not_swallowed_and_nothing_is_trained_twice(
+    make_shards, tmp_path, sine_codes, little, monkeypatch, at_update, capfd
+):
+    folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
+    params, store = Train(model=little, batch_size=4, epochs=1), Store(tmp_path / "store")
+    undisturbed, state = trainer.train(folder, tmp_path / "undisturbed", params, progress=False)
+    evaluate = trainer.evaluate_dataset
+
+    def interrupted(*arguments):
+        terminate()
+        return evaluate(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(trainer, "evaluate_dataset", interrupted)
+        trainer.train(folder, tmp_path / "m", params, store=store, progress=False)
+    assert "stopping after this update or validation, and saving; again to stop now" in capfd.readouterr().err
+    at_update(1, lambda: pytest.fail("trained again"))
+    resumed, ended = trainer.train(folder, tmp_path / "m", params, store=store, progress=False)
+    assert (ended.steps, ended.stop_reason) == (state.steps, state.stop_reason)
+    for one, other in zip(undisturbed.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_said_and_training_goes_on(
+    make_shards, tmp_path, sine_codes, little, monkeypatch, capsys
+):
+    folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
+    params = Train(model=little, batch_size=4, epochs=1, checkpoint_steps=2)
+
+    def full(*arguments, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    store = Store(tmp_path / "store")
+    _, state = trainer.train(folder, tmp_path / "m", params, store=store, progress=False)
+    assert state.stop_reason == "after all 1 epochs"
+    assert not store.files
+    said = capsys.readouterr().out
+    assert "no checkpoint at step 2: " in said
+    assert re.search(r"000000002\.npz: the disk is full: [\d,]+ bytes are needed, [\d,]+ bytes are free", said)
 
 
 def test_a_checkpoint_of_other_settings_is_not_resumed_even_in_the_same_folder(
