@@ -13,7 +13,7 @@ from audiornn.array_types import Tensor
 from audiornn.backend import deterministic, tf
 from audiornn.dataset import shards
 from audiornn.dataset.shards import Manifest
-from audiornn.errors import AudioRNNError
+from audiornn.errors import AudioRNNError, one_line
 from audiornn.evaluation.scores import default_batch_size, evaluate_dataset
 from audiornn.interrupts import deferred_signals
 from audiornn.models import storage
@@ -90,7 +90,7 @@ def train(
     ------
     AudioRNNError
         If parameters do not fit the model or the shards, or if it diverged before the first validation, so that there
-        is no model to keep.
+        is no model to keep; or if another worker is lost.
     KeyboardInterrupt
         After a signal to interrupt or terminate the process; with a store, once all is saved.
     """
@@ -133,7 +133,15 @@ def train(
             if log:
                 write_history(log, trainer.state.history)
         with deferred_signals() if store or distribution.cluster() else nullcontext(lambda: False) as interrupted:
-            trainer.fit(interrupted)
+            try:
+                trainer.fit(interrupted)
+            except tf.errors.OpError as error:
+                if not distribution.cluster():
+                    raise
+                raise AudioRNNError(
+                    f"the connection to another worker of TF_CONFIG was lost after step {trainer.state.steps}: start "
+                    f"all workers again, and training resumes from the last checkpoint ({one_line(error.message, 100)})"
+                ) from None
     return model, trainer.state
 
 

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,25 @@ def test_workers_with_a_budget_in_minutes_agree_though_their_clocks_differ(make_
     for weights, its_weights in zip(one[0], other[0], strict=True):
         np.testing.assert_array_equal(weights, its_weights)
     assert len(list((tmp_path / "place of worker 0/store").glob("*.npz"))) > 1
+
+
+def test_no_worker_waits_forever_for_one_that_died(make_shards, tmp_path, sine_codes):
+    folder = make_shards({"a": sine_codes[:3050]}, 16, 100)
+    params = {**PARAMS, "epochs": None, "minutes": 10, "patience": None, "checkpoint_steps": 2}
+    workers = [start(tmp_path, f"worker {i}", folder, params, config=config) for i, config in enumerate(cluster_of(2))]
+    try:
+        end = time.monotonic() + 120
+        while not list((tmp_path / "place of worker 0/store").glob("*.npz")):
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        workers[1].kill()
+        output, _ = workers[0].communicate(timeout=120)
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert workers[0].returncode
+    assert "the connection to another worker of TF_CONFIG was lost after step" in output
+    assert "start all workers again, and training resumes from the last checkpoint" in output
 
 
 @pytest.mark.parametrize(
