@@ -61,9 +61,7 @@ def test_codes_that_are_not_those_of_the_shards_are_named(make_split):
     _, manifest = make_split({"a": speech_like(1, 0)}, 64, 256)
     corpus = EncodedCorpus(manifest.folder.parent / "encode")
     longer = dataclasses.replace(manifest.splits["test"], ranges=[CodeRange("a", 0, 8001)])
-    with pytest.raises(
-        AudioRNNError, match="has 8000 codes, but the test split has those from 0 to 8001; run dvc repro"
-    ):
+    with pytest.raises(AudioRNNError, match="has 8000 codes, but the test split has those from 0 to 8001; run dvc"):
         SplitRecordings(corpus, dataclasses.replace(manifest, splits={"test": longer}))
     another = dataclasses.replace(manifest.splits["test"], ranges=[CodeRange("b", 0, 9)])
     with pytest.raises(AudioRNNError, match="manifest.json: has no recording b; run dvc repro encode"):
