@@ -146,7 +146,7 @@ def read_json(path: str | Path) -> Any:  # noqa: ANN401 - JSON of any form; `val
     if not Path(path).exists():
         raise AudioRNNError(f"{path}: no such file: run dvc repro first")
     try:
-        return json.loads(_text(path), parse_constant=_no_number)
+        return json.loads(_text(path, "JSON"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise AudioRNNError(f"{path}: not readable as JSON: {one_line(error)}") from None
 
@@ -166,7 +166,7 @@ def read_yaml(path: str | Path, holds: str) -> dict[str, Any]:
     AudioRNNError
         If it does not exist, is not YAML, or holds something else.
     """
-    content = parse_yaml(_text(path), path)
+    content = parse_yaml(_text(path, "YAML"), path)
     if not isinstance(content, dict | None):
         raise AudioRNNError(f"{path}: holds {shown(content)}, but must hold {holds}")
     return {} if content is None else content
@@ -212,15 +212,16 @@ def _no_number(name: str) -> None:
     raise ValueError(f"it has no {name}")
 
 
-def _text(path: str | Path) -> str:
-    """The text of a file."""
-    path = Path(path)
+def _text(path: str | Path, form: str) -> str:
+    """The text of a file of a form."""
     try:
-        if not path.is_file():  # a device or a pipe might never end
-            raise AudioRNNError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
-        return path.read_text(encoding="utf-8")
+        if Path(path).exists() and not Path(path).is_file():  # a device or a pipe might never end
+            raise AudioRNNError(f"{path}: not readable as {form}: not a file")
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise AudioRNNError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
-        raise AudioRNNError(f"{path}: not readable: {one_line(error)}") from None
+        raise AudioRNNError(f"{path}: not readable as {form}: {one_line(error)}") from None
 
 
 def sha256(path: str | Path) -> str:

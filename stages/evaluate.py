@@ -1,6 +1,5 @@
 """Score the trained model on validation and test, evaluate the test split in detail, and plot the results."""
 
-from collections.abc import Hashable
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ METRICS, CONTEXT, PASSAGES, FIGURES = (
 )
 
 
-def read_history(path: Path) -> list[dict[Hashable, float]]:
+def read_history(path: Path) -> list[dict[str, float]]:
     """The validations of the training, a dict each.
 
     Raises
@@ -43,7 +42,7 @@ def read_history(path: Path) -> list[dict[Hashable, float]]:
             raise ValueError("it has no rows, or numbers that are not finite")
     except (OSError, ValueError, KeyError) as error:
         raise AudioRNNError(f"{path}: not the losses of a training: {one_line(error)}; run dvc repro train") from None
-    return history.to_dict("records")
+    return [{str(key): value for key, value in row.items()} for row in history.to_dict("records")]
 
 
 def main(p: Params) -> None:

@@ -1,10 +1,14 @@
 """A split is its recordings, whole: to prompt with, to compare with, to look at."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from audiornn import codec
-from audiornn.dataset.recordings import loudest
+from audiornn.dataset.encoded import EncodedCorpus
+from audiornn.dataset.recordings import SplitRecordings, loudest
+from audiornn.dataset.split import CodeRange
 from audiornn.errors import AudioRNNError
 
 
@@ -51,3 +55,14 @@ def test_reference_codes_are_as_long_as_the_split_allows(make_split):
 def test_the_loudest_piece_has_the_most_energy():
     quiet, loud = np.full(10, 140, np.uint8), np.full(10, 20, np.uint8)
     assert loudest([quiet, loud, quiet]) is loud
+
+
+def test_codes_that_are_not_those_of_the_shards_are_named(make_split):
+    _, manifest = make_split({"a": speech_like(1, 0)}, 64, 256)
+    corpus = EncodedCorpus(manifest.folder.parent / "encode")
+    longer = dataclasses.replace(manifest.splits["test"], ranges=[CodeRange("a", 0, 8001)])
+    with pytest.raises(AudioRNNError, match="has 8000 codes, but the test split has those from 0 to 8001; run dvc"):
+        SplitRecordings(corpus, dataclasses.replace(manifest, splits={"test": longer}))
+    another = dataclasses.replace(manifest.splits["test"], ranges=[CodeRange("b", 0, 9)])
+    with pytest.raises(AudioRNNError, match="manifest.json: has no recording b; run dvc repro encode"):
+        SplitRecordings(corpus, dataclasses.replace(manifest, splits={"test": another}))

@@ -319,6 +319,19 @@ def test_the_file_of_the_manifest_keeps_its_names_and_their_order(manifest):
             "has no entry splits.train.shards.0.file",
         ),
         (lambda content: content.update(context="long"), "context is 'long', but must be a valid integer"),
+        (
+            lambda content: content["splits"]["train"].update(windows=10**9),
+            "damaged: the windows of train are not the sum over its shards; run dvc repro shard",
+        ),
+        (
+            lambda content: [
+                place.update(targets=place["targets"] + 1)
+                for place in (content["splits"]["train"], content["splits"]["train"]["shards"][0])
+            ],
+            "damaged: train-00000.tfrecord cannot have .* windows in .* bytes",
+        ),
+        (lambda content: content["splits"].pop("test"), "damaged: its splits are not train, validation, test"),
+        (lambda content: content["codec"].update(sample_rate=10**12), "codec.sample_rate is 1000000000000, but must"),
         (lambda content: content.update(splits=[]), r"splits is \[\], but must be a valid dictionary"),
     ],
 )

@@ -1,6 +1,7 @@
 """Training learns, keeps the best weights, and says when something is wrong."""
 
 import csv
+import dataclasses
 import math
 import time
 
@@ -13,12 +14,14 @@ from audiornn.backend import GPUS, keras, tf
 from audiornn.dataset import shards
 from audiornn.errors import AudioRNNError
 from audiornn.evaluation import scores as scores_module
+from audiornn.files import sha256
 from audiornn.models import registry, storage
 from audiornn.models.base import TrainingWindow
 from audiornn.params import ModelParams, Train
 from audiornn.training import optimizers, trainer
 from audiornn.training.batch_plan import BatchPlan
 from audiornn.training.budget import Budget
+from audiornn.training.checkpoints import Store, training_fingerprint
 from audiornn.training.steps import DeviceSteps
 from tests.conftest import CODEC
 
@@ -556,3 +559,38 @@ def test_what_is_done_between_batches_is_no_time_of_learning(make_shards, sine_c
     )
     assert result.steps > 2
     assert result.seconds < result.elapsed - 0.2 * (result.steps - 1)
+
+
+def test_a_training_does_not_wait_for_windows_that_its_shards_do_not_hold(make_shards, tmp_path, sine_codes, little):
+    """Shards whose digests are right, of a manifest that promises more."""
+    folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
+    split = folder.splits["train"]
+    none = dataclasses.replace(split, windows=0, targets=0, bytes=0, shards=[])
+    with pytest.raises(AudioRNNError, match="manifest.json: its split train has no windows; run dvc repro shard"):
+        trainer.train(replaced(folder, none), tmp_path / "m", quick(model=little), progress=False)
+    file = folder.folder / split.shards[0].file
+    file.write_bytes(b"")
+    held = dataclasses.replace(split.shards[0], bytes=0, sha256=sha256(file))
+    with pytest.raises(AudioRNNError, match="its shards hold no windows; run dvc repro shard"):
+        trainer.train(
+            replaced(folder, dataclasses.replace(split, shards=[held])),
+            tmp_path / "m",
+            quick(model=little, batch_size=split.windows),  # a whole batch, none of which is there
+            progress=False,
+        )
+    assert not (tmp_path / "m").exists()
+
+
+def replaced(manifest, train):
+    return dataclasses.replace(manifest, splits=manifest.splits | {"train": train})
+
+
+def test_a_checkpoint_that_does_not_fit_the_model_is_not_used_in_part(make_shards, tmp_path, sine_codes, little):
+    folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
+    store = Store(tmp_path / "store")
+    params = quick(model=little, checkpoint_steps=2)
+    plan = BatchPlan.for_windows(params, 16, 100, windows=folder.splits["train"].windows)
+    fingerprint = [training_fingerprint(params.model_dump(), folder), dataclasses.asdict(plan)]
+    store.save(9, [np.zeros(3)], {"fingerprint": fingerprint, "state": {"steps": 9}})
+    with pytest.raises(AudioRNNError, match="store: does not fit the model; remove it and run again"):
+        trainer.train(folder, tmp_path / "m", params, store=store, progress=False)

@@ -1,0 +1,92 @@
+"""A stage or command that is run directly on damaged files names the file and what mends it, and leaves no output."""
+
+import re
+
+import pytest
+
+pytestmark = pytest.mark.pipeline
+
+
+def flipped(content):
+    """A bit of the middle is another."""
+    at = len(content) // 2
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+def cut(content):
+    return content[: len(content) // 2]
+
+
+def empty(content):
+    return b""
+
+
+TRAIN, EVALUATE, GENERATE = (("python", "-m", f"stages.{stage}") for stage in ("train", "evaluate", "generate"))
+COMMAND = ("python", "-m", "audiornn.cli", "generate", "--seconds", "0.1", "--output", "clips")
+
+
+CASES = {
+    "emptied shards, train": (
+        "data/shard/train-*",
+        empty,
+        TRAIN,
+        "damaged: has 0 bytes.*; run dvc repro shard",
+    ),
+    "flipped shards, train": ("data/shard/train-*", flipped, TRAIN, "damaged: its SHA-256 is .*; run dvc repro shard"),
+    "cut shards, evaluate": (
+        "data/shard/val*",
+        cut,
+        EVALUATE,
+        "damaged: has .* bytes, .*; run dvc repro shard",
+    ),
+    "flipped codes, evaluate": (
+        "data/encode/*.npy",
+        flipped,
+        EVALUATE,
+        "damaged: its .*; run dvc repro encode",
+    ),
+    "no losses, evaluate": ("metrics/history.csv", empty, EVALUATE, "not the losses of a .*; run dvc repro train"),
+    "flipped weights, generate": ("models/model.weights.h5", flipped, GENERATE, "damaged: .*, or run dvc repro train"),
+    "flipped weights, command": ("models/model.weights.h5", flipped, COMMAND, "damaged: .*, or run dvc repro train"),
+}
+
+
+@pytest.mark.parametrize(("pattern", "damage", "command", "said"), CASES.values(), ids=CASES)
+def test_a_damaged_file_is_named_with_what_mends_it_and_nothing_is_written(finished, pattern, damage, command, said):
+    workspace, _ = finished
+    outputs = ("models", "passages", "generated", "metrics", "figures", "clips")
+    damaged = {path: path.read_bytes() for path in workspace.root.glob(pattern)}
+    assert damaged
+    try:
+        for path, content in damaged.items():
+            path.unlink()  # it may be a link of the cache
+            path.write_bytes(damage(content))
+        before = contents(workspace.root, outputs)
+        done = workspace.run(*command, check=False)
+        assert contents(workspace.root, outputs) == before
+    finally:
+        for path, content in damaged.items():
+            path.write_bytes(content)
+    assert done.returncode == 2, done.stderr
+    error = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    names = [path.relative_to(workspace.root).as_posix() for path in damaged]
+    assert any(error[0].startswith(f"error: {name}: ") for name in names), error
+    assert re.search(said, error[0]), error[0]
+
+
+def contents(root, folders):
+    """All files of some folders."""
+    files = [path for folder in folders for path in sorted((root / folder).rglob("*")) if path.is_file()]
+    return {path: path.read_bytes() for path in files}
+
+
+def test_the_stage_that_is_named_mends_shards(finished):
+    workspace, _ = finished
+    shard = next(workspace.root.glob("data/shard/train-*"))
+    content = shard.read_bytes()
+    shard.unlink()
+    shard.write_bytes(flipped(content))
+    workspace.run("dvc", "repro", "shard")
+    assert shard.read_bytes() == content
