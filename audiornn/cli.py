@@ -152,6 +152,14 @@ def parser() -> argparse.ArgumentParser:
     ui.add_argument("--port", type=int, default=5000, help="default: %(default)s")
     ui.set_defaults(handler=run_ui)
 
+    sync = commands.add_parser(
+        "sync",
+        help="deliver what runs logged while the tracking server was not available",
+        description="Deliver what runs of this folder logged while the tracking server was not available, from "
+        ".audiornn/outbox. Repeating it doubles nothing.",
+    )
+    sync.set_defaults(handler=run_sync)
+
     summary = commands.add_parser(
         "summary", help="results of the last pipeline run in this folder, and where to listen"
     )
@@ -310,13 +318,27 @@ def run_ui(arguments: argparse.Namespace) -> None:
 
     uri, page = store(Path.cwd()), runs_page(Path.cwd())
     if uri.startswith("http"):  # a tracking server that is already running
-        print(f"MLflow UI: {uri.rstrip('/')}{page}")
+        scheme, _, rest = uri.partition("://")  # a browser asks for name and password itself
+        print(f"MLflow UI: {scheme}://{rest.rpartition('@')[2].rstrip('/')}{page}")
         return
     print(f"MLflow UI: http://{arguments.host}:{arguments.port}{page}\nStop it with Ctrl-C.", flush=True)
     # it would start eight processes for language models
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-    command = ["mlflow", "ui", "--backend-store-uri", uri, "--host", arguments.host, "--port", str(arguments.port)]
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # other users see arguments, and it may hold a password
+    command = ["mlflow", "ui", "--host", arguments.host, "--port", str(arguments.port)]
     os.execv(sys.executable, [sys.executable, "-m", *command])
+
+
+def run_sync(arguments: argparse.Namespace) -> None:
+    """`audiornn sync`."""
+    from audiornn.tracking import runs
+
+    done = False
+    for line in runs.sync(Path.cwd()):
+        print(line, flush=True)
+        done = True
+    if not done:
+        print("nothing waits")
 
 
 def run_summary(arguments: argparse.Namespace) -> None:

@@ -12,11 +12,13 @@ MODEL, REPORT = Path("models"), "report.html"
 
 
 def main(p: Params) -> None:
+    log = runs.reopen(WORKSPACE, MODEL)  # first of all, as the tracking server may not be there
     run_id = read_json(MODEL / runs.RUN_FILE)["run_id"]
     page = page_module.collect(".", run_id, p.report.clips, p.report.seconds)
     with atomic_file(REPORT) as partial:
         partial.write_text(page_module.render(page), encoding="utf-8")
-    runs.reopen(WORKSPACE, MODEL).artifact(REPORT, "report")
+    with log:
+        log.artifact(REPORT, "report")
     print(f"{REPORT}: open it in a browser")
 
 
