@@ -136,16 +136,16 @@ def client_of(workspace: str | Path, probe: bool = True) -> "MlflowClient":
 
     uri = store(workspace)
     mlflow.set_tracking_uri(uri)
-    client = mlflow.MlflowClient(uri)
     if uri.startswith(SQLITE):
         _create(Path(uri.removeprefix(SQLITE)))
     elif probe:
-        _probe(client, uri)
-    return client
+        _probe(uri)
+    return mlflow.MlflowClient(uri)
 
 
-def _probe(client: "MlflowClient", uri: str) -> None:
+def _probe(uri: str) -> None:
     """Make sure that a server is there; MLflow itself would try for minutes."""
+    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
     from sqlalchemy import create_engine
     from sqlalchemy.exc import SQLAlchemyError
@@ -153,7 +153,7 @@ def _probe(client: "MlflowClient", uri: str) -> None:
     try:
         if uri.startswith(("http:", "https:")):
             with _environment(MLFLOW_HTTP_REQUEST_TIMEOUT=str(PROBE_SECONDS), MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"):
-                client.get_experiment_by_name(EXPERIMENT)
+                MlflowClient(uri).get_experiment_by_name(EXPERIMENT)
         elif re.match(r"(postgresql|mysql|mssql)\b", uri):
             create_engine(uri).connect().close()
     except (MlflowException, SQLAlchemyError, ImportError) as error:
