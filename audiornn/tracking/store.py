@@ -82,8 +82,12 @@ def label(workspace: str | Path) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error, without passwords."""
-    return masked(str(error)).partition("\n")[0] or type(error).__name__
+    """The first line of an error, without passwords; of a long one about a connection what matters."""
+    text = str(error)
+    cause = re.search(r"\[Errno -?\d+\] [\w ]+|timed out|too many \d+ error responses", text)
+    if "ConnectionPool" in text and cause:
+        return cause[0]
+    return masked(text).partition("\n")[0] or type(error).__name__
 
 
 def direct(function: Callable[P, T]) -> Callable[P, T]:
@@ -130,6 +134,7 @@ def client_of(workspace: str | Path, probe: bool = True) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name, value in WAITING.items():
         os.environ.setdefault(name, value)
     import mlflow

@@ -54,7 +54,12 @@ class Sweep(Run):
 
         While the store is not available that waits, and the id is that of the setting's run.
         """
-        child: dict[str, Any] = {"run_id": run_id, "name": name, "params": as_text(params), "points": points({0: metrics})}
+        child: dict[str, Any] = {
+            "run_id": run_id,
+            "name": name,
+            "params": as_text(params),
+            "points": points({0: metrics}),
+        }
         try:
             return direct(adopt)(self._client, self._workspace, self.run_id, **child)
         except AudioRNNError:
