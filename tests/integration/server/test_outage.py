@@ -138,3 +138,21 @@ def test_a_training_does_not_care_whether_its_tracking_server_hangs_restarts_or_
         assert [item.path for item in client.list_artifacts(run_id, path)] == [
             item.path for item in client.list_artifacts(first, path)
         ]
+
+
+@pytest.mark.soak
+def test_fifty_writers_on_one_server_lose_nothing(server, workspace):
+    begin = time.monotonic()
+    names = [f"w{i}" for i in range(50)]
+    command = ("-m", "tests.helpers.run_writer", str(workspace))
+    writers = [start(SOURCE, server.address, (*command, name, "4", "5")) for name in names]
+    for process in writers:
+        told, said = process.communicate()
+        assert process.returncode == 0, told + said
+    print(f"{len(names)} processes, 4 runs each: {time.monotonic() - begin:.0f} s")
+    client = mlflow.MlflowClient(server.address)
+    found = client.search_runs([client.get_experiment_by_name("audiornn").experiment_id], max_results=1000)
+    assert sorted(run.info.run_name for run in found) == sorted(f"{name} {i}" for name in names for i in range(4))
+    assert {run.info.status for run in found} == {"FINISHED"}
+    for run in found:
+        assert [p.step for p in client.get_metric_history(run.info.run_id, "loss")] == [0, 1, 2, 3, 4]
