@@ -9,6 +9,7 @@ from audiornn.errors import AudioRNNError
 from audiornn.tracking.logged_model import log_model
 from audiornn.tracking.outbox import RefusedError
 from audiornn.tracking.registry import promote_if_better
+from audiornn.tracking.store import StoreError
 from audiornn.tracking.tags import PARENT_TAG
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Delivery:
 
         try:
             return self._deliver(kind, content, files)
+        except StoreError:
+            raise
         except AudioRNNError as error:
             raise RefusedError(str(error)) from None
         except MlflowException as error:

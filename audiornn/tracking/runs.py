@@ -17,7 +17,7 @@ from audiornn.provenance.git import version_tags
 from audiornn.provenance.overrides import flatten
 from audiornn.tracking.delivery import APPEND, RERUN, RESUME, Delivery, Point
 from audiornn.tracking.outbox import FOLDER, Outbox
-from audiornn.tracking.store import client_of, direct, experiment_id, label, masked, reason, store
+from audiornn.tracking.store import StoreError, client_of, direct, experiment_id, label, masked, reason, store
 from audiornn.tracking.tags import provenance_tags
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def reopen(workspace: str | Path, model_folder: str | Path) -> Run:
 
     Raises
     ------
-    AudioRNNError
+    StoreError
         If the tracking server is not there, unless it was lost earlier in this run: then more waits for it.
     """
     run_id = read_json(Path(model_folder) / RUN_FILE)["run_id"]
@@ -249,11 +249,12 @@ def reopen(workspace: str | Path, model_folder: str | Path) -> Run:
         client = client_of(workspace)
         if _find(client, run_id):
             return Run(client, workspace, run_id, RERUN)
-    except AudioRNNError:
-        log = Run(client_of(workspace, probe=False), workspace, run_id, RERUN)
-        if not log.outbox.waiting:
+    except StoreError:
+        # A client of a database connects at once; that of a server does not.
+        lost = any((Path(workspace) / FOLDER / run_id).glob("[0-9]*"))
+        if not lost or not store(workspace).startswith("http"):
             raise
-        return log
+        return Run(client_of(workspace, probe=False), workspace, run_id, RERUN)
     return Run(client, workspace, _run_of_a_model_from_elsewhere(client, workspace, run_id, model_folder), RERUN)
 
 

@@ -58,6 +58,10 @@ CHAMPION_METRIC = "validation.bits_per_sample"
 RATIO, FLAWED = "generate.distance_ratio", "generate.clips_with_findings"
 
 
+class StoreError(AudioRNNError):
+    """The store is not available."""
+
+
 def store(workspace: str | Path) -> str:
     """The tracking URI: MLFLOW_TRACKING_URI or, without it, a SQLite database in the workspace.
 
@@ -107,7 +111,7 @@ def direct(function: Callable[P, T]) -> Callable[P, T]:
                     raise
                 if "database is locked" not in str(error) or time.monotonic() > deadline:
                     uri = masked(os.environ.get("MLFLOW_TRACKING_URI"))
-                    raise AudioRNNError(f"tracking store {uri}: {reason(error)}") from None
+                    raise StoreError(f"tracking store {uri}: {reason(error)}") from None
                 time.sleep(0.1)
 
     return wrapper
@@ -125,8 +129,10 @@ def client_of(workspace: str | Path, probe: bool = True) -> "MlflowClient":
 
     Raises
     ------
+    StoreError
+        If it is not there within seconds.
     AudioRNNError
-        If it is not there within seconds, or the database is none.
+        If the file of a SQLite database is none.
     """
     for name in ("alembic", "urllib3.connectionpool"):  # creation of each table, retries of each request
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -162,7 +168,7 @@ def _probe(uri: str) -> None:
         elif re.match(r"(postgresql|mysql|mssql)\b", uri):
             create_engine(uri).connect().close()
     except (MlflowException, SQLAlchemyError, ImportError) as error:
-        raise AudioRNNError(
+        raise StoreError(
             f"tracking server {masked(uri)} (MLFLOW_TRACKING_URI): not available: {reason(error)}"
         ) from None
 

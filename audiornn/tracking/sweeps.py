@@ -7,10 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from audiornn.errors import AudioRNNError
 from audiornn.tracking.delivery import RERUN, adopt
 from audiornn.tracking.runs import Run, as_text, points, terminating
-from audiornn.tracking.store import client_of, direct, experiment_id
+from audiornn.tracking.store import StoreError, client_of, direct, experiment_id
 from audiornn.tracking.tags import provenance_tags
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Sweep(Run):
         }
         try:
             return direct(adopt)(self._client, self._workspace, self.run_id, **child)
-        except AudioRNNError:
+        except StoreError:
             self.outbox.add("child", child)
             return run_id
 

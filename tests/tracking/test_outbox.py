@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 from audiornn import cli
 from audiornn.files import write_json
 from audiornn.tracking import delivery, outbox, runs, store
+from tests.helpers.servers import free_port
 
 pytestmark = pytest.mark.usefixtures("empty_store")
 
@@ -144,3 +145,30 @@ def test_entries_for_another_store_are_kept_for_it(tmp_path, lost, monkeypatch, 
         cli.main(["sync"])
     assert "entries wait for sqlite:///mlflow.db: set MLFLOW_TRACKING_URI to it" in capsys.readouterr().err
     assert log.outbox.waiting
+
+
+def test_a_lost_server_keeps_later_stages_and_the_promotion_waiting(tmp_path, lost, monkeypatch, capsys):
+    write_json(tmp_path / "models/config.json", {})
+    with runs.pipeline_run(tmp_path, {}, {}, "n") as log:
+        log.model(tmp_path / "models")
+        lost.append("is")
+    write_json(tmp_path / "models" / runs.RUN_FILE, {"run_id": log.run_id})
+    there = store.store(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    with runs.reopen(tmp_path, tmp_path / "models") as stage:
+        stage.promotion(4.0)
+    lost.clear()
+    assert len(stage.outbox.waiting) == 3
+    with pytest.raises(store.StoreError, match="Connection refused"):  # which leaves it waiting
+        stage.outbox._deliver("promotion", {"bits": 4.0}, None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", there)
+    stage.outbox._deliver = delivery.Delivery(store.client_of(tmp_path), tmp_path, log.run_id)
+    assert stage.outbox.deliver()
+    assert "champion: version 1, the first" in capsys.readouterr().out
+
+
+def test_a_later_stage_whose_server_was_never_lost_ends_in_one_line(tmp_path, monkeypatch):
+    write_json(tmp_path / "models" / runs.RUN_FILE, {"run_id": "0" * 32})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(store.StoreError, match="Connection refused"):
+        runs.reopen(tmp_path, tmp_path / "models")
