@@ -56,6 +56,7 @@ SLOW = (
     "tests/models/test_models.py::test_parallel_and_step_form_of_a_trained_model_are_the_same_network",
     "tests/models/test_samplernn.py::test_any_number_of_tiers_and_any_ratio_keep_the_contract",
     "tests/models/test_samplernn.py::test_with_linear_prediction_it_keeps_the_contract_and_starts_from_that",
+    "tests/tracking/test_outbox.py::test_a_lost_server_keeps_later_stages_and_the_promotion_waiting",
     "tests/tracking/test_outbox.py::test_an_entry_that_was_delivered_but_not_removed_doubles_nothing",
     "tests/tracking/test_outbox.py::test_entries_for_another_store_are_kept_for_it",
     "tests/tracking/test_store.py::test_a_store_that_many_processes_create_and_fill_loses_no_run",

@@ -72,8 +72,11 @@ class Outbox:
     def add(self, kind: str, content: Mapping[str, Any], files: str | Path | None = None) -> None:
         """Keep an entry for delivery, with a copy of a file or folder; returns at once."""
         with self._adding:  # the use of the machine is logged by a thread of its own
+            if not self._number and self.waiting:  # of an earlier process
+                self._number = int(self.waiting[-1].name)
             self._number += 1
             partial = self.folder / f".{os.getpid()}-{self._number}.partial"
+            shutil.rmtree(partial, ignore_errors=True)  # of a killed process with the same number, as in containers
             partial.mkdir(parents=True)
             if files is not None:
                 copy = partial / FILES / Path(files).name
@@ -81,7 +84,6 @@ class Outbox:
                 (shutil.copytree if Path(files).is_dir() else shutil.copy2)(files, copy)
             entry = {"store": self.store, "run": self._run_id, "kind": kind, "content": dict(content)}
             (partial / ENTRY).write_text(json.dumps(entry), encoding="utf-8")
-            self._number = max([self._number, *(int(path.name) + 1 for path in self.waiting[-1:])])
             while (path := self.folder / f"{self._number:09d}").exists():  # another process was faster
                 self._number += 1
             partial.rename(path)
@@ -130,6 +132,7 @@ class Outbox:
                         self.error = error
                         return False
                     removed = path.with_name(f".{os.getpid()}-{path.name}.removed.partial")
+                    shutil.rmtree(removed, ignore_errors=True)
                     path.rename(removed)
                     shutil.rmtree(removed, ignore_errors=True)
                     self._progress, self.error = time.monotonic(), None
