@@ -19,8 +19,8 @@ from tests.helpers.pipeline_clone import SOURCE, TINY
 from tests.helpers.servers import TrackingServer
 
 TRAIN = {
-    "model": {"name": "linear"},
-    "epochs": 30,
+    "model": {"name": "audiornn", "dense": 8, "units": 8, "layers": 1},
+    "epochs": 6,
     "batch_size": 4,
     "validate_every_steps": 3,
     "clip_every_epochs": None,
