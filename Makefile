@@ -11,7 +11,7 @@ READY = .venv/.ready
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test test-fast check setup ui compare lock clean
+.PHONY: help demo test test-fast soak check setup ui compare lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,9 @@ test: setup ## set up and run all tests, on all cores
 
 test-fast: setup ## run all but the slow tests, after every change
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 -m 'not slow'
+
+soak: setup ## run the long forms of tests alone
+	$(BIN)/python -m pytest --soak
 
 check: setup ## lint, check format, types and the direction of imports
 	$(BIN)/ruff check .

@@ -160,6 +160,14 @@ def parser() -> argparse.ArgumentParser:
     ui.add_argument("--port", type=int, default=5000, help="default: %(default)s")
     ui.set_defaults(handler=run_ui)
 
+    sync = commands.add_parser(
+        "sync",
+        help="deliver what runs logged while the tracking server was not available",
+        description="Deliver what runs of this folder logged while the tracking server was not available, from "
+        ".audiornn/outbox. Repeating it doubles nothing.",
+    )
+    sync.set_defaults(handler=run_sync)
+
     summary = commands.add_parser(
         "summary", help="results of the last pipeline run in this folder, and where to listen"
     )
@@ -322,6 +330,18 @@ def run_ui(arguments: argparse.Namespace) -> None:
     from audiornn.tracking import ui
 
     sys.exit(ui.serve(Path.cwd(), arguments.host, arguments.port))
+
+
+def run_sync(arguments: argparse.Namespace) -> None:
+    """`audiornn sync`."""
+    from audiornn.tracking import runs
+
+    done = False
+    for line in runs.sync(Path.cwd()):
+        print(line, flush=True)
+        done = True
+    if not done:
+        print("nothing waits")
 
 
 def run_summary(arguments: argparse.Namespace) -> None:

@@ -1,12 +1,14 @@
 """Atomic writes: a file or folder gets its name only when it is complete. JSON and digests."""
 
 import errno
+import fcntl
 import glob
 import hashlib
 import json
 import os
 import re
 import shutil
+import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,6 +128,29 @@ def _is_running(pid: int) -> bool:
     except OSError:  # somebody else's
         pass
     return True
+
+
+@contextmanager
+def locked(path: str | Path, seconds: float = 120.0) -> Iterator[None]:
+    """Hold the lock file `path` during the block; other processes wait. The system releases it if the process dies.
+
+    Raises
+    ------
+    AudioRNNError
+        If another process holds it for so many seconds.
+    """
+    path, deadline = Path(path), time.monotonic() + seconds
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise AudioRNNError(f"{path}: held by another process for {seconds:.0f} s") from None
+                time.sleep(0.02)
+        yield
 
 
 def write_json(path: str | Path, content: object) -> None:

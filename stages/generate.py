@@ -18,7 +18,7 @@ from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.generation import clips, prompts, sound_quality
 from audiornn.models import storage
 from audiornn.params import Params
-from audiornn.tracking import registry, runs
+from audiornn.tracking import runs
 from audiornn.validation import parse
 from audiornn.waits import announced
 from stages.common import WORKSPACE, resolve, run
@@ -43,6 +43,7 @@ class Scores:
 
 
 def main(p: Params) -> None:
+    log = runs.reopen(WORKSPACE, MODEL)  # first of all, as the tracking server may not be there
     bits = parse(Scores, read_json(SCORES), SCORES).validation.bits_per_sample
     model = storage.load(MODEL)
     encoded, manifest = EncodedCorpus(ENCODED), shards.read_manifest(SHARDS)
@@ -88,19 +89,19 @@ def main(p: Params) -> None:
     measured = sound_quality.measure(model, p.generate, validation, progress=True)
     metrics |= measured.metrics()
     write_json(METRICS, metrics)
-    log = runs.reopen(WORKSPACE, MODEL)
-    log.metrics({f"generate.{key}": value for key, value in metrics.items()})
-    for artifact, folder_name in (
-        (OUTPUT, "generated"),
-        (GENERATED, "figures"),
-        (CODES, "figures"),
-        (METRICS, "metrics"),
-    ):
-        log.artifact(artifact, folder_name)
     for clip, diagnosis in zip(made, diagnoses, strict=True):
         print(f"{OUTPUT / clip.name}.wav: {clip.describe()}\n{diagnosis.describe()}")
-    print(f"sound quality of {sound_quality.STREAMS} fixed clips: {measured.describe()}")
-    print(registry.promote_if_better(WORKSPACE, log.run_id, bits))
+    print(f"sound quality of {sound_quality.STREAMS} fixed clips: {measured.describe()}", flush=True)
+    with log:
+        log.metrics({f"generate.{key}": value for key, value in metrics.items()})
+        for artifact, folder_name in (
+            (OUTPUT, "generated"),
+            (GENERATED, "figures"),
+            (CODES, "figures"),
+            (METRICS, "metrics"),
+        ):
+            log.artifact(artifact, folder_name)
+        log.promotion(bits)
 
 
 if __name__ == "__main__":

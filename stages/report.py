@@ -14,16 +14,16 @@ MODEL, REPORT = Path("models"), "report.html"
 
 
 def main(p: Params) -> None:
+    log = runs.reopen(WORKSPACE, MODEL)  # first of all, as the tracking server may not be there
     run_id = runs.read_run_id(MODEL / runs.RUN_FILE)
     with announced("writing the report"), atomic_file(REPORT) as partial:
         page = page_module.collect(".", run_id, p.report.clips, p.report.seconds)
         partial.write_text(page_module.render(page), encoding="utf-8")
-    log = runs.reopen(WORKSPACE, MODEL)
-    log.artifact(REPORT, "report")
-    with TemporaryDirectory() as folder:
+    with log, TemporaryDirectory() as folder:
+        log.artifact(REPORT, "report")
         page.recordings.write(Path(folder) / "recordings.csv")
         log.artifact(folder, "data")
-    log.metrics({f"recordings.{key}": value for key, value in page.recordings.metrics().items()})
+        log.metrics({f"recordings.{key}": value for key, value in page.recordings.metrics().items()})
     print(f"{REPORT}: open it in a browser")
 
 

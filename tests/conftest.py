@@ -58,6 +58,13 @@ SLOW = (
     "tests/models/test_samplernn.py::test_any_number_of_tiers_and_any_ratio_keep_the_contract",
     "tests/models/test_samplernn.py::test_with_linear_prediction_it_keeps_the_contract_and_starts_from_that",
     "tests/test_waits.py::test_the_import_of_tensorflow_is_announced",
+    "tests/tracking/test_outbox.py::test_a_lost_server_keeps_later_stages_and_the_promotion_waiting",
+    "tests/tracking/test_outbox.py::test_an_entry_that_was_delivered_but_not_removed_doubles_nothing",
+    "tests/tracking/test_outbox.py::test_entries_for_another_store_are_kept_for_it",
+    "tests/tracking/test_store.py::test_a_store_that_many_processes_create_and_fill_loses_no_run",
+    "tests/tracking/test_store.py::test_a_store_whose_creation_was_killed_is_created_anew",
+    "tests/tracking/test_store.py::test_a_server_that_is_not_there_is_named_in_one_line_within_seconds[http-hangs]",
+    "tests/tracking/test_store.py::test_half_a_store_without_runs_is_replaced_and_a_file_that_is_no_database_is_named",
     "tests/tracking/test_runs.py::test_the_best_on_the_same_validation_split_is_champion_and_a_person_may_choose_another",
     "tests/training/test_checkpoints.py::test_an_interrupted_training_ends_as_if_it_had_not_been",
     "tests/training/test_progress.py::test_the_bar_shows_the_time_left_with_the_last_validation_in_it",
@@ -90,12 +97,19 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--soak", action="store_true", help="run the long forms of tests, and nothing else")
+
+
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
-def pytest_collection_modifyitems(items):
-    """Mark slow tests. The browser comes after the pipeline, whose tests leave runs to look at."""
+def pytest_collection_modifyitems(config, items):
+    """Mark slow tests, choose long forms by --soak; the browser comes after the pipeline, to look at its runs."""
     for item in items:
         if item.nodeid.startswith(SLOW):
             item.add_marker("slow")
+    left_out = [item for item in items if ("soak" in item.keywords) != config.getoption("--soak")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: item.nodeid.startswith("tests/integration/browser/"))
 
 

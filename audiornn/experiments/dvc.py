@@ -46,10 +46,12 @@ class Dvc:
         Raises
         ------
         AudioRNNError
-            If DVC fails; its own message is on stderr.
+            If DVC fails; its own message is on stderr. If the tracking server is not there.
         """
+        from audiornn.tracking.store import client_of
         from audiornn.tracking.tags import PARENT
 
+        client_of(self.workspace)  # the train stage would find out only after the stages before it
         if self._commit(setting.name):  # from an earlier run: DVC refuses a second experiment of the same name
             self._run(["dvc", "exp", "remove", "--quiet", setting.name])
         self._run(self.command(setting), **({PARENT: parent} if parent else {}))

@@ -5,12 +5,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from audiornn.files import digest, sha256
 from audiornn.waits import announced
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MODEL = "model"  # name of a run's logged model, and of its artifact that holds the model folder
+DIGEST_TAG = "model.digest"  # of a logged model: of all files in the model folder
 # Packages that a served model needs; audiornn itself is logged with it.
 REQUIREMENTS = (
     *("av", "mlflow", "numba", "numpy", "pandas", "pydantic", "pyyaml", "scipy"),
@@ -35,7 +37,8 @@ ANSWER = (("sample_rate", "long", True), ("seconds", "double", True), ("audio", 
 def log_model(client: "MlflowClient", run_id: str, folder: str | Path) -> None:
     """Log a model's folder as the MLflow model of a run: code and weights, nothing pickled.
 
-    `mlflow.pyfunc.load_model` and `mlflow models serve` accept it; requests and responses have the columns above.
+    `mlflow.pyfunc.load_model` and `mlflow models serve` accept it; requests and responses have the columns above. A
+    model that the run already has is not logged again, and one whose logging was interrupted is completed.
     """
     import mlflow
     import pandas as pd
@@ -46,9 +49,19 @@ def log_model(client: "MlflowClient", run_id: str, folder: str | Path) -> None:
     package = Path(__file__).parents[1]
     answer = Schema([ColSpec(kind, name, required=required) for name, kind, required in ANSWER])
     run = client.get_run(run_id)
-    logged = client.create_logged_model(
-        run.info.experiment_id, name=MODEL, source_run_id=run_id, params=run.data.params, model_type="audio"
+    experiment = run.info.experiment_id
+    files = {str(path.relative_to(folder)): sha256(path) for path in Path(folder).rglob("*") if path.is_file()}
+    begun = client.search_logged_models([experiment], f"source_run_id = '{run_id}' and name = '{MODEL}'")
+    same = [model for model in begun if model.tags.get(DIGEST_TAG) == digest(files)]
+    logged = (
+        same[0]
+        if same
+        else client.create_logged_model(
+            experiment, MODEL, run_id, tags={DIGEST_TAG: digest(files)}, params=run.data.params, model_type="audio"
+        )
     )
+    if logged.status == "READY":
+        return
     with announced("logging the model in MLflow"), TemporaryDirectory() as temporary:
         mlflow.pyfunc.save_model(
             f"{temporary}/{MODEL}",
@@ -67,5 +80,7 @@ def log_model(client: "MlflowClient", run_id: str, folder: str | Path) -> None:
             ),
         )
         client.log_model_artifacts(logged.model_id, f"{temporary}/{MODEL}")
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if logged.model_id not in {output.model_id for output in outputs}:
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     client.finalize_logged_model(logged.model_id, "READY")
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])

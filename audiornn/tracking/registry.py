@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiornn.errors import AudioRNNError
+from audiornn.files import locked
 from audiornn.tracking.logged_model import MODEL
 from audiornn.tracking.ranking import Standing, replaces
-from audiornn.tracking.runs import Run
-from audiornn.tracking.store import CHAMPION_METRIC, FLAWED, RATIO, client_of, store
+from audiornn.tracking.store import CHAMPION_METRIC, FLAWED, RATIO, client_of, direct, masked, reason, store
 from audiornn.tracking.tags import VALIDATION_DIGEST_TAG
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 REGISTERED, CHAMPION = "audiornn", "champion"  # registered model, and the alias of its best version
+LOCK = (
+    ".audiornn/champion.lock"  # in the workspace: of several experiments that end at once, one after the other compares
+)
 
 
 def model_folder(workspace: str | Path, source: str) -> Path:
@@ -44,9 +47,11 @@ def model_folder(workspace: str | Path, source: str) -> Path:
         folder = mlflow.artifacts.download_artifacts(source if uri else f"models:/{_logged_model(client, source)}")
         path = Model.load(folder).flavors["python_function"]["artifacts"][MODEL]["path"]
     except (MlflowException, OSError, KeyError) as error:
-        reason = str(error).splitlines()[0] if not isinstance(error, KeyError) else "not a model of audiornn"
+        why = reason(error) if not isinstance(error, KeyError) else "not a model of audiornn"
         where = source if uri else f"run {source}"
-        raise AudioRNNError(f"{where}: no model found in {store(workspace)}: {reason}; dvc repro trains one") from None
+        raise AudioRNNError(
+            f"{where}: no model found in {masked(store(workspace))}: {why}; dvc repro trains one"
+        ) from None
     return Path(folder) / path
 
 
@@ -64,10 +69,13 @@ def champion(workspace: str | Path) -> "ModelVersion | None":
 
     try:
         return client_of(workspace).get_model_version_by_alias(REGISTERED, CHAMPION)
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # there is none
+            raise
         return None
 
 
+@direct
 def promote(workspace: str | Path, run_id: str) -> str:
     """Register the model of a run, if it is not yet, and make it the champion: `models:/audiornn@champion`.
 
@@ -87,14 +95,17 @@ def promote(workspace: str | Path, run_id: str) -> str:
         run = client.get_run(run_id)
         model_id = _logged_model(client, run_id)
     except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise AudioRNNError(f"run {run_id}: no model found in {store(workspace)}: {reason}") from None
+        raise AudioRNNError(f"run {run_id}: no model found in {masked(store(workspace))}: {reason(error)}") from None
     if CHAMPION_METRIC not in run.data.metrics:
         raise AudioRNNError(
             f"run {run_id}: has no metric {CHAMPION_METRIC}: only an evaluated model can become champion"
         )
     if not client.search_registered_models(f"name = '{REGISTERED}'"):
-        client.create_registered_model(REGISTERED)
+        try:
+            client.create_registered_model(REGISTERED)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # somebody else created it meanwhile
+                raise
     found = [v for v in client.search_model_versions(f"name = '{REGISTERED}'") if v.run_id == run_id]
     registered = (
         found[0]
@@ -136,10 +147,15 @@ def promote_if_better(workspace: str | Path, run_id: str, bits: float | None = N
     bits
         Bits per sample on validation, for a run without this metric, whose model was trained elsewhere.
     """
+    with locked(Path(workspace) / LOCK):
+        return _promote_if_better(workspace, run_id, bits)
+
+
+def _promote_if_better(workspace: str | Path, run_id: str, bits: float | None) -> str:
     client = client_of(workspace)
     run, holder = client.get_run(run_id), champion(workspace)
     if CHAMPION_METRIC not in run.data.metrics and bits is not None:
-        Run(client, run_id).metrics({CHAMPION_METRIC: bits})
+        client.log_metric(run_id, CHAMPION_METRIC, bits)
         run = client.get_run(run_id)
     if holder is None:
         return f"champion: version {promote(workspace, run_id)}, the first"

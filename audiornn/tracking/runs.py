@@ -2,26 +2,31 @@
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from audiornn.errors import AudioRNNError
 from audiornn.files import read_json, write_json
 from audiornn.provenance.dvc import locked_shards
 from audiornn.provenance.git import version_tags
 from audiornn.provenance.overrides import flatten
-from audiornn.tracking.logged_model import log_model
-from audiornn.tracking.store import client_of, experiment_id, store
+from audiornn.tracking.delivery import APPEND, RERUN, RESUME, Delivery, Point
+from audiornn.tracking.outbox import FOLDER, Outbox
+from audiornn.tracking.store import StoreError, client_of, direct, experiment_id, label, masked, reason, store
 from audiornn.tracking.tags import provenance_tags
 from audiornn.validation import parse
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
 
 RUN_FILE = "mlflow.json"  # beside the weights: id of the run that trained them
 
@@ -45,75 +50,104 @@ def read_run_id(path: str | Path) -> str:
 
 
 class Run:
-    """Writer of one MLflow run."""
+    """Writer of one MLflow run. What it writes waits in an outbox until the store has taken it.
 
-    def __init__(self, client: "MlflowClient", run_id: str, resumed: bool = False) -> None:
-        self._client = client
+    As a context manager it waits, at the end of the block, until all is delivered, as long as the store takes it.
+
+    Parameters
+    ----------
+    client
+        Of the store.
+    workspace
+        Folder that holds the outbox.
+    run_id
+        The run.
+    mode
+        What happens to points that the run already has: see `delivery`.
+    """
+
+    def __init__(self, client: "MlflowClient", workspace: str | Path, run_id: str, mode: str = APPEND) -> None:
+        self._client, self._workspace, self._mode = client, workspace, mode
         self.run_id = run_id
-        self._resumed = resumed
-        self._last_steps: dict[str, int] = {}
+        self.outbox = Outbox(workspace, run_id, Delivery(client, workspace, run_id))
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.outbox.close()
 
     def params(self, params: Mapping[str, Any]) -> None:
         """Log nested parameters under dotted names, as in params.yaml."""
-        from mlflow.entities import Param
-
-        flat = [Param(key, str(list(value) if isinstance(value, tuple) else value)) for key, value in flatten(params)]
-        for start in range(0, len(flat), 100):  # MLflow's limit per call
-            self._client.log_batch(self.run_id, params=flat[start : start + 100])
+        self.outbox.add("params", as_text(params))
 
     def metrics(self, metrics: Mapping[str, float | None], step: int = 0) -> None:
         """Log numbers; entries of None are skipped."""
-        self.curves({step: metrics})
+        self._log(points({step: metrics}), curve=False)
 
     def curves(self, steps: Mapping[int, Mapping[str, float | None]], prefix: str = "") -> None:
         """Log numbers of several steps at once, under names that begin with `prefix`.
 
-        A resumed run already has the numbers up to its interruption: they are not repeated.
+        Points that the run already has are not repeated, when a training resumes or a stage is rerun.
         """
-        from mlflow.entities import Metric
+        self._log(points(steps, prefix), curve=True)
 
-        now = int(time.time() * 1000)
-        batch = [
-            Metric(prefix + key, float(value), now, step)
-            for step, metrics in steps.items()
-            for key, value in metrics.items()
-            if value is not None and not (self._resumed and step <= self._last_step(prefix + key))
-        ]
-        for start in range(0, len(batch), 1000):  # MLflow's limit per call
-            self._client.log_batch(self.run_id, metrics=batch[start : start + 1000])
-
-    def _last_step(self, key: str) -> int:
-        """The last step of a metric when the run was resumed; -1 if there is none."""
-        if key not in self._last_steps:
-            points = self._client.get_metric_history(self.run_id, key)
-            self._last_steps[key] = max((point.step for point in points), default=-1)
-        return self._last_steps[key]
+    def _log(self, points: list[Point], curve: bool) -> None:
+        if points:
+            self.outbox.add("metrics", {"points": points, "mode": self._mode, "curve": curve})
 
     def tags(self, tags: Mapping[str, Any]) -> None:
-        for key, value in tags.items():
-            self._client.set_tag(self.run_id, key, str(value))
+        self.outbox.add("tags", {key: masked(value) for key, value in tags.items()})
 
-    def artifact(self, path: str | Path, artifact_path: str) -> None:
+    def artifact(self, path: str | Path, artifact_path: str | None) -> None:
         """Log a file, or all files of a folder, under the artifact folder `artifact_path`."""
-        log = self._client.log_artifacts if Path(path).is_dir() else self._client.log_artifact
-        log(self.run_id, str(path), artifact_path)
+        self.outbox.add("artifact", {"artifact_path": artifact_path}, path)
 
     def dataset(self, digest: str, profile: Mapping[str, Any]) -> None:
         """Log the shards that a run learns from as its input, by their digest; `profile` is what to know of them."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        data = Dataset(
-            name="shards",
-            digest=digest[:32],  # MLflow keeps 36 characters; the tag data.digest has all 64
-            source_type="dvc",
-            source=json.dumps({"path": "data/shard", **locked_shards()}),
-            profile=json.dumps(profile),
-        )
-        self._client.log_inputs(self.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+        data = {
+            "name": "shards",
+            "digest": digest[:32],  # MLflow keeps 36 characters; the tag data.digest has all 64
+            "source_type": "dvc",
+            "source": json.dumps({"path": "data/shard", **locked_shards()}),
+            "profile": json.dumps(profile),
+        }
+        self.outbox.add("dataset", data)
 
     def model(self, folder: str | Path) -> None:
         """Log a model's folder as the MLflow model of the run; see `log_model`."""
-        log_model(self._client, self.run_id, folder)
+        self.outbox.add("model", {}, folder)
+
+    def promotion(self, bits: float) -> None:
+        """Make the run's model the champion if it is better, and say so; see `registry.promote_if_better`."""
+        self.outbox.add("promotion", {"bits": bits})
+
+    def ended(self, status: str = "FINISHED") -> None:
+        """Set the status of the run at its end."""
+        self.outbox.add("ended", {"status": status, "end_time": _now()})
+
+
+def _now() -> int:
+    """Time in ms, as MLflow counts it."""
+    return int(time.time() * 1000)
+
+
+def as_text(params: Mapping[str, Any]) -> dict[str, str]:
+    """Nested parameters under dotted names, as texts."""
+    return {key: str(list(value) if isinstance(value, tuple) else value) for key, value in flatten(params)}
+
+
+def points(steps: Mapping[int, Mapping[str, float | None]], prefix: str = "") -> list[Point]:
+    """Points of metrics at several steps, without those of None."""
+    now = _now()
+    return [
+        (prefix + key, float(value), now, step)
+        for step, metrics in steps.items()
+        for key, value in metrics.items()
+        if value is not None
+    ]
 
 
 @contextmanager
@@ -141,13 +175,17 @@ def pipeline_run(
     """
     client = client_of(workspace)
     run_id = read_run_id(run_file) if run_file and Path(run_file).exists() else None
-    log = Run(client, run_id, resumed=True) if run_id and _reopened(client, run_id) else None
-    if not log:
-        log = Run(client, _begin(client, workspace, tags, name))
+    found = _find(client, run_id) if run_id else None
+    if found and found.info.lifecycle_stage != "deleted":
+        log = Run(client, workspace, found.info.run_id, RESUME)
+        log.outbox.add("resumed", {})
+        log.outbox.close()  # what the interrupted training left comes first
+    else:
+        log = Run(client, workspace, _begin(client, workspace, tags, name))
         log.params(params)
         if run_file:
             write_json(run_file, {"run_id": log.run_id})
-    with terminating(log), _system_metrics(log, workspace, resumed=log._resumed):
+    with log, terminating(log), _system_metrics(log, workspace, resumed=bool(found)):
         yield log
 
 
@@ -157,13 +195,13 @@ def terminating(log: Run) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        log._client.set_terminated(log.run_id, "KILLED")
+        log.ended("KILLED")
         raise
     except BaseException as error:
         log.tags({"error": error})
-        log._client.set_terminated(log.run_id, "FAILED")
+        log.ended("FAILED")
         raise
-    log._client.set_terminated(log.run_id)
+    log.ended()
 
 
 @contextmanager
@@ -171,14 +209,32 @@ def _system_metrics(log: Run, workspace: str | Path, resumed: bool) -> Iterator[
     """Log the use of CPU, memory, disk, network and GPUs, every 10 s or as MLflow's own variables say."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
+    # MLflow's own thread gives up for good when the server does not answer once.
     monitor = SystemMetricsMonitor(log.run_id, resume_logging=resumed, tracking_uri=store(workspace))
-    monitor.start()
+    over = threading.Event()
+
+    def sample() -> None:
+        step = monitor._logging_step
+        while True:
+            for _ in range(monitor.samples_before_logging):
+                monitor.collect_metrics()
+                if over.wait(monitor.sampling_interval):
+                    return
+            log.metrics({f"system/{key}": value for key, value in monitor.aggregate_metrics().items()}, step)
+            step += 1
+            for each in monitor.monitors:
+                each.clear_metrics()
+
+    thread = threading.Thread(target=sample, daemon=True, name="system metrics")
+    thread.start()
     try:
         yield
     finally:
-        monitor.finish()
+        over.set()
+        thread.join()
 
 
+@direct
 def _begin(client: "MlflowClient", workspace: str | Path, tags: Mapping[str, str], name: str) -> str:
     """The id of a new run."""
     experiment = os.environ.get("DVC_EXP_NAME")
@@ -186,17 +242,17 @@ def _begin(client: "MlflowClient", workspace: str | Path, tags: Mapping[str, str
     return client.create_run(experiment_id(client, workspace), run_name=experiment or name, tags=tags).info.run_id
 
 
-def _reopened(client: "MlflowClient", run_id: str) -> bool:
-    """Resume a run, if it still exists."""
+@direct
+def _find(client: "MlflowClient", run_id: str) -> "MlflowRun | None":
+    """A run, if the store has it."""
     from mlflow.exceptions import MlflowException
 
     try:
-        if client.get_run(run_id).info.lifecycle_stage == "deleted":
-            return False
-        client.update_run(run_id, status="RUNNING")
-    except MlflowException:
-        return False
-    return True
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
 
 
 def reopen(workspace: str | Path, model_folder: str | Path) -> Run:
@@ -204,21 +260,67 @@ def reopen(workspace: str | Path, model_folder: str | Path) -> Run:
 
     If the store does not have that run (the model was trained elsewhere, or the store is new), a new run is created
     that names the original in its tag `trained_in_run`.
-    """
-    from mlflow.exceptions import MlflowException
 
-    client = client_of(workspace)
+    Raises
+    ------
+    StoreError
+        If the tracking server is not there, unless it was lost earlier in this run: then more waits for it.
+    """
     run_id = read_run_id(Path(model_folder) / RUN_FILE)
     try:
-        client.get_run(run_id)
-    except MlflowException:
-        experiment = experiment_id(client, workspace)
-        found = client.search_runs([experiment], f"tags.trained_in_run = '{run_id}'", max_results=1)
-        if found:
-            return Run(client, found[0].info.run_id)
-        tags = {"trained_in_run": run_id, **version_tags()}
-        begun = Run(client, client.create_run(experiment, run_name="model from elsewhere", tags=tags).info.run_id)
-        begun.model(model_folder)
-        client.set_terminated(begun.run_id)
-        return begun
-    return Run(client, run_id)
+        client = client_of(workspace)
+        if _find(client, run_id):
+            return Run(client, workspace, run_id, RERUN)
+    except StoreError:
+        # A client of a database connects at once; that of a server does not.
+        lost = any((Path(workspace) / FOLDER / run_id).glob("[0-9]*"))
+        if not lost or not store(workspace).startswith("http"):
+            raise
+        return Run(client_of(workspace, probe=False), workspace, run_id, RERUN)
+    return Run(client, workspace, _run_of_a_model_from_elsewhere(client, workspace, run_id, model_folder), RERUN)
+
+
+@direct
+def _run_of_a_model_from_elsewhere(
+    client: "MlflowClient", workspace: str | Path, run_id: str, model_folder: str | Path
+) -> str:
+    """The id of the run for a model whose own run the store does not have."""
+    experiment = experiment_id(client, workspace)
+    found = client.search_runs([experiment], f"tags.trained_in_run = '{run_id}'", max_results=1)
+    if found:
+        return found[0].info.run_id
+    tags = {"trained_in_run": run_id, **version_tags()}
+    begun = Run(
+        client, workspace, client.create_run(experiment, run_name="model from elsewhere", tags=tags).info.run_id
+    )
+    begun.model(model_folder)
+    begun.ended()
+    return begun.run_id
+
+
+def sync(workspace: str | Path) -> Iterator[str]:
+    """Deliver all that runs have left in their outboxes, oldest run first; yields what was done, line by line.
+
+    Raises
+    ------
+    AudioRNNError
+        If something still waits.
+    """
+    left = []
+    folders = sorted((Path(workspace) / FOLDER).glob("*/"), key=lambda folder: folder.stat().st_mtime)
+    client = client_of(workspace) if folders else None
+    for folder in folders:
+        assert client
+        outbox = Outbox(workspace, folder.name, Delivery(client, workspace, folder.name))
+        before = outbox.waiting
+        if before and (theirs := outbox.destination(before[0])) != label(workspace):
+            left.append(f"run {folder.name}: {len(before)} entries wait for {theirs}: set MLFLOW_TRACKING_URI to it")
+            continue
+        if outbox.deliver():
+            yield f"run {folder.name}: {len(before)} entries delivered"
+            outbox.remove()
+        else:
+            why = reason(outbox.error) if outbox.error else "another process delivers them"
+            left.append(f"run {folder.name}: {len(outbox.waiting)} entries wait: {why}")
+    if left:
+        raise AudioRNNError("\n".join(left))

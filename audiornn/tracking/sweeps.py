@@ -1,77 +1,87 @@
 """Sweeps: MLflow parent runs."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from audiornn.tracking.runs import Run, terminating
-from audiornn.tracking.store import client_of, experiment_id
-from audiornn.tracking.tags import PARENT_TAG, provenance_tags
+from audiornn.tracking.delivery import RERUN, adopt
+from audiornn.tracking.runs import Run, as_text, points, terminating
+from audiornn.tracking.store import StoreError, client_of, direct, experiment_id
+from audiornn.tracking.tags import provenance_tags
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from mlflow import MlflowClient
 
 
 @contextmanager
 def sweep_run(workspace: str | Path, name: str, description: str, identity: str) -> Iterator["Sweep"]:
     """Start or resume the parent run of a sweep: the newest one of the same identity that was not deleted."""
+    client, experiment, found = _find(workspace, identity)
+    if found:
+        log = Sweep(client, workspace, found, RERUN)
+        log.outbox.add("resumed", {})
+    else:
+        tags = {**provenance_tags(), "sweep.identity": identity, "sweep": name, "mlflow.note.content": description}
+        log = Sweep(client, workspace, _begin(client, experiment, name, tags))
+    with log, terminating(log):
+        yield log
+
+
+@direct
+def _find(workspace: str | Path, identity: str) -> tuple["MlflowClient", str, str | None]:
+    """A client, the experiment, and the id of the newest run of a sweep that was not deleted."""
     client = client_of(workspace)
     experiment = experiment_id(client, workspace)
     found = client.search_runs([experiment], f"tags.`sweep.identity` = '{identity}'", max_results=1)
-    if found:
-        log = Sweep(client, found[0].info.run_id)
-        client.update_run(log.run_id, status="RUNNING")
-    else:
-        tags = {**provenance_tags(), "sweep.identity": identity, "sweep": name, "mlflow.note.content": description}
-        log = Sweep(client, client.create_run(experiment, run_name=name, tags=tags).info.run_id)
-    with terminating(log):
-        yield log
+    return client, experiment, found[0].info.run_id if found else None
+
+
+@direct
+def _begin(client: "MlflowClient", experiment: str, name: str, tags: dict[str, str]) -> str:
+    return client.create_run(experiment, run_name=name, tags=tags).info.run_id
 
 
 class Sweep(Run):
     """Writer of the parent run of a sweep."""
 
     def child(self, run_id: str, name: str, params: Mapping[str, Any], metrics: Mapping[str, float | None]) -> str:
-        """Make the run of a setting a child of the sweep; returns the child's id.
+        """Make the run of a setting a child of the sweep, see `adopt`; returns the child's id.
 
-        If the run belongs to another sweep, or is not in the store as its results came from DVC's cache, the child is a
-        new run with its parameters and results, which names it in the tag `taken_from_run`.
+        While the store is not available that waits, and the id is that of the setting's run.
         """
-        from mlflow.exceptions import MlflowException
-
+        child: dict[str, Any] = {
+            "run_id": run_id,
+            "name": name,
+            "params": as_text(params),
+            "points": points({0: metrics}),
+        }
         try:
-            run = self._client.get_run(run_id)
-            if run.info.lifecycle_stage == "active" and run.data.tags.get(PARENT_TAG) in (None, self.run_id):
-                self._client.set_tag(run_id, PARENT_TAG, self.run_id)
-                return run_id
-        except MlflowException:
-            pass
-        experiment = self._client.get_run(self.run_id).info.experiment_id
-        tags = {"taken_from_run": run_id, PARENT_TAG: self.run_id}
-        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        if found := self._client.search_runs([experiment], query, max_results=1):
-            return found[0].info.run_id
-        copy = Run(self._client, self._client.create_run(experiment, run_name=name, tags=tags).info.run_id)
-        copy.params(params)
-        copy.metrics(metrics)
-        self._client.set_terminated(copy.run_id)
-        return copy.run_id
+            return direct(adopt)(self._client, self._workspace, self.run_id, **child)
+        except StoreError:
+            self.outbox.add("child", child)
+            return run_id
 
     def table(self, rows: Sequence[Mapping[str, Any]], markdown: str, name: str) -> None:
         """Log rows as an MLflow table, as CSV and as Markdown, replacing earlier ones of that name."""
         import pandas as pd
 
         frame = pd.DataFrame(list(rows))
-        self._client.log_text(self.run_id, frame.to_csv(index=False), f"{name}.csv")
-        self._client.log_text(self.run_id, markdown, f"{name}.md")
-        if f"{name}.json" in {
-            item.path for item in self._client.list_artifacts(self.run_id)
-        }:  # it would be appended to
-            self._client.log_text(self.run_id, frame.to_json(orient="split", index=False), f"{name}.json")
-        else:
-            self._client.log_table(self.run_id, frame, f"{name}.json")
+        self._text(frame.to_csv(index=False), f"{name}.csv")
+        self._text(markdown, f"{name}.md")
+        self._text(frame.to_json(orient="split", index=False), f"{name}.json")
+        self.tags({"mlflow.loggedArtifacts": json.dumps([{"path": f"{name}.json", "type": "table"}])})
 
     def figure(self, figure: "Figure", name: str) -> None:
         """Log a matplotlib figure as a picture."""
-        self._client.log_figure(self.run_id, figure, name, save_kwargs={"dpi": 120, "facecolor": "white"})
+        with TemporaryDirectory() as folder:
+            figure.savefig(Path(folder) / name, dpi=120, facecolor="white")
+            self.artifact(Path(folder) / name, None)
+
+    def _text(self, text: str, name: str) -> None:
+        with TemporaryDirectory() as folder:
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+            self.artifact(Path(folder) / name, None)

@@ -6,6 +6,7 @@ from audiornn.files import digest
 from audiornn.provenance.command import command
 from audiornn.provenance.dvc import locked_stages
 from audiornn.provenance.git import version_tags
+from audiornn.tracking.store import masked
 
 PARENT = "AUDIORNN_PARENT_RUN"  # environment variable: the parent run of a pipeline run in a sweep
 PARENT_TAG = "mlflow.parentRunId"
@@ -15,7 +16,7 @@ VALIDATION_DIGEST_TAG = "data.validation"  # digest of the validation split
 
 def provenance_tags() -> dict[str, str]:
     """Tags with the provenance of a run: code, data, command, sweep."""
-    tags = {**version_tags(), "command": command(), "mlflow.user": os.environ.get("USER", "")}
+    tags = {**version_tags(), "command": masked(command()), "mlflow.user": os.environ.get("USER", "")}
     tags["mlflow.source.name"] = tags["command"]
     if locked := locked_stages():
         tags["dvc.lock.digest"] = digest(locked)

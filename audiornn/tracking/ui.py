@@ -30,13 +30,15 @@ def serve(workspace: str | Path, host: str, port: int) -> int:
     """
     uri, page = store(workspace), runs_page(workspace)
     if uri.startswith("http"):
-        print(f"MLflow UI: {uri.rstrip('/')}{page}")
+        scheme, _, rest = uri.partition("://")  # a browser asks for name and password itself
+        print(f"MLflow UI: {scheme}://{rest.rpartition('@')[2].rstrip('/')}{page}")
         return 0
     _check_free(host, port)
     quiet = "--log-level warning --no-access-log"
-    command = ["mlflow", "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port), "--uvicorn-opts", quiet]
+    command = ["mlflow", "ui", "--host", host, "--port", str(port), "--uvicorn-opts", quiet]
     # it would start eight processes for language models
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_LOGGING_LEVEL": "WARNING"} | os.environ
+    environment["MLFLOW_BACKEND_STORE_URI"] = uri  # other users see arguments, and it may hold a password
     with subprocess.Popen([sys.executable, "-m", *command], env=environment) as server:
         signal.signal(signal.SIGTERM, lambda *_: server.terminate())
         try:

@@ -253,15 +253,16 @@ def test_later_stages_write_into_the_run_of_the_training(tmp_path):
     with runs.pipeline_run(tmp_path, {}, {}, name="n") as log:
         pass
     write_json(tmp_path / "models" / runs.RUN_FILE, {"run_id": log.run_id})
-    runs.reopen(tmp_path, tmp_path / "models").metrics({"test.bits_per_sample": 3.0})
+    with runs.reopen(tmp_path, tmp_path / "models") as later:
+        later.metrics({"test.bits_per_sample": 3.0})
     client = mlflow.MlflowClient(store.store(tmp_path))
     assert client.get_run(log.run_id).data.metrics == {"test.bits_per_sample": 3.0}
 
 
 def test_a_model_from_elsewhere_gets_a_run_that_names_its_origin(tmp_path):
     write_json(tmp_path / "models" / runs.RUN_FILE, {"run_id": "0" * 32})
-    log = runs.reopen(tmp_path, tmp_path / "models")
-    log.metrics({"a": 1.0})
+    with runs.reopen(tmp_path, tmp_path / "models") as log:
+        log.metrics({"a": 1.0})
     assert (registry.model_folder(tmp_path, log.run_id) / runs.RUN_FILE).exists()
     run = mlflow.MlflowClient(store.store(tmp_path)).get_run(log.run_id)
     assert run.data.tags["trained_in_run"] == "0" * 32
