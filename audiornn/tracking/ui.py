@@ -36,8 +36,7 @@ def serve(workspace: str | Path, host: str, port: int) -> int:
     quiet = "--log-level warning --no-access-log"
     command = ["mlflow", "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port), "--uvicorn-opts", quiet]
     # it would start eight processes for language models
-    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_LOGGING_LEVEL": "WARNING"}
-    environment |= {"PYTHONWARNINGS": "ignore"} | os.environ  # such as deprecations within MLflow
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_LOGGING_LEVEL": "WARNING"} | os.environ
     with subprocess.Popen([sys.executable, "-m", *command], env=environment) as server:
         signal.signal(signal.SIGTERM, lambda *_: server.terminate())
         try:
