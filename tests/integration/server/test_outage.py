@@ -1,4 +1,4 @@
-"""A tracking server that hangs, restarts and disappears while a model is trained."""
+"""A tracking server that hangs and then disappears while a model is trained."""
 
 import os
 import shutil
@@ -86,7 +86,7 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.05)
 
 
-def test_a_training_does_not_care_whether_its_tracking_server_hangs_restarts_or_disappears(server, workspace):
+def test_a_training_does_not_care_whether_its_tracking_server_hangs_or_disappears(server, workspace):
     undisturbed = start(workspace, server.address)
     _, said = undisturbed.communicate()
     assert undisturbed.returncode == 0, said
@@ -109,10 +109,6 @@ def test_a_training_does_not_care_whether_its_tracking_server_hangs_restarts_or_
     wait_for(lambda: len(list(folder.glob("[0-9]*"))) < 3, disturbed)
     delivered = curves(server.address, run_id)["validation_loss"]
     assert len(delivered) >= 3, "what waited came when the server went on"
-    server.kill()
-    wait_for(lambda: validations() >= 5, disturbed)
-    server.start()
-    wait_for(lambda: len(list(folder.glob("[0-9]*"))) < 3, disturbed)
     server.kill()
     _, said = disturbed.communicate()
     assert disturbed.returncode == 0, said
