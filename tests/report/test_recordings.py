@@ -35,7 +35,7 @@ def workspace(tmp_path):
     (data / "encode").mkdir()
     shares = [0.0, 0.0125]
     codes = [
-        encoded.EncodedRecording(r.name, f"{r.name}.npy", r.path, 9, share)
+        encoded.EncodedRecording(r.name, f"{r.name}.npy", r.path, 9, clipped_share=share)
         for r, share in zip(found, shares, strict=True)
     ]
     encoded.write_manifest(data / "encode", CODEC, CODEC_METRICS, codes)
