@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from audiornn import __version__
 from audiornn.errors import AudioRNNError, one_line
-from audiornn.interrupts import interrupt_on_signals
+from audiornn.interrupts import interrupted_by_signals
 from audiornn.waits import announced
 
 
@@ -381,9 +381,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may be any bytes, as on stderr
         sys.stdout.reconfigure(errors="backslashreplace")
-    interrupt_on_signals()
     try:
-        arguments.handler(arguments)
+        with interrupted_by_signals():
+            arguments.handler(arguments)
     except BrokenPipeError:  # the process that read our output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)

@@ -13,8 +13,9 @@ SIGNALS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := geta
 PARENT_SECONDS = 1.0  # between looks at the parent
 
 
-def interrupt_on_signals() -> None:
-    """Let SIGTERM, and SIGHUP from a closed terminal, raise KeyboardInterrupt as Ctrl-C does.
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP from a closed terminal, raise KeyboardInterrupt within the block, as Ctrl-C does.
 
     Signals that the process was told to ignore, as `nohup` does, stay ignored. In a stage that DVC runs, the end of DVC
     itself counts as a signal: a training must not go on without it.
@@ -23,11 +24,17 @@ def interrupt_on_signals() -> None:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    for number in SIGNALS:
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, interrupt)
+    if threading.current_thread() is not threading.main_thread():  # signals can only be handled there
+        yield
+        return
     if "DVC_STAGE" in os.environ:
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), name="parent", daemon=True).start()
+    before = {n: signal.signal(n, interrupt) for n in SIGNALS if signal.getsignal(n) == signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _end_with_parent(parent: int) -> None:

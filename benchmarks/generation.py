@@ -29,6 +29,7 @@ from threadpoolctl import threadpool_limits  # with scikit-learn, which MLflow b
 
 from audiornn.backend import keras
 from audiornn.dataset import shards
+from audiornn.dataset.manifest import read_manifest
 from audiornn.evaluation import scores
 from audiornn.generation import engines as engines_module
 from audiornn.generation import sampling
@@ -161,7 +162,7 @@ def limits(weight_bytes: int) -> tuple[float, float]:
 
 def bits_per_sample(model: AudioModel, name: str, folder: Path) -> float:
     """Of the targets of the test split, as an engine of that name predicts them sample by sample."""
-    manifest = shards.read_manifest(folder)
+    manifest = read_manifest(folder)
     context = manifest.layout.context
     engine, nats, count = engines_module.engine(model, name), 0.0, 0
     for windows, targets in shards.read(manifest, "test", 16):
@@ -179,7 +180,7 @@ def bits_per_sample(model: AudioModel, name: str, folder: Path) -> float:
 def bits(model: AudioModel, folder: Path) -> list[Row]:
     """Print and give what the parallel form, the exact and the rounded engine make of the same codes."""
     rows: list[Row] = [{"engine": name, "bits_per_sample": bits_per_sample(model, name, folder)} for name in FAST]
-    parallel = scores.evaluate(model, shards.read_manifest(folder))["test"]
+    parallel = scores.evaluate(model, read_manifest(folder))["test"]
     exact, rounded = (row["bits_per_sample"] for row in rows)
     print(f"bits per sample of {parallel['targets']:,} targets of the test split: {parallel['bits_per_sample']:.5f} in")
     print(f"parallel, {exact:.5f} by fused, {rounded:.5f} by fused-bf16: {rounded - exact:+.5f} for rounded weights")

@@ -31,6 +31,7 @@ from tqdm import tqdm
 from audiornn import codec, params, validation
 from audiornn.backend import tf
 from audiornn.dataset import shards, split
+from audiornn.dataset.manifest import Manifest
 from audiornn.dataset.windows import WindowLayout
 from audiornn.models.base import AudioModel
 from audiornn.training import trainer
@@ -72,7 +73,7 @@ def load(folder: Path) -> dict[str, Any]:
     return {part: np.concatenate(codes) for part, codes in parts.items()}
 
 
-def write_shards(folder: Path, codes: dict[str, Any]) -> shards.Manifest:
+def write_shards(folder: Path, codes: dict[str, Any]) -> Manifest:
     """Windows of two segments a segment apart, of which training takes a random one."""
     folder.mkdir(parents=True)
     used = {**codes, "validation": codes["validation"][:VALIDATED]}

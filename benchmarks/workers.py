@@ -43,7 +43,7 @@ def work(folder: Path, model: str, steps: int, batch: int) -> None:
     index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[index % len(cores)]})
-    from audiornn.dataset import shards
+    from audiornn.dataset.manifest import read_manifest
     from audiornn.params import Train
     from audiornn.training import trainer
 
@@ -57,7 +57,7 @@ def work(folder: Path, model: str, steps: int, batch: int) -> None:
         **{"model": {"name": model}, "steps": steps, "batch_size": batch, "patience": None, "divergence_bits": 99.0}
     )
     trained, result = trainer.train(
-        shards.read_manifest(folder), folder / f"model{index}", params, clock=clock, progress=False
+        read_manifest(folder), folder / f"model{index}", params, clock=clock, progress=False
     )
     calls = len(marks) // steps  # of the clock, an update
     wall, processor = (b - a for a, b in zip(marks[calls * WARM_UP], marks[-1], strict=True))

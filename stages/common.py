@@ -8,7 +8,7 @@ from pathlib import Path
 
 from audiornn import params
 from audiornn.errors import AudioRNNError, one_line
-from audiornn.interrupts import interrupt_on_signals
+from audiornn.interrupts import interrupted_by_signals
 
 # Queued DVC experiments run in a temporary copy that holds only what Git or DVC tracks. DVC_ROOT is the workspace that
 # they were queued from, with untracked recordings and the MLflow store.
@@ -18,9 +18,9 @@ BEGIN = time.perf_counter()
 
 def run(stage: Callable[[params.Params], None]) -> None:
     """Run a stage; an error that the user can fix gives one line on stderr and exit code 2, as one of files does."""
-    interrupt_on_signals()
     try:
-        stage(params.load())
+        with interrupted_by_signals():
+            stage(params.load())
     except (AudioRNNError, OSError) as error:
         for line in str(error).splitlines():
             print(f"error: {one_line(line, 500)}", file=sys.stderr)

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from audiornn import figures
-from audiornn.dataset import shards
 from audiornn.dataset.encoded import EncodedCorpus
+from audiornn.dataset.manifest import read_manifest
 from audiornn.dataset.recordings import SplitRecordings
 from audiornn.errors import AudioRNNError, one_line
 from audiornn.evaluation import context_curve, passages, per_code
@@ -48,7 +48,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
 def main(p: Params) -> None:
     log = runs.reopen(WORKSPACE, MODEL)  # first of all, as the tracking server may not be there
     model = storage.load(MODEL)
-    manifest = shards.read_manifest(SHARDS)
+    manifest = read_manifest(SHARDS)
     context, rate = manifest.layout.context, model.codec.sample_rate
     scores = scores_module.evaluate(model, manifest, p.evaluate.batch_size, splits=["validation"])
     test = SplitRecordings(EncodedCorpus(ENCODED), manifest)

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from audiornn import figures
 from audiornn.audio.waves import WaveWriter
-from audiornn.dataset import shards
 from audiornn.dataset.encoded import EncodedCorpus
+from audiornn.dataset.manifest import read_manifest
 from audiornn.dataset.recordings import REAL_CLIP, SplitRecordings
 from audiornn.diagnostics.reference import Reference
 from audiornn.evaluation import code_statistics
@@ -46,7 +46,7 @@ def main(p: Params) -> None:
     log = runs.reopen(WORKSPACE, MODEL)  # first of all, as the tracking server may not be there
     bits = parse(Scores, read_json(SCORES), SCORES).validation.bits_per_sample
     model = storage.load(MODEL)
-    encoded, manifest = EncodedCorpus(ENCODED), shards.read_manifest(SHARDS)
+    encoded, manifest = EncodedCorpus(ENCODED), read_manifest(SHARDS)
     test, validation = (SplitRecordings(encoded, manifest, split) for split in ("test", "validation"))
     rate = model.codec.sample_rate
     prompt = p.generate.prompt if p.generate.prompt in (None, prompts.TEST) else resolve(p.generate.prompt)

@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict
 from pathlib import Path
 
-from audiornn.dataset import shards
+from audiornn.dataset.manifest import MANIFEST, read_manifest
 from audiornn.files import write_json
 from audiornn.generation import training_clips
 from audiornn.models.base import AudioModel
@@ -19,7 +19,7 @@ INPUT, OUTPUT, HISTORY, CHECKPOINTS = Path("data/shard"), Path("models"), Path("
 
 
 def main(p: Params) -> None:
-    manifest = shards.read_manifest(INPUT)
+    manifest = read_manifest(INPUT)
     tags = {"data.digest": manifest.digest, VALIDATION_DIGEST_TAG: manifest.validation_digest}
     name = f"{p.train.model.name} {manifest.layout.context}"
     fingerprint = checkpoints.training_fingerprint(p.train.model_dump(), manifest)
@@ -34,7 +34,7 @@ def main(p: Params) -> None:
     ):
         log.dataset(manifest.digest, manifest.summary())
         log.metrics({f"encode.{key}": value for key, value in asdict(manifest.encode_metrics).items()})
-        log.artifact(INPUT / shards.MANIFEST, "data")
+        log.artifact(INPUT / MANIFEST, "data")
 
         listening = training_clips.TrainingClips(manifest, p.train, lambda folder: log.artifact(folder, "listening"))
 

@@ -9,7 +9,7 @@ from audiornn.array_types import Codes, Wave
 from audiornn.audio import resampling
 from audiornn.codec import mu_law_decode
 from audiornn.dataset.encoded import EncodedCorpus
-from audiornn.dataset.shards import Manifest
+from audiornn.dataset.manifest import Manifest
 from audiornn.errors import AudioRNNError
 
 PROMPT_CANDIDATES = 8  # random pieces of which the loudest becomes the prompt, as pauses would prompt silence

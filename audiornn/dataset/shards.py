@@ -11,97 +11,26 @@ A record holds the window's codes as bytes, nothing else: its length minus the c
 import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
 from tqdm import tqdm
 
 from audiornn.array_types import Codes, Tensor
 from audiornn.codec import CODES, CodecMetrics, CodecSettings
+from audiornn.dataset.manifest import MANIFEST, MEND, RECORD_BYTES, Manifest, Shard, SplitManifest, verify
 from audiornn.dataset.split import SPLITS, CodeRange, shuffled
 from audiornn.dataset.windows import WindowLayout
-from audiornn.errors import AudioRNNError, one_line
-from audiornn.files import check_file, digest, read_json, sha256, write_json
-from audiornn.validation import FileName, Sha256, Size, parse
+from audiornn.errors import AudioRNNError
+from audiornn.files import sha256, write_json
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 
-MANIFEST = "manifest.json"
 BLOCK = 1 << 20  # codes counted at a time
-RECORD_BYTES = 16  # of a record's length and two checksums
-MEND = "run dvc repro shard"
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A TFRecord file: its windows and their targets, its size in bytes, its SHA-256 in hexadecimal."""
-
-    file: FileName
-    windows: Size
-    targets: Size
-    bytes: Size
-    sha256: Sha256
-
-
-@dataclass(frozen=True)
-class SplitManifest:
-    """One split: totals, shards, ranges of recordings, and how often each of the 256 codes is in them."""
-
-    windows: Size
-    targets: Size
-    bytes: Size
-    shards: list[Shard]
-    ranges: list[CodeRange]
-    code_counts: Annotated[list[Size], Field(min_length=CODES, max_length=CODES)]
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """Manifest of a folder of shards.
-
-    Attributes
-    ----------
-    folder
-        Where the shards are.
-    layout
-        Of the windows.
-    digest
-        SHA-256 over all shards, in hexadecimal.
-    codec, encode_metrics
-        Settings of the codec, and its quantisation loss.
-    too_short
-        Names of recordings that hold no target.
-    splits
-        By `train`, `validation` and `test`.
-    """
-
-    folder: Path
-    layout: WindowLayout
-    digest: Sha256
-    codec: CodecSettings
-    encode_metrics: CodecMetrics
-    too_short: list[str]
-    splits: dict[str, SplitManifest]
-
-    @property
-    def validation_digest(self) -> str:
-        """Digest of the validation split: models with the same digest can be compared, whatever their context."""
-        split = self.splits["validation"]
-        return digest([asdict(self.codec), [asdict(piece) for piece in split.ranges], split.code_counts])
-
-    def summary(self) -> dict[str, int | dict[str, int]]:
-        """Context, targets per window and, by split, windows, targets and bytes."""
-        totals = {
-            name: {"windows": split.windows, "targets": split.targets, "bytes": split.bytes}
-            for name, split in self.splits.items()
-        }
-        return {"context": self.layout.context, "targets_per_window": self.layout.targets_per_window, **totals}
 
 
 class _ShardWriter:
@@ -209,51 +138,6 @@ def write(
     return manifest
 
 
-def read_manifest(folder: str | Path) -> Manifest:
-    """The manifest of a folder of shards.
-
-    Raises
-    ------
-    AudioRNNError
-        If it is missing, is not JSON, or has a missing or impossible entry.
-    """
-    path = Path(folder) / MANIFEST
-    content = read_json(path)
-    layout = parse(WindowLayout, content, path)
-    manifest = parse(Manifest, {**content, "folder": Path(folder), "layout": layout}, path)
-    if problem := next(_contradictions(manifest), None):
-        raise AudioRNNError(f"{path}: damaged: {problem}; {MEND}")
-    return manifest
-
-
-def _contradictions(manifest: Manifest) -> Iterator[str]:
-    """What cannot be true of a manifest, as a training would wait for windows that are not there."""
-    if manifest.splits.keys() != set(SPLITS):
-        yield f"its splits are not {', '.join(SPLITS)}"
-    for name, split in manifest.splits.items():
-        for total in ("windows", "targets", "bytes"):
-            if getattr(split, total) != sum(getattr(shard, total) for shard in split.shards):
-                yield f"the {total} of {one_line(name, 40)} are not the sum over its shards"
-        for shard in split.shards:
-            if shard.bytes != shard.windows * (manifest.layout.context + RECORD_BYTES) + shard.targets:
-                yield f"{one_line(shard.file, 40)} cannot have {shard.windows} windows in {shard.bytes} bytes"
-
-
-def _verify(folder: Path, shard: Shard) -> None:
-    """Compare a shard with the manifest, once per process while the file is the same."""
-    path = folder / shard.file
-    try:
-        changed = path.stat().st_mtime_ns
-    except OSError as error:
-        raise AudioRNNError(f"{path}: cannot be read: {error.strerror}; {MEND}") from None
-    _verify_once(path, shard, changed)
-
-
-@cache
-def _verify_once(path: Path, shard: Shard, changed: int) -> None:
-    check_file(path, shard.sha256, MEND, shard.bytes)
-
-
 def read(
     manifest: Manifest,
     split: str,
@@ -314,7 +198,7 @@ def read(
     if not split_manifest.windows:
         raise AudioRNNError(f"{manifest.folder / MANIFEST}: its split {split} has no windows; {MEND}")
     for shard in (shard for group in groups for shard in group):
-        _verify(manifest.folder, shard)
+        verify(manifest.folder, shard)
     files = tf.constant([str(manifest.folder / shard.file) for group in groups for shard in group], tf.string)
     sizes = np.array([(len(group), _windows(group)) for group in groups], np.int64).reshape(-1, 2)
     order = random_source.randrange(2**31)

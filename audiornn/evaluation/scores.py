@@ -9,7 +9,7 @@ from tqdm import tqdm
 from audiornn.array_types import Tensor
 from audiornn.backend import tf
 from audiornn.dataset import shards
-from audiornn.dataset.shards import Manifest
+from audiornn.dataset.manifest import Manifest
 from audiornn.models.base import AudioModel
 
 WINDOW_CODES = 1 << 15  # codes per batch where no batch size is given

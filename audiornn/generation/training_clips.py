@@ -12,8 +12,8 @@ from tqdm import tqdm
 from audiornn import figures
 from audiornn.array_types import Codes
 from audiornn.dataset import shards
+from audiornn.dataset.manifest import Manifest
 from audiornn.dataset.recordings import loudest
-from audiornn.dataset.shards import Manifest
 from audiornn.generation import clips
 from audiornn.models.base import AudioModel
 from audiornn.params import Generate, Train

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from audiornn.dataset.shards import Manifest
+from audiornn.dataset.manifest import Manifest
 from audiornn.errors import AudioRNNError, one_line
 from audiornn.files import atomic_file
 from audiornn.params import Train
@@ -26,8 +26,8 @@ from audiornn.validation import parse
 MAX_TO_KEEP = 3  # the last checkpoint, and two before it, should it turn out damaged
 # The code that a training depends on: the same modules and packages of the library that dvc.yaml lists for its stage.
 TRAINING_CODE = (
-    *("backend.py", "codec.py", "dataset/shards.py", "dataset/split.py", "dataset/windows.py"),
-    *("evaluation/scores.py", "kernels", "models", "training"),
+    *("backend.py", "codec.py", "dataset/manifest.py", "dataset/shards.py"),
+    *("dataset/split.py", "dataset/windows.py", "evaluation/scores.py", "kernels", "models", "training"),
 )
 
 

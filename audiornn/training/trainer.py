@@ -12,7 +12,7 @@ import numpy as np
 from audiornn.array_types import Tensor
 from audiornn.backend import deterministic, tf
 from audiornn.dataset import shards
-from audiornn.dataset.shards import Manifest
+from audiornn.dataset.manifest import MEND, Manifest
 from audiornn.errors import AudioRNNError, one_line
 from audiornn.evaluation.scores import default_batch_size, evaluate_dataset
 from audiornn.interrupts import deferred_signals
@@ -261,7 +261,7 @@ class Trainer:
                 if state.stop_reason:
                     break
             if begun == (state.epochs, state.batches) and not state.stop_reason:
-                raise AudioRNNError(f"{self.manifest.folder}: its shards hold no windows; {shards.MEND}")
+                raise AudioRNNError(f"{self.manifest.folder}: its shards hold no windows; {MEND}")
         self._finish()
 
     def _read_epoch(self) -> "tf.data.Dataset":

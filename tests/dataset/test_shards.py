@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +14,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from audiornn.dataset import shards
-from audiornn.dataset.shards import Manifest
+from audiornn.dataset.manifest import Manifest, read_manifest
 from audiornn.dataset.split import SPLITS, CodeRange, shuffled
 from audiornn.dataset.windows import WindowLayout
 from audiornn.errors import AudioRNNError
 from audiornn.files import write_json
 from audiornn.params import Shard
 from tests.conftest import CODEC, CODEC_METRICS
-
-starts = st.integers(0, 1000)
-lengths = st.integers(0, 600)
-contexts = st.integers(1, 100)
-spans = st.integers(1, 150)
 
 Codes = dict[str, NDArray[np.uint8]]
 Pieces = dict[str, list[CodeRange]]
@@ -36,86 +30,6 @@ few_examples = settings(  # files are slow: no shrinking
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-
-
-def target_counts(start: int, stop: int, context: int, targets_per_window: int, stride: int) -> Counter[int]:
-    """How often each code of a range is a target, counted from the first that can be one."""
-    return Counter(
-        target - start - context
-        for first, last in WindowLayout(context, targets_per_window, stride).windows(start, stop)
-        for target in range(first + context, last)
-    )
-
-
-# --- Windows -----------------------------------------------------------------------------------------------------
-
-
-@given(starts, lengths, contexts, spans)
-def test_every_code_after_the_first_context_is_a_target_exactly_once(start, length, context, targets_per_window):
-    targets = [
-        code
-        for first, last in WindowLayout(context, targets_per_window, targets_per_window).windows(start, start + length)
-        for code in range(first + context, last)
-    ]
-    assert targets == list(range(start + context, start + length))
-
-
-@given(starts, lengths, contexts, spans, spans)
-def test_every_target_sees_at_least_the_context_and_nothing_from_outside_the_range(
-    start, length, context, targets_per_window, stride
-):
-    for first, last in WindowLayout(context, targets_per_window, stride).windows(start, start + length):
-        assert start <= first
-        assert last <= start + length
-        assert 1 <= last - first - context <= targets_per_window
-        # only the end of a range cuts a window short
-        assert last - first - context == targets_per_window or last == start + length
-
-
-@given(starts, contexts, spans, spans, st.data())
-def test_a_range_no_longer_than_the_context_has_no_window(start, context, targets_per_window, stride, data):
-    length = data.draw(st.integers(0, context))
-    assert list(WindowLayout(context, targets_per_window, stride).windows(start, start + length)) == []
-    assert list(WindowLayout(context, targets_per_window, stride).windows(start, start + context + 1)) == [
-        (start, start + context + 1)
-    ]
-
-
-@given(starts, lengths, contexts, spans, spans)
-def test_windows_start_a_stride_apart_until_the_targets_run_out(start, length, context, targets_per_window, stride):
-    first_codes = [
-        first for first, _ in WindowLayout(context, targets_per_window, stride).windows(start, start + length)
-    ]
-    assert first_codes == [start + i * stride for i in range(-(-max(0, length - context) // stride))]
-
-
-@given(starts, lengths, contexts, spans, st.data())
-def test_a_stride_below_the_targets_per_window_repeats_targets_and_leaves_none_out(
-    start, length, context, targets_per_window, data
-):
-    stride = data.draw(st.integers(1, targets_per_window))
-    counts = target_counts(start, start + length, context, targets_per_window, stride)
-    assert sorted(counts) == list(range(length - context))
-    assert all(count <= -(-targets_per_window // stride) for count in counts.values())
-    assert all(
-        count >= targets_per_window // stride for target, count in counts.items() if target >= targets_per_window - 1
-    )
-
-
-@given(starts, lengths, contexts, spans, st.integers(1, 100))
-def test_a_stride_above_the_targets_per_window_leaves_gaps_and_repeats_nothing(
-    start, length, context, targets_per_window, gap
-):
-    counts = target_counts(start, start + length, context, targets_per_window, targets_per_window + gap)
-    assert counts == {
-        target: 1 for target in range(length - context) if target % (targets_per_window + gap) < targets_per_window
-    }
-
-
-@given(starts, lengths, contexts)
-def test_a_span_of_one_gives_every_window_one_target(start, length, context):
-    found = list(WindowLayout(context, 1, 1).windows(start, start + length))
-    assert [last - first for first, last in found] == [context + 1] * max(0, length - context)
 
 
 # --- On disk -----------------------------------------------------------------------------------------------------
@@ -293,7 +207,7 @@ def test_the_manifest_describes_the_files_beside_it(manifest, codes):
 
 def test_what_is_written_is_what_is_returned(tmp_path, codes):
     manifest = written(tmp_path, codes, too_short=["f"])
-    assert manifest == shards.read_manifest(tmp_path)
+    assert manifest == read_manifest(tmp_path)
     assert (manifest.codec, manifest.encode_metrics, manifest.too_short) == (CODEC, CODEC_METRICS, ["f"])
 
 
@@ -340,13 +254,13 @@ def test_a_damaged_manifest_is_named_with_what_it_lacks(manifest, tmp_path, brea
     break_it(content)
     write_json(tmp_path / "manifest.json", content)
     with pytest.raises(AudioRNNError, match=rf"^\S+/manifest.json: {said}"):
-        shards.read_manifest(tmp_path)
+        read_manifest(tmp_path)
 
 
 def test_a_file_that_is_no_manifest_is_named(tmp_path):
     write_json(tmp_path / "manifest.json", [1, 2])
     with pytest.raises(AudioRNNError, match=r"^\S+/manifest.json: is \[1, 2\], but must be a dictionary"):
-        shards.read_manifest(tmp_path)
+        read_manifest(tmp_path)
 
 
 def test_the_validation_digest_knows_the_recordings_not_the_windows(manifest):
@@ -431,4 +345,4 @@ def test_a_split_without_ranges_has_no_shard(tmp_path, codes):
 
 def test_a_folder_without_shards_is_named(tmp_path):
     with pytest.raises(AudioRNNError, match=r"^\S+/manifest.json: no such file: run dvc repro first$"):
-        shards.read_manifest(tmp_path)
+        read_manifest(tmp_path)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,72 +9,15 @@ import pytest
 import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from scipy import linalg, signal
+from scipy import signal
 
 from audiornn import cli, codec
-from audiornn.audio import levels, resampling
-from audiornn.corpus.synthetic.music import music, pluck
-from audiornn.corpus.synthetic.speech import speech
-from audiornn.diagnostics import features
+from audiornn.audio import levels
+from audiornn.corpus.synthetic.music import pluck
 from audiornn.diagnostics.diagnosis import diagnose
-from audiornn.diagnostics.features import mel_bank
-from audiornn.diagnostics.reference import Reference, frechet
+from audiornn.diagnostics.reference import Reference
 from audiornn.errors import AudioRNNError
-
-RATE = 8000
-Wave = NDArray[np.float64]
-
-
-def kinds(wave: Wave, rate: int = RATE, reference: Reference | None = None) -> list[str]:
-    return [finding.kind for finding in diagnose(wave, rate, reference).findings]
-
-
-def time(seconds: float, rate: int = RATE) -> Wave:
-    return np.arange(round(seconds * rate)) / rate
-
-
-def sine(frequency: float, seconds: float = 3, rate: int = RATE) -> Wave:
-    return 0.3 * np.sin(2 * np.pi * frequency * time(seconds, rate))
-
-
-def noise(seconds: float = 3, rate: int = RATE, seed: int = 0) -> Wave:
-    return 0.1 * np.random.default_rng(seed).standard_normal(round(seconds * rate))
-
-
-def again(piece: Wave, seconds: float, rate: int = RATE) -> Wave:
-    return np.resize(piece, round(seconds * rate))
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A corpus of speech and one of music."""
-    made = {"speech": tmp_path_factory.mktemp("speech"), "music": tmp_path_factory.mktemp("music")}
-    speech(made["speech"], 0.6)
-    music(made["music"], 0.4)
-    return made
-
-
-@pytest.fixture(scope="module")
-def real(folders: dict[str, Path]) -> dict[str, list[Wave]]:
-    """Their recordings at 8 kHz."""
-    return {
-        name: [np.concatenate(list(resampling.resample_blocks(path, RATE))) for path in sorted(folder.glob("*.wav"))]
-        for name, folder in folders.items()
-    }
-
-
-@pytest.fixture(scope="module")
-def said(real: dict[str, list[Wave]]) -> Wave:
-    """Four seconds of speech."""
-    return np.concatenate(real["speech"])[: 4 * RATE]
-
-
-@pytest.fixture(scope="module")
-def reference(real: dict[str, list[Wave]]) -> Reference:
-    """Every other recording of speech."""
-    return Reference.of(real["speech"][::2], RATE)
-
+from tests.helpers.waves import RATE, Wave, again, kinds, noise, sine, time
 
 # Good clips
 
@@ -263,101 +205,6 @@ def test_a_wave_that_cannot_be_judged_is_an_error(wave, rate, says):
     for use in (lambda: diagnose(wave, rate), lambda: Reference.of([wave], rate)):
         with pytest.raises(AudioRNNError, match=re.escape(says)):
             use()
-
-
-# Against real audio
-
-
-def test_speech_is_near_speech_and_noise_hum_and_music_are_far(real, reference):
-    for wave in real["speech"][1::2]:
-        assert kinds(wave, RATE, reference) == []
-    assert kinds(noise(), RATE, reference) == ["noise", "far-from-reference"]
-    assert kinds(sine(440), RATE, reference) == ["tone", "far-from-reference"]
-    for wave in real["music"][:2]:
-        assert kinds(wave, RATE, reference) == ["far-from-reference"]
-
-
-def test_the_advice_names_the_side_on_which_a_clip_departs(reference, said):
-    dull = signal.sosfilt(signal.butter(4, 500, fs=RATE, output="sos"), said)
-    bright = signal.sosfilt(signal.butter(4, 1500, "highpass", fs=RATE, output="sos"), said)
-    for wave, side in ((dull, "duller"), (bright, "brighter")):
-        (finding,) = [f for f in diagnose(wave, RATE, reference).findings if f.kind == "far-from-reference"]
-        assert side in finding.advice
-
-
-def test_findings_common_in_the_reference_are_ignored():
-    rain = Reference.of([noise(12, seed=1)], RATE)
-    assert kinds(noise(), RATE, rain) == []
-    assert kinds(sine(440), RATE, rain) == ["tone", "far-from-reference"]
-    organ = Reference.of([sine(330, 12)], RATE)
-    assert kinds(sine(330), RATE, organ) == []
-
-
-def test_the_memory_of_a_reference_does_not_grow_with_its_length(said):
-    minute = np.tile(said, 15)
-    tracemalloc.start()
-    reference = Reference.of((minute for _ in range(6)), RATE)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert reference.seconds == pytest.approx(6 * 60)
-    assert len(reference.passages) == 32
-    assert peak < 30e6
-
-
-def test_a_reference_does_not_depend_on_how_it_is_cut_into_recordings(real):
-    whole = np.concatenate(real["speech"])[: 30 * RATE]
-    one, three = Reference.of([whole], RATE), Reference.of(np.split(whole, 3), RATE)
-    np.testing.assert_allclose(one.mean, three.mean)
-    np.testing.assert_allclose(one.covariance, three.covariance)
-
-
-def test_a_short_reference_has_a_fixed_limit(said):
-    assert Reference.of([said], RATE).limit(4) == 8
-
-
-def test_a_reference_without_sound_or_at_another_rate_is_an_error(said):
-    for waves in ([], [np.zeros(5 * RATE)], [said[: RATE // 2]]):
-        with pytest.raises(AudioRNNError, match="the reference has less than a second of sound"):
-            Reference.of(waves, RATE)
-    with pytest.raises(AudioRNNError, match="the clip is at 16000 Hz, but the reference at 8000 Hz"):
-        diagnose(noise(3), 16000, Reference.of([said], RATE))
-
-
-# The formulas
-
-
-def random_covariance(size: int, rank: int, seed: int) -> NDArray[np.float64]:
-    root = np.random.default_rng(seed).normal(size=(size, rank))
-    return root @ root.T
-
-
-@pytest.mark.parametrize("rank", [6, 3])
-def test_the_frechet_distance_is_that_of_the_paper(rank):
-    a, b = random_covariance(6, 6, 0), random_covariance(6, rank, 1)
-    mean_a, mean_b = np.arange(6.0), np.ones(6)
-    one = np.eye(6)  # the loading of both
-    root = linalg.sqrtm((a + one) @ (b + one)).real
-    expected = np.sum((mean_a - mean_b) ** 2) + np.trace(a + b + 2 * one - 2 * root)
-    assert frechet(mean_a, a, mean_b, b) == pytest.approx(expected)
-    assert frechet(mean_b, b, mean_a, a) == pytest.approx(expected)
-    assert frechet(mean_a, a, mean_a, a) == pytest.approx(0, abs=1e-9)
-
-
-def test_in_one_dimension_it_is_the_difference_of_means_and_deviations():
-    found = frechet(np.array([1.0]), np.array([[8.0]]), np.array([4.0]), np.array([[3.0]]))
-    assert found == pytest.approx((1 - 4) ** 2 + (3 - 2) ** 2)  # deviations of 3 and 2 with 1 added to the variances
-
-
-@pytest.mark.parametrize("rate", [1000, 8000, 44100])
-def test_mel_bands_cover_the_spectrum_without_a_gap(rate):
-    bank = mel_bank(round(0.032 * rate) // 2 + 1, rate)
-    frequencies = np.linspace(0, rate / 2, bank.shape[1])
-    assert len(bank) <= features.BANDS
-    assert bank.any(axis=1).all()
-    assert bank.any(axis=0)[(frequencies > 50) & (frequencies < 0.49 * rate)].all()
-    assert (np.diff(bank.argmax(axis=1)) >= 0).all()
-    if rate >= 8000:
-        np.testing.assert_allclose(bank.sum(axis=0)[(frequencies > 150) & (frequencies < 0.4 * rate)], 1)
 
 
 # The command

@@ -18,7 +18,7 @@ def report(result: Any) -> dict[str, Any]:
 def main(plan: Path) -> None:
     settings = json.loads(plan.read_text())
     from audiornn.backend import tf
-    from audiornn.dataset.shards import read_manifest
+    from audiornn.dataset.manifest import read_manifest
     from audiornn.params import Train
     from audiornn.training import distribution, trainer
     from audiornn.training.checkpoints import Store

@@ -17,6 +17,7 @@ from audiornn.corpus.listing import Known, Listing
 from audiornn.corpus.scan import CorpusManifest
 from audiornn.dataset import shards
 from audiornn.dataset.encoded import EncodedCorpus
+from audiornn.dataset.manifest import read_manifest
 from audiornn.dataset.recordings import SplitRecordings
 from audiornn.errors import AudioRNNError
 from audiornn.experiments import plan
@@ -232,7 +233,7 @@ def split_on_disk(tmp_path_factory):
 @given(data=st.data())
 def test_damaged_manifests_of_codes_and_shards_are_understood_or_answered(split_on_disk, file, data):
     def read():
-        manifest = shards.read_manifest(split_on_disk / "shard")
+        manifest = read_manifest(split_on_disk / "shard")
         split = SplitRecordings(EncodedCorpus(split_on_disk / "encode"), manifest)
         assert len(split.recordings) <= 2
         if manifest.layout.length < 10_000:
@@ -255,7 +256,7 @@ def test_damaged_codes_are_answered(split_on_disk, data):
 def test_a_damaged_shard_is_named_with_what_mends_it(split_on_disk, data):
     path = split_on_disk / "shard/train-00000.tfrecord"
     content = path.read_bytes()
-    manifest = shards.read_manifest(split_on_disk / "shard")
+    manifest = read_manifest(split_on_disk / "shard")
     damaged = data.draw(damaged_bytes(content))
     path.write_bytes(damaged)
     try:

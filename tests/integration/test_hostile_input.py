@@ -14,6 +14,7 @@ import pytest
 from audiornn.corpus.scan import CorpusManifest
 from audiornn.dataset import shards
 from audiornn.dataset.encoded import EncodedCorpus
+from audiornn.dataset.manifest import read_manifest
 from audiornn.errors import AudioRNNError
 from audiornn.experiments import definition
 from audiornn.files import read_json, sha256
@@ -209,7 +210,7 @@ def test_names_of_files_in_manifests_stay_in_their_folder(split, secret, path):
         EncodedCorpus(split / "encode")
     edit(split / "shard/manifest.json", "splits", "train", "shards", 0, "file", value=path)
     with pytest.raises(AudioRNNError, match="splits.train.shards.0.file is .* must be the plain name of a file"):
-        shards.read_manifest(split / "shard")
+        read_manifest(split / "shard")
     recording = {"path": path, "rate": 8000, "channels": 1, "frames": 1, "seconds": 1, "sha256": "0" * 64}
     corpus = {"root": "recordings", "seconds": 1, "recordings": [recording], "left_out": []}
     with pytest.raises(AudioRNNError, match="recordings.0.path is .* must be a path below the folder"):
@@ -241,7 +242,7 @@ def test_shards_that_are_links_of_the_cache_are_read_and_links_to_other_files_ar
         folder.mkdir()
         for file in cache.iterdir():
             (folder / file.name).symlink_to(file)
-    manifest = shards.read_manifest(folder)
+    manifest = read_manifest(folder)
     assert len(list(shards.read(manifest, "train", 4))) == 2
     (folder / "train-00000.tfrecord").unlink()
     (folder / "train-00000.tfrecord").symlink_to(secret)
