@@ -285,8 +285,7 @@ def run_play(arguments: argparse.Namespace) -> None:
         from audiornn.playing import takes
         from audiornn.playing.choices import Choices
 
-        take = takes.again(arguments.render, Choices(Path.cwd(), arguments.model))
-        takes.write(take, arguments.output)
+        take = takes.render_file(arguments.render, arguments.output, Choices(Path.cwd(), arguments.model))
         print(f"{arguments.output}: {len(take.pcm) / take.settings.sample_rate:.2f} s")
         return
     from audiornn.playing import server

@@ -98,7 +98,8 @@ class Listener:
         try:
             await self._send({"token": self.token, "controls": self._controls.model_dump()})
             first = self._service.choices.default
-            await self._open(await self._load(first), first)
+            async with self._busy:
+                await self._open(await self._load(first), first)
             async with asyncio.TaskGroup() as self._tasks:
                 self._tasks.create_task(self._play())
                 self._tasks.create_task(self._receive())
@@ -183,7 +184,7 @@ class Listener:
             self._later(self._compare(*message.compare))
         if message.choose and self._blind:
             self._later(self._switch(self._blind[message.choose], message.choose))
-        if message.vote:
+        if message.vote and self._blind:
             await self._send({"revealed": self._blind, "vote": message.vote})
             self._blind = {}
             while self._held:

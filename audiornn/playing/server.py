@@ -5,12 +5,13 @@ import os
 import socket
 import sys
 import webbrowser
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import uvicorn
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
@@ -92,7 +93,9 @@ def _with_policy(send: Send, host: str) -> Send:
 
 
 class PromptRequest(Section):
-    """The passage of an uploaded file."""
+    """The passage of an uploaded file, as the text of a query."""
+
+    model_config = ConfigDict(strict=False)
 
     offset: Annotated[float, Field(ge=0)] = 0.0
     seconds: Annotated[float, Field(gt=0, le=4)] = 0.5
@@ -104,12 +107,9 @@ def application(service: Service, names: frozenset[str] = frozenset()) -> Starle
 
     async def models(request: Request) -> Response:
         choices = await service.run(service.choices.refresh)
-        return JSONResponse(
-            [
-                {"id": choice.id, "title": choice.title, "standing": choice.standing and choice.standing.describe()}
-                for choice in choices
-            ]
-        )
+        standings = [asdict(choice.standing) if choice.standing else {} for choice in choices]
+        named = [{"id": choice.id, "title": choice.title} for choice in choices]
+        return JSONResponse([name | standing for name, standing in zip(named, standings, strict=True)])
 
     async def prompt(request: Request) -> Response:
         listener = listeners.get(request.path_params["token"])
@@ -120,8 +120,7 @@ def application(service: Service, names: frozenset[str] = frozenset()) -> Starle
             content += part
             if len(content) > MAX_UPLOAD:
                 raise AudioRNNError(f"the file is too large: a prompt may have {MAX_UPLOAD >> 20} MB")
-        numbers = {key: float(value) for key, value in request.query_params.items()}
-        p = validate(PromptRequest, numbers, "prompt")
+        p = validate(PromptRequest, dict(request.query_params), "prompt")
         await listener.continue_file(bytes(content), p.offset, p.seconds)
         return JSONResponse({})
 
@@ -181,14 +180,19 @@ def serve(model: str | None, host: str, port: int, open_browser: bool) -> None:
         choices = service.choices.refresh()
         print(f"Loading {choices[0].title} ...", flush=True)
         service.choices.load(choices[0].source)
-        if not ipaddress.ip_address(socket.gethostbyname(host)).is_loopback:
+        if not ipaddress.ip_address(listening.getsockname()[0]).is_loopback:
             print(f"warning: everyone who reaches {host} can listen, and use this machine's processor", file=sys.stderr)
         shown = f"http://{host}:{listening.getsockname()[1]}/"
         print(f"Play: {shown}\nStop it with Ctrl-C.", flush=True)
         if open_browser and (sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()):
             webbrowser.open(shown)
-        app = application(service, frozenset({host, socket.gethostname()}))
-        config = uvicorn.Config(
+        web_server(application(service, frozenset({host, socket.gethostname()}))).run([listening])
+
+
+def web_server(app: ASGIApp) -> uvicorn.Server:
+    """A server for the application, with bounded messages."""
+    return uvicorn.Server(
+        uvicorn.Config(
             app,
             log_level="warning",
             lifespan="off",
@@ -197,4 +201,4 @@ def serve(model: str | None, host: str, port: int, open_browser: bool) -> None:
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=1,
         )
-        uvicorn.Server(config).run([listening])
+    )

@@ -101,10 +101,22 @@ def read_settings(path: str | Path) -> TakeSettings:
         raise AudioRNNError(f"{path}: has no settings in its comment: give the JSON file of the take") from None
 
 
-def again(path: str | Path, choices: Choices) -> Take:
-    """Generate the take in a file again; see `read_settings`, `Choices.find` and `render`."""
+def render_file(path: str | Path, output: str | Path, choices: Choices) -> Take:
+    """Generate the take in a file again and write it; see `read_settings`, `Choices.find` and `render`.
+
+    Raises
+    ------
+    AudioRNNError
+        Also if the suffix of `output` is not that of a format.
+    """
+    form = Path(output).suffix.removeprefix(".")
+    if form not in AUDIO:
+        raise AudioRNNError(f"{output}: is named .{form}, but must end in .{' or .'.join(AUDIO)}")
     settings = read_settings(path)
-    return render(settings, {digest: choices.find(digest, source) for digest, source in settings.models.items()})
+    take = render(settings, {digest: choices.find(digest, source) for digest, source in settings.models.items()})
+    with atomic_file(output) as partial:
+        partial.write_bytes(take.encoded(form))
+    return take
 
 
 def render(settings: TakeSettings, models: Mapping[str, PlayableModel]) -> Take:
@@ -126,21 +138,6 @@ def _render(settings: TakeSettings, models: Mapping[str, PlayableModel]) -> Iter
         if at == 0 and len(ahead) == len(settings.changes):
             raise AudioRNNError("changes: must begin at 0")
         yield stream.next_block().pcm[max(0, settings.start - at) : settings.stop - at]
-
-
-def write(take: Take, path: str | Path) -> None:
-    """Write a take; the file's suffix says the format.
-
-    Raises
-    ------
-    AudioRNNError
-        If the suffix is not that of a format.
-    """
-    form = Path(path).suffix.removeprefix(".")
-    if form not in AUDIO:
-        raise AudioRNNError(f"{path}: is named .{form}, but must end in .{' or .'.join(AUDIO)}")
-    with atomic_file(path) as partial:
-        partial.write_bytes(take.encoded(form))
 
 
 class Tape:

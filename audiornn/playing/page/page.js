@@ -96,8 +96,9 @@ function connect() {
 async function list() {
   const models = await (await fetch("models")).json();
   each("#model, #a, #b", (select) => {
-    const options = models.map(({ id, title, standing }) => {
-      const option = new Option(standing ? `${title}: ${standing}` : title, id);
+    const options = models.map(({ id, title, bits, ratio }) => {
+      const facts = [bits && `${bits.toFixed(2)} bits`, ratio && `distance ${ratio.toFixed(2)}`].filter(Boolean);
+      const option = new Option([title, ...facts].join(" · "), id);
       option.dataset.title = title;
       return option;
     });
