@@ -34,7 +34,7 @@ const NEWS = {
     find("rate").textContent = `${rate / 1000} kHz`;
     find("play").disabled = false;
     chosen(news.model);
-    say(playing ? "" : "Ready.");
+    say("Ready.");
     if (playing) play();
   },
   model: (news) => chosen(news.model),
@@ -146,6 +146,7 @@ function play() {
   }
   sound.context.resume();
   state(true);
+  say("");
 }
 
 function pause() {
@@ -177,7 +178,7 @@ function show(controls) {
 
 function label(input) {
   const value = Number(input.value), shown = SHOWN[input.name] ?? ((number) => number);
-  input.parentElement.querySelector("output").textContent = shown(value);
+  input.parentElement.querySelector(".value").textContent = shown(value);
   input.setAttribute("aria-valuetext", shown(value));
 }
 
@@ -199,6 +200,7 @@ async function upload(content, offset) {
 
 async function listen() {
   if (recorder) return recorder.stop();
+  if (!navigator.mediaDevices) return say("Browsers allow the microphone on localhost and https alone.", true);
   let input;
   try {
     input = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false } });

@@ -48,6 +48,7 @@ export class Scope {
     this.ring(bins).putImageData(column, this.head, 0);
     this.head = (this.head + 1) % COLUMNS;
     const [pen, width, height] = this.surface(this.spectrogram);
+    pen.imageSmoothingEnabled = false; // or the newest column would show at the other edge
     const cut = ((COLUMNS - this.head) / COLUMNS) * width;
     pen.drawImage(this.history, this.head, 0, COLUMNS - this.head, bins, 0, 0, cut, height);
     if (this.head) pen.drawImage(this.history, 0, 0, this.head, bins, cut, 0, width - cut, height);

@@ -22,7 +22,8 @@ EAVESDROP = """
     window.WebSocket = class extends Socket {
         constructor(...given) {
             super(...given);
-            this.addEventListener('message', ({data}) => data instanceof ArrayBuffer && window.blocks.push(data.slice(8)));
+            const keep = ({data}) => data instanceof ArrayBuffer && window.blocks.push(data.slice(8));
+            this.addEventListener('message', keep);
         }
     };
     window.WebSocket.OPEN = Socket.OPEN;
@@ -75,8 +76,7 @@ def page(browser, address):
     """The page, playing."""
     given = browser.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": EAVESDROP})
     browser.open(address)
-    browser.wait(lambda: browser.script("return !document.getElementById('play').disabled"), "a model")
-    browser.click("#play")
+    browser.click("#play:enabled")
     browser.wait(lambda: loudness(browser) > -50, "sound")
     yield browser
     browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", given)
@@ -156,6 +156,26 @@ def test_a_dropped_file_is_continued(page, tmp_path):
     prompts = [change["beginning"]["prompt"] for change in kept(page)["changes"] if change.get("beginning")]
     codes = file_prompt(path, 0.5, CodecSettings(8000, 20.0, 0.95))
     assert base64.b64decode(prompts[-1]) == codes.tobytes()
+
+
+def test_the_microphone_is_continued(page):
+    page.script("document.getElementById('seconds').value = 1.2")
+    page.click("#microphone")
+    page.wait(lambda: "Listening." in page.text(), "the microphone")
+    page.driver.execute_async_script("setTimeout(arguments[0], 2500)")
+    page.click("#microphone")
+    page.wait(lambda: "The model continues it." in page.text(), "the prompt")
+
+
+def test_it_sounds_without_worklets_which_browsers_have_on_localhost_and_https_alone(browser, address):
+    without = {"source": "delete BaseAudioContext.prototype.audioWorklet"}
+    given = browser.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", without)
+    browser.open(address)
+    browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", given)
+    browser.click("#play:enabled")
+    browser.wait(lambda: loudness(browser) > -50, "sound")
+    assert not browser.script("return new AudioContext().audioWorklet")
+    browser.driver.get("about:blank")
 
 
 def test_a_blind_comparison_hides_the_names_until_the_vote(page):
