@@ -83,6 +83,8 @@ class Listener:
         self._sources: dict[str, str] = {}
         self._number = 0
         self._controls, self._seed, self._prompt = Controls(), 0, NO_CODES
+        self._change = Change()  # for the next block
+        self._primed: FusedEngine | None = None  # for its beginning
         self._blind: dict[str, str] = {}
         self._held: list[dict[str, Any]] = []  # news of takes, which would reveal the models of a blind comparison
         self._seconds = BLOCK_SECONDS
@@ -224,7 +226,7 @@ class Listener:
         self._model, self._prompt = model, NO_CODES
         self._stream, self._tape, self._played = LiveStream(self._models), Tape(model.codec.sample_rate), 0
         self._change = Change(beginning=Beginning(seed=self._seed), model=model.digest, controls=self._controls)
-        self._primed: FusedEngine | None = None
+        self._primed = None
         self._room.set()
 
     async def _begin(self, seed: int, start: str, seconds: float) -> None:

@@ -129,7 +129,8 @@ class LiveStream:
         self._controls = Controls()
         self._model: PlayableModel | None = None
         self._player: Player | None = None
-        self._ending = np.zeros(0, np.int16)
+        self._history: Codes = np.zeros(0, np.uint8)
+        self._ending: Pcm = np.zeros(0, np.int16)
         self._gain = 0.0
 
     def apply(self, change: Change, primed: FusedEngine | None = None) -> None:

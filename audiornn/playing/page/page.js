@@ -9,7 +9,7 @@ const SHOWN = { top_k: (value) => value || "all", level_db: (value) => `${value}
 const scope = new Scope(find("spectrogram"), find("wave"), find("bits"));
 const uncertainties = []; // of blocks that have not been heard yet: [position after them, bits]
 let socket, sound, rate, token, defaults, heardModel, recorder;
-let stream = 0, received = 0, played = 0, underruns = 0, earlier = 0, takes = 0;
+let stream = 0, received = 0, played = 0, underruns = 0, earlier = 0, takes = 0, frames = 0;
 let playing = false, blind = false;
 let early = []; // blocks that came before somebody pressed play
 
@@ -161,7 +161,8 @@ function state(on) {
 }
 
 function draw() {
-  if (playing && sound) find("loudness").value = 20 * Math.log10(Math.max(scope.frame(sound.analyser), 1e-3));
+  frames += 1; // every second one will do, and leaves the processor to the model
+  if (playing && sound && frames % 2) find("loudness").value = 20 * Math.log10(Math.max(scope.frame(sound.analyser), 1e-3));
   requestAnimationFrame(draw);
 }
 

@@ -1,5 +1,5 @@
 // Spectrogram, wave and uncertainty, drawn while the sound plays.
-const COLUMNS = 600; // of the spectrogram: ten seconds at 60 frames per second
+const COLUMNS = 600; // of the spectrogram: twenty seconds at 30 per second
 const MOST_BITS = 8;
 const PALETTES = {
   light: ["#f6f8fa", "#c5dcea", "#5b9cc6", "#1f5488", "#0a1b2e"],
@@ -28,7 +28,7 @@ export class Scope {
     recolour();
   }
 
-  // The columns of the last ten seconds, a ring.
+  // The columns of the last twenty seconds, a ring.
   ring(bins) {
     if (!this.history) {
       this.history = new OffscreenCanvas(COLUMNS, bins);
@@ -48,9 +48,8 @@ export class Scope {
     this.ring(bins).putImageData(column, this.head, 0);
     this.head = (this.head + 1) % COLUMNS;
     const [pen, width, height] = this.surface(this.spectrogram);
-    pen.imageSmoothingEnabled = false; // or the newest column would show at the other edge
-    const cut = ((COLUMNS - this.head) / COLUMNS) * width;
-    pen.drawImage(this.history, this.head, 0, COLUMNS - this.head, bins, 0, 0, cut, height);
+    const cut = ((COLUMNS - this.head) / COLUMNS) * width, oldest = this.head + 1; // its neighbour is the newest one
+    pen.drawImage(this.history, oldest, 0, COLUMNS - oldest, bins, 0, 0, cut, height);
     if (this.head) pen.drawImage(this.history, 0, 0, this.head, bins, cut, 0, width - cut, height);
 
     const samples = new Float32Array(analyser.fftSize);

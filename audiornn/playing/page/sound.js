@@ -5,7 +5,8 @@ export class Sound {
   // onplayed gets { played, underruns }.
   constructor(rate, onplayed) {
     this.context = new AudioContext({ sampleRate: rate, latencyHint: "interactive" });
-    this.analyser = new AnalyserNode(this.context, { fftSize: 512, smoothingTimeConstant: 0, minDecibels: -95, maxDecibels: -25 });
+    const fftSize = rate > 12000 ? 1024 : 512;
+    this.analyser = new AnalyserNode(this.context, { fftSize, smoothingTimeConstant: 0, minDecibels: -95, maxDecibels: -25 });
     this.analyser.connect(this.context.destination);
     this.early = [];
     this.send = (samples) => this.early.push(samples);
