@@ -8,10 +8,10 @@ const SHOWN = { top_k: (value) => value || "all", level_db: (value) => `${value}
 
 const scope = new Scope(find("spectrogram"), find("wave"), find("bits"));
 const uncertainties = []; // of blocks that have not been heard yet: [position after them, bits]
-let socket, sound, rate, token, defaults, heardModel, recorder;
-let stream = 0, received = 0, played = 0, underruns = 0, earlier = 0, takes = 0, frames = 0;
+const socket = new Worker("socket.js");
+let sound, rate, token, defaults, heardModel, recorder;
+let underruns = 0, earlier = 0, takes = 0, frames = 0;
 let playing = false, blind = false;
-let early = []; // blocks that came before somebody pressed play
 
 function say(text, problem = false) {
   find("status").textContent = text;
@@ -19,7 +19,7 @@ function say(text, problem = false) {
 }
 
 function ask(request) {
-  if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(request));
+  socket.postMessage(request);
 }
 
 // What the server says.
@@ -27,8 +27,7 @@ function ask(request) {
 const NEWS = {
   token: (news) => { token = news.token; defaults = news.controls; show(defaults); },
   stream: (news) => {
-    [stream, rate] = [news.stream, news.sample_rate];
-    [received, played, earlier, early, uncertainties.length] = [0, 0, underruns, [], 0];
+    [rate, earlier, uncertainties.length] = [news.sample_rate, underruns, 0];
     sound?.close();
     sound = null;
     find("rate").textContent = `${rate / 1000} kHz`;
@@ -64,33 +63,22 @@ const NEWS = {
   take: (news) => addTake(news.take, news.seconds),
   error: (news) => say(news.error, true),
   closed: (news) => say(news.closed, true),
-};
-
-function hear(data) {
-  const [number] = new Uint32Array(data, 0, 1);
-  if (number !== stream) return;
-  const samples = Float32Array.from(new Int16Array(data, 8), (sample) => sample / 32768);
-  received += samples.length;
-  uncertainties.push([received, new Float32Array(data, 4, 1)[0]]);
-  if (sound) sound.send(samples);
-  else early.push(samples);
-}
-
-function connect() {
-  socket = new WebSocket(`${location.protocol.replace("http", "ws")}//${location.host}/listen`);
-  socket.binaryType = "arraybuffer";
-  socket.onopen = () => say("Loading the model …");
-  socket.onmessage = ({ data }) => {
-    if (data instanceof ArrayBuffer) return hear(data);
-    const news = JSON.parse(data);
-    const kind = Object.keys(NEWS).find((key) => key in news);
-    if (kind) NEWS[kind](news);
-  };
-  socket.onclose = () => {
+  lost: () => {
     pause();
     find("play").disabled = true;
     if (!find("status").classList.contains("problem")) say("The connection is closed. Load the page again.", true);
+  },
+};
+
+function connect() {
+  socket.postMessage({ url: `${location.protocol.replace("http", "ws")}//${location.host}/listen` });
+  socket.onmessage = ({ data: { news, block, heard: progress } }) => {
+    if (block) uncertainties.push(block);
+    if (progress) heard(progress);
+    const kind = Object.keys(NEWS).find((key) => key in (news ?? {}));
+    if (kind) NEWS[kind](news);
   };
+  say("Loading the model …");
 }
 
 async function list() {
@@ -126,10 +114,8 @@ function hide(hidden) {
 
 // Sound.
 
-function heard(news) {
-  played = news.played;
-  underruns = earlier + news.underruns;
-  ask({ played, stream });
+function heard({ played, underruns: later }) {
+  underruns = earlier + later;
   let bits;
   while (uncertainties.length && uncertainties[0][0] <= played) scope.uncertainty(bits = uncertainties.shift()[1]);
   if (bits !== undefined) find("uncertainty").textContent = `${bits.toFixed(2)} bits`;
@@ -139,10 +125,9 @@ function heard(news) {
 
 function play() {
   if (!sound) {
-    const current = stream;
-    sound = new Sound(rate, (news) => current === stream && heard(news));
-    early.forEach((samples) => sound.send(samples));
-    early = [];
+    const { port1, port2 } = new MessageChannel();
+    sound = new Sound(rate, port1);
+    socket.postMessage({ port: port2 }, [port2]);
   }
   sound.context.resume();
   state(true);

@@ -5,7 +5,10 @@ class Player extends AudioWorkletProcessor {
     super();
     this.queue = new SampleQueue(0.1 * sampleRate);
     this.reported = 0;
-    this.port.onmessage = (event) => this.queue.push(event.data);
+    this.port.onmessage = ({ data }) => {
+      this.socket = data;
+      this.socket.onmessage = ({ data: samples }) => this.queue.push(samples);
+    };
   }
 
   process(inputs, [[output]]) {
@@ -13,7 +16,7 @@ class Player extends AudioWorkletProcessor {
     const { played, underruns } = this.queue;
     if (played - this.reported >= 0.01 * sampleRate) {
       this.reported = played;
-      this.port.postMessage({ played, underruns });
+      this.socket.postMessage({ played, underruns });
     }
     return true;
   }

@@ -15,18 +15,19 @@ from audiornn.generation.prompts import file_prompt
 from tests.helpers.playing import save_model
 from tests.helpers.servers import free_port, serving
 
-# Keeps what comes over the socket, which is what the page plays.
+# Keeps what goes through the channel between the socket and the sound card.
 EAVESDROP = """
     window.blocks = [];
-    const Socket = WebSocket;
-    window.WebSocket = class extends Socket {
-        constructor(...given) {
-            super(...given);
-            const keep = ({data}) => data instanceof ArrayBuffer && window.blocks.push(data.slice(8));
-            this.addEventListener('message', keep);
-        }
+    const Channel = MessageChannel;
+    window.MessageChannel = function () {
+        const [card, socket] = [new Channel(), new Channel()];
+        card.port2.onmessage = ({data}) => socket.port1.postMessage(data);
+        socket.port1.onmessage = ({data}) => {
+            window.blocks.push(Int16Array.from(data, sample => 32768 * sample));
+            card.port2.postMessage(data);
+        };
+        return {port1: card.port1, port2: socket.port2};
     };
-    window.WebSocket.OPEN = Socket.OPEN;
 """
 DOWNLOAD = """
     const [selector, done] = arguments;
