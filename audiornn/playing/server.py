@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import webbrowser
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -63,7 +64,7 @@ class SameOrigin:
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         needed = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
-        own = origin in (f"http://{host}", f"https://{host}") if origin or needed else True
+        own = origin == f"http://{host}" if origin or needed else True
         foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site") and scope.get("path") != "/"
         if self._knows(host) and own and not foreign:
             await self._app(scope, receive, _with_policy(send, host))
@@ -86,7 +87,7 @@ def _with_policy(send: Send, host: str) -> Send:
             headers = MutableHeaders(scope=message)
             headers.update(POLICY)
             # older browsers do not count the WebSocket of a page as its own
-            headers["content-security-policy"] += f"; connect-src 'self' ws://{host} wss://{host}"
+            headers["content-security-policy"] += f"; connect-src 'self' ws://{host}"
         await send(message)
 
     return sending
@@ -176,7 +177,7 @@ def serve(model: str | None, host: str, port: int, open_browser: bool) -> None:
         listening = socket.create_server((host, port))
     except OSError as error:
         raise AudioRNNError(f"{host}:{port}: cannot be listened on: {error.strerror}: another --port?") from None
-    with listening:
+    with listening, closing(service):
         choices = service.choices.refresh()
         print(f"Loading {choices[0].title} ...", flush=True)
         service.choices.load(choices[0].source)

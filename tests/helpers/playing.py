@@ -36,6 +36,8 @@ class Ear:
         All JSON messages.
     pcm, bits
         Of the stream that is heard: samples int16 [n], bits per sample of each block.
+    played, heard
+        Samples of the stream, and seconds of all streams, that were heard.
     underruns
         How often there was nothing to hear.
     """
@@ -45,7 +47,7 @@ class Ear:
         options = {"origin": address, "timeout": 60} | options
         self._socket = websocket.create_connection(f"{address.replace('http', 'ws')}/listen", **options)
         self.news, self.blocks, self.bits, self.received = [], [], [], 0
-        self.underruns, self._since, self.played, self.rate = 0, None, 0, None
+        self.underruns, self._since, self.played, self.rate, self.heard = 0, None, 0, None, 0.0
 
     def __enter__(self):
         return self
@@ -58,7 +60,10 @@ class Ear:
         return np.concatenate(self.blocks)
 
     def ask(self, **request):
-        self._socket.send(json.dumps(request))
+        self.send(json.dumps(request))
+
+    def send(self, text):
+        self._socket.send(text)
 
     def next(self, seconds):
         """The next JSON message, or None after so many seconds or a block of audio."""
@@ -90,10 +95,12 @@ class Ear:
         raise AssertionError(f"no {' or '.join(keys)} came; last: {self.news[-1:]}")
 
     def hear(self, seconds):
-        """Listen for so long; gives the news meanwhile."""
-        before, end = len(self.news), time.monotonic() + seconds
-        while (now := time.monotonic()) < end:
+        """Listen until so much more was heard; gives the news meanwhile."""
+        before, end, deadline = len(self.news), self.heard + seconds, time.monotonic() + seconds + 60
+        while self.heard < end:
             self.next(0.01)
+            now = time.monotonic()
+            assert now < deadline, "nothing more is to be heard"
             if not self.rate:
                 continue
             if self._since is None:
@@ -105,6 +112,7 @@ class Ear:
                 self.underruns += 1
                 due, self._since = self.received, None
             if due > self.played:
+                self.heard += (due - self.played) / self.rate
                 self.played = due
                 self.ask(played=due, stream=self.stream)
         self._since = None  # paused

@@ -71,7 +71,7 @@ const NEWS = {
 };
 
 function connect() {
-  socket.postMessage({ url: `${location.protocol.replace("http", "ws")}//${location.host}/listen` });
+  socket.postMessage({ url: `ws://${location.host}/listen` });
   socket.onmessage = ({ data: { news, block, heard: progress } }) => {
     if (block) uncertainties.push(block);
     if (progress) heard(progress);
