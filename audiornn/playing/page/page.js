@@ -61,7 +61,7 @@ const NEWS = {
     say(news.recording ? "Recording." : "Recorded.");
   },
   take: (news) => addTake(news.take, news.seconds),
-  error: (news) => say(news.error, true),
+  error: (news) => { say(news.error, true); if (!blind) chosen(heardModel); },
   closed: (news) => say(news.closed, true),
   lost: () => {
     pause();
@@ -126,7 +126,11 @@ function heard({ played, underruns: later }) {
 function play() {
   if (!sound) {
     const { port1, port2 } = new MessageChannel();
-    sound = new Sound(rate, port1);
+    try {
+      sound = new Sound(rate, port1);
+    } catch (error) {
+      return say(`This browser cannot play ${rate} Hz: ${error.message}`, true);
+    }
     socket.postMessage({ port: port2 }, [port2]);
   }
   sound.context.resume();
