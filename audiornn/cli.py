@@ -113,6 +113,25 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("--json", action="store_true", help="print a JSON object instead of text")
     generate.set_defaults(handler=run_generate)
 
+    play = commands.add_parser(
+        "play",
+        help="play a model live in the browser: steer it, record it",
+        description="Open a page that plays a model without end while it generates, with controls, spectrogram and "
+        "recording: docs/play.md. With --render: generate a take again, to the byte.",
+    )
+    play.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="folder, MLflow run id or a URI such as models:/audiornn@champion (default: models, then those of MLflow)",
+    )
+    play.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    play.add_argument("--port", type=int, default=8420, help="0: a free one (default: %(default)s)")
+    play.add_argument("--no-browser", action="store_true", help="print the address of the page without opening it")
+    play.add_argument("--render", metavar="TAKE", help="a take as wav or FLAC, or its settings as JSON")
+    play.add_argument("--output", metavar="FILE", help="where --render writes: a name in .wav or .flac")
+    play.set_defaults(handler=run_play)
+
     diagnose = commands.add_parser(
         "diagnose",
         help="diagnose clips: silence, clipping, noise, tones, loops",
@@ -273,6 +292,22 @@ def run_generate(arguments: argparse.Namespace) -> None:
         print(f"{path}: {clip.describe()}")
     print(f"de-emphasised by {codec.preemphasis:g}, DC removed by a high-pass at {codec.dc_blocker_hz:g} Hz")
     print(f"{speed:,.0f} samples/s, {result['real_time_factor']:.1f} times real time")
+
+
+def run_play(arguments: argparse.Namespace) -> None:
+    """`audiornn play`."""
+    if bool(arguments.render) != bool(arguments.output):
+        raise AudioRNNError("--render TAKE and --output FILE belong together: give both or neither")
+    if arguments.render:
+        from audiornn.playing import takes
+        from audiornn.playing.choices import Choices
+
+        take = takes.render_file(arguments.render, arguments.output, Choices(Path.cwd(), arguments.model))
+        print(f"{arguments.output}: {len(take.pcm) / take.settings.sample_rate:.2f} s")
+        return
+    from audiornn.playing import server
+
+    server.serve(arguments.model, arguments.host, arguments.port, not arguments.no_browser)
 
 
 def run_diagnose(arguments: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import struct
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audiornn.array_types import Codes, Wave
 from audiornn.audio import levels, resampling
@@ -25,9 +26,17 @@ class Player:
         if prompt is not None:
             self._highpass.process(self._decoder.decode(prompt))
 
-    def play(self, codes: Codes, last: bool = False) -> Wave:
-        """Decode the next codes [n] and return the wave float [m] that is ready; `last` flushes the limiter."""
-        return self._limiter.process(self._highpass.process(self._decoder.decode(codes)), last)
+    def play(self, codes: Codes, last: bool = False, gain: float | Wave = 1.0) -> Wave:
+        """Decode the next codes [n] and return the wave float [m] that is ready; `last` flushes the limiter.
+
+        `gain` is a factor before the limiter, one or for each code.
+        """
+        return self._limiter.process(gain * self._highpass.process(self._decoder.decode(codes)), last)
+
+
+def pcm16(wave: Wave) -> NDArray[np.int16]:
+    """16-bit little-endian PCM [n] of a wave float [n] in [-1, 1]."""
+    return np.round(wave * 32767).astype("<i2")
 
 
 def stream(
@@ -59,7 +68,7 @@ def stream(
         output.write(b"RIFF" + struct.pack("<I", longest) + b"WAVEfmt " + form + b"data" + struct.pack("<I", longest))
 
     def write(wave: Wave) -> None:
-        output.write(np.round(wave * 32767).astype("<i2").tobytes())
+        output.write(pcm16(wave).tobytes())
         output.flush()
 
     for codes in sampling.generate_chunks(

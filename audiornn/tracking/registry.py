@@ -1,6 +1,8 @@
 """Model registry and the champion."""
 
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +10,17 @@ from audiornn.errors import AudioRNNError
 from audiornn.files import locked
 from audiornn.tracking.logged_model import MODEL
 from audiornn.tracking.ranking import Standing, replaces
-from audiornn.tracking.store import CHAMPION_METRIC, FLAWED, RATIO, client_of, direct, masked, reason, store
+from audiornn.tracking.store import (
+    CHAMPION_METRIC,
+    EXPERIMENT,
+    FLAWED,
+    RATIO,
+    client_of,
+    direct,
+    masked,
+    reason,
+    store,
+)
 from audiornn.tracking.tags import VALIDATION_DIGEST_TAG
 
 if TYPE_CHECKING:
@@ -61,6 +73,37 @@ def _logged_model(client: "MlflowClient", run_id: str) -> str:
     if not (outputs and outputs.model_outputs):
         raise OSError("the run has no model")
     return outputs.model_outputs[-1].model_id
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model of the store: its `source` as `model_folder` takes it, a title, and how good it is, if that is known."""
+
+    source: str
+    title: str
+    standing: Standing | None
+
+
+def stored_models(workspace: str | Path, limit: int = 50) -> list[StoredModel]:
+    """The models of the store: registered versions, newest first, then those of the latest runs, at most `limit` each.
+
+    A store that does not exist is not created.
+    """
+    uri = store(workspace)
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return []
+    client, best = client_of(workspace), champion(workspace)
+    found = []
+    for version in client.search_model_versions(f"name = '{REGISTERED}'", limit, ["version_number DESC"]):
+        is_best = f", {CHAMPION}" if best and version.version == best.version else ""
+        title, source = f"version {version.version}{is_best}", f"models:/{REGISTERED}/{version.version}"
+        found.append(StoredModel(source, title, _standing(version.tags)))
+    experiment = client.get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT)
+    for run in client.search_runs([experiment.experiment_id] if experiment else [], max_results=limit):
+        if run.outputs and run.outputs.model_outputs:
+            title = f"run {run.info.run_name} {run.info.run_id[:7]}"
+            found.append(StoredModel(run.info.run_id, title, _standing(run.data.metrics)))
+    return found
 
 
 def champion(workspace: str | Path) -> "ModelVersion | None":
@@ -124,11 +167,10 @@ def _describe(client: "MlflowClient", version: "ModelVersion", run: "MlflowRun")
         client.set_model_version_tag(REGISTERED, version.version, key, value)
 
 
-def _standing(numbers: Mapping[str, Any]) -> Standing:
-    """Standing of a model, from the metrics of a run or the tags of a version."""
+def _standing(numbers: Mapping[str, Any]) -> Standing | None:
+    """Standing of a model, from the metrics of a run or the tags of a version; None if it was not evaluated."""
     bits, ratio, flawed = (float(numbers[key]) if key in numbers else None for key in (CHAMPION_METRIC, RATIO, FLAWED))
-    assert bits is not None
-    return Standing(bits, ratio, flawed)
+    return None if bits is None else Standing(bits, ratio, flawed)
 
 
 def promote_if_better(workspace: str | Path, run_id: str, bits: float | None = None) -> str:
@@ -168,6 +210,7 @@ def _promote_if_better(workspace: str | Path, run_id: str, bits: float | None) -
             f"to replace it: audiornn promote {run_id}"
         )
     ours, theirs = _standing(run.data.metrics), _standing(holder.tags)
+    assert ours and theirs  # only evaluated models are compared
     better, reason = replaces(ours, theirs)
     kept = f"version {promote(workspace, run_id)}, this model" if better else f"still version {holder.version}"
     return (

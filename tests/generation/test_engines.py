@@ -32,6 +32,17 @@ def test_the_number_of_threads_does_not_change_the_codes(model):
         np.testing.assert_array_equal(other, results[0])
 
 
+def test_a_fused_engine_gives_the_logits_after_each_drawn_code_and_draws_the_same(model):
+    prompt = np.full([3, 1], 128, np.uint8)
+    uniform = np.random.default_rng(1).random((3, 200), np.float32)
+    plain, watched, forced = (audiornn.FusedAudioRNN(model) for _ in range(3))
+    for runner in (plain, watched, forced):
+        runner.load_state(*sampling.prefill(model, prompt))
+    codes, logits = plain.generate(uniform, np.ones_like(uniform)), np.empty((3, 200, 256), np.float32)
+    np.testing.assert_array_equal(watched.generate(uniform, np.ones_like(uniform), logits), codes)
+    np.testing.assert_array_equal(logits, forced.teacher_force(codes))
+
+
 def test_unknown_engines_are_refused(model):
     with pytest.raises(AudioRNNError, match="engine is 'cuda', but must be one of auto, fused"):
         engines.engine(model, "cuda")

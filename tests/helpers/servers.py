@@ -25,14 +25,15 @@ def fetch(url, data=None):
 
 
 @contextmanager
-def serving(log, command, port, **options):
-    """Run one of MLflow's servers while the block runs; gives its address. What it says goes to the file `log`."""
+def serving(log, command, port, page="health", **options):
+    """Run a server while the block runs; gives its address. It is up when it answers for `page`, by default that of
+    MLflow's servers. What it says goes to the file `log`."""
     base, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 240
     with open(log, "wb") as said, subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, **options) as server:
         try:
             while True:
                 try:
-                    fetch(f"{base}/health")
+                    fetch(f"{base}/{page}")
                     break
                 except OSError:
                     up = server.poll() is None and time.monotonic() < deadline

@@ -97,11 +97,14 @@ class FusedEngine(abc.ABC):
         rows = [slice(int(a), int(b)) for a, b in pairwise(edges)]
         self._groups = [_StreamGroup(self.pack_state(state, part), np.array(logits[part], np.float32)) for part in rows]
 
-    def generate(self, uniform: Float32, temperature: Float32) -> UInt8:
-        """The next codes uint8 [streams, n], drawn by `uniform` and `temperature`, float32 [streams, n]."""
+    def generate(self, uniform: Float32, temperature: Float32, logits: Float32 | None = None) -> UInt8:
+        """The next codes uint8 [streams, n], drawn by `uniform` and `temperature`, float32 [streams, n].
+
+        `logits`, float32 [streams, n, 256] if given, is set to the logits after each code.
+        """
         streams = len(uniform)
         draws = Draws(uniform, temperature, self.limits, np.empty((streams, 0), np.uint8))
-        return self._run(draws, np.empty((streams, 0, CODES), np.float32))
+        return self._run(draws, np.empty((streams, 0, CODES), np.float32) if logits is None else logits)
 
     def teacher_force(self, codes: UInt8) -> Float32:
         """Logits [streams, n, 256] after each of given codes [streams, n]."""

@@ -15,6 +15,7 @@ SECONDS = 60  # that a page may take: on a busy machine MLflow's take long
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage "
+    "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream "  # a microphone that beeps
     "--autoplay-policy=no-user-gesture-required --window-size=1900,1100"
 )
 

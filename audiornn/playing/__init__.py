@@ -1,0 +1,1 @@
+"""Models played live in the browser: `audiornn play`."""

@@ -1,0 +1,57 @@
+"""Which models there are to play."""
+
+import pytest
+
+from audiornn.errors import AudioRNNError
+from audiornn.files import write_json
+from audiornn.playing.choices import Choices
+from audiornn.tracking import registry, runs, store
+from tests.helpers.playing import save_model
+
+
+def test_the_given_model_comes_first_then_the_last_training_then_those_of_mlflow(tmp_path, empty_store):
+    save_model(tmp_path / "models")
+    with runs.pipeline_run(tmp_path, {"a": 1}, {}, name="n", run_file=tmp_path / "run.json") as log:
+        log.model(tmp_path / "models")
+        log.metrics({store.CHAMPION_METRIC: 4.5, store.RATIO: 0.7, store.FLAWED: 0.25})
+    write_json(tmp_path / "models" / runs.RUN_FILE, {"run_id": log.run_id})
+    registry.promote(tmp_path, log.run_id)
+    choices = Choices(tmp_path, "models:/audiornn@champion")
+    found = choices.refresh()
+    assert [choice.source for choice in found] == [
+        "models:/audiornn@champion",
+        "models",
+        "models:/audiornn/1",
+        log.run_id,
+    ]
+    assert [choice.standing and choice.standing.ratio for choice in found] == [None, 0.7, 0.7, 0.7]
+    assert "version 1, champion" in [choice.title for choice in found]
+    assert choices.default == found[0].id
+    assert len({choices.load(choice.source).digest for choice in found}) == 1
+
+
+def test_without_a_store_none_is_created(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(AudioRNNError, match="no model, and none in MLflow: train one with dvc repro"):
+        Choices(tmp_path).refresh()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_named_by_an_id_of_the_list_alone(workspace):
+    choices = Choices(workspace)
+    assert choices[choices.refresh()[0].id].source == "models"
+    for text in ("models", "../models", str(workspace / "models"), ""):
+        with pytest.raises(AudioRNNError, match="must be an id of the list of models"):
+            choices[text]
+
+
+def test_weights_that_have_changed_are_loaded_again(tmp_path):
+    choices = Choices(tmp_path)
+    save_model(tmp_path / "models")
+    first = choices.load("models")
+    assert choices.load("models") is first
+    save_model(tmp_path / "models", seed=1)
+    second = choices.load("models")
+    assert second.digest != first.digest
+    with pytest.raises(AudioRNNError, match="models: is not the model of the take"):
+        choices.find(first.digest, "models")
