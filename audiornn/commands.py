@@ -1,0 +1,223 @@
+"""The commands of `audiornn`, each a function of its parsed arguments."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from audiornn.errors import AudioRNNError
+from audiornn.waits import announced
+
+
+def run_inspect(arguments: argparse.Namespace) -> None:
+    """`audiornn inspect`."""
+    from audiornn import params, validation
+    from audiornn.audio import inspection
+
+    file = arguments.params or ("params.yaml" if Path("params.yaml").exists() else None)
+    read = params.load(file) if file else params.Params()
+    given = {"sample_rate": arguments.sample_rate, "highpass_hz": arguments.highpass_hz}
+    resample = validation.validate(
+        params.Resample,
+        read.resample.model_dump() | {key: value for key, value in given.items() if value is not None},
+        "command line",
+    )
+    preemphasis = read.encode.preemphasis if arguments.preemphasis is None else arguments.preemphasis
+    encode = validation.validate(params.Encode, {"preemphasis": preemphasis}, "command line")
+    results = []
+    for path, name in zip(arguments.file, inspection.folder_names(arguments.file), strict=True):
+        result = inspection.inspect(
+            path, Path(arguments.output) / name, resample.sample_rate, resample.highpass_hz, encode.preemphasis
+        )
+        results.append(result)
+        if not arguments.json:
+            print(
+                f"{path}: {result['seconds']:.2f} s, {result['rate']} Hz, {result['channels']} channels -> "
+                f"{result['sample_rate']} Hz; SNR {_db(result['snr_db'])}, {_db(result['snr_high_db'])} above "
+                f"{result['sample_rate'] // 4} Hz; clipped {result['clipped_share']:.2%}; "
+                f"code entropy {result['code_entropy_bits']:.2f} bits"
+            )
+            if result["gain"] != 1:
+                print(f"  scaled as a whole by {result['gain']:.3g}, as resampling would exceed full scale")
+            for note in result["notes"]:
+                print(f"  {note}")
+            for step, wav in result["steps"].items():
+                print(f"  {step:<10} {wav}")
+    if arguments.json:
+        print(json.dumps(results, indent=2))
+
+
+def _db(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.1f} dB"
+
+
+def run_generate(arguments: argparse.Namespace) -> None:
+    """`audiornn generate`."""
+    from audiornn import params, validation
+
+    temperature = [part.strip() for part in arguments.temperature.split(",")]
+    request = {key: getattr(arguments, key) for key in ("count", "seed", "peak_mode", "engine")}
+    request |= {
+        key: value
+        for key in ("top_k", "top_p", "confidence_threshold")
+        if (value := getattr(arguments, key)) is not None
+    }
+    request |= {"temperature": temperature, "prompt_offset": arguments.prompt_offset}
+    request |= {"prompt_seconds": arguments.prompt_seconds}
+    if arguments.seconds is not None:
+        request["seconds"] = arguments.seconds
+    p = validation.validate(params.Generate, request, "command line")
+    if arguments.stream and p.clips > 1:
+        raise AudioRNNError("--stream writes a single clip: give one temperature and no --count")
+
+    with announced("loading"):
+        from audiornn.files import write_json
+        from audiornn.generation import clips, prompts, streaming
+        from audiornn.models import storage
+        from audiornn.tracking.registry import model_folder
+
+    model = storage.load(model_folder(Path.cwd(), arguments.run) if arguments.run else arguments.model)
+    prompt = prompts.load(arguments.prompt or None, p, model.codec)
+    if arguments.stream:
+        if sys.stdout.isatty():
+            raise AudioRNNError(
+                "--stream writes samples to stdout: redirect it to a file, or pipe it into a player such as aplay"
+            )
+        streaming.stream(model, p, sys.stdout.buffer, prompt, arguments.seconds is not None, arguments.format == "wav")
+        return
+    made, speed = clips.generate_clips(model, p, prompt, progress=not arguments.json and sys.stderr.isatty())
+    output = Path(arguments.output)
+    output.mkdir(parents=True, exist_ok=True)
+    paths = [clip.write(output) for clip in made]
+    codec = model.codec
+    result = {
+        "sample_rate": codec.sample_rate,
+        "preemphasis": codec.preemphasis,
+        "highpass_hz": codec.dc_blocker_hz,
+        "peak_mode": p.peak_mode,
+        "samples_per_second": speed,
+        "real_time_factor": speed / codec.sample_rate / len(made),
+        "clips": [{"file": str(path), **clip.levels()} for path, clip in zip(paths, made, strict=True)],
+    }
+    write_json(output / "clips.json", result)
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+        return
+    for path, clip in zip(paths, made, strict=True):
+        print(f"{path}: {clip.describe()}")
+    print(f"de-emphasised by {codec.preemphasis:g}, DC removed by a high-pass at {codec.dc_blocker_hz:g} Hz")
+    print(f"{speed:,.0f} samples/s, {result['real_time_factor']:.1f} times real time")
+
+
+def run_play(arguments: argparse.Namespace) -> None:
+    """`audiornn play`."""
+    if bool(arguments.render) != bool(arguments.output):
+        raise AudioRNNError("--render TAKE and --output FILE belong together: give both or neither")
+    if arguments.render:
+        from audiornn.playing import takes
+        from audiornn.playing.choices import Choices
+
+        take = takes.render_file(arguments.render, arguments.output, Choices(Path.cwd(), arguments.model))
+        print(f"{arguments.output}: {len(take.pcm) / take.settings.sample_rate:.2f} s")
+        return
+    from audiornn.playing import server
+
+    server.serve(arguments.model, arguments.host, arguments.port, not arguments.no_browser)
+
+
+def run_diagnose(arguments: argparse.Namespace) -> None:
+    """`audiornn diagnose`."""
+    with announced("loading"):
+        from audiornn.diagnostics import diagnosis as diagnosis_module
+        from audiornn.diagnostics import reference
+        from audiornn.diagnostics.diagnosis import read_clip
+
+    results = []
+    references: dict[int, reference.Reference] = {}
+    for path in arguments.clip:
+        if not Path(path).exists():
+            raise AudioRNNError(f"{path}: no such file: run dvc repro or audiornn generate first")
+        wave, rate = read_clip(path)
+        if arguments.reference and rate not in references:
+            references[rate] = reference.Reference.read(arguments.reference, rate)
+        with announced("diagnosing"):
+            diagnosis = diagnosis_module.diagnose(wave, rate, references.get(rate))
+        results.append({"file": path, "sample_rate": rate, **diagnosis.as_dict()})
+        if not arguments.json:
+            print(f"{path}: {diagnosis.seconds:.2f} s, {rate} Hz\n{diagnosis.describe()}")
+    if arguments.json:
+        print(json.dumps(results, indent=2, allow_nan=False))
+
+
+def run_experiment(arguments: argparse.Namespace) -> None:
+    """`audiornn experiment`."""
+    import shlex
+
+    from audiornn.experiments import definition, dvc, plan, sweep
+
+    if arguments.name is None:
+        for name, experiment in definition.list_experiments().items():
+            print(f"{name:<12} {' '.join(experiment.description.split())}")
+    elif arguments.dry_run:
+        for setting in plan.plan(arguments.name, arguments.set_param):
+            print(shlex.join(dvc.Dvc(Path.cwd()).command(setting)))
+    else:
+        sweep.run(arguments.name, arguments.set_param)
+
+
+def run_promote(arguments: argparse.Namespace) -> None:
+    """`audiornn promote`."""
+    from audiornn.tracking import registry
+
+    version = registry.promote(Path.cwd(), arguments.run)
+    print(
+        f"version {version} of {registry.REGISTERED} is the champion: models:/{registry.REGISTERED}@{registry.CHAMPION}"
+    )
+
+
+def run_ui(arguments: argparse.Namespace) -> None:
+    """`audiornn ui`: run MLflow's server."""
+    from audiornn.tracking import ui
+
+    sys.exit(ui.serve(Path.cwd(), arguments.host, arguments.port))
+
+
+def run_sync(arguments: argparse.Namespace) -> None:
+    """`audiornn sync`."""
+    from audiornn.tracking import runs
+
+    done = False
+    for line in runs.sync(Path.cwd()):
+        print(line, flush=True)
+        done = True
+    if not done:
+        print("nothing waits")
+
+
+def run_summary(arguments: argparse.Namespace) -> None:
+    """`audiornn summary`."""
+    from audiornn.files import read_json
+    from audiornn.tracking.ranking import Standing
+
+    train, scores, codes = (read_json(f"metrics/{name}.json") for name in ("train", "evaluate", "encode"))
+    made, clips = read_json("metrics/generate.json"), read_json("generated/clips.json")
+    print(
+        f"\nA model without memory needs {codes['code_entropy_bits']:.2f} bits per sample; after {train['epochs']} "
+        f"epochs this one needs\n{scores['validation']['bits_per_sample']:.2f} on validation and "
+        f"{scores['test']['bits_per_sample']:.2f} on test."
+    )
+    distance, limit = made["distance_db"], made["distance_limit_db"]
+    bits = scores["validation"]["bits_per_sample"]
+    standing = Standing(bits, made["distance_ratio"], made["clips_with_findings"])
+    heard = "Its clips are silent" if distance is None else f"Its sound is {distance:.1f} dB from real audio on average"
+    print(
+        f"\n{heard}; real audio itself stays within {limit:.1f} dB.\n"
+        f"{made['clips_with_findings']:.0%} of the measured clips have findings.\n"
+        f"{standing.expectation}\n\nListen to"
+    )
+    for clip in sorted(Path("generated").glob("*.wav")):
+        levels = clips[clip.stem]
+        print(f"  {clip}  ({levels['seconds']:.1f} s, RMS {levels['rms_dbfs']:.0f} dBFS)")
+    print("\nLook at\n  report.html            all results on one page")
+    print("  figures/context.png    loss against context length\n  figures/generated.png  real and generated")
+    print("\nCompare runs, and listen, in the MLflow UI:  make ui\n")
