@@ -179,7 +179,8 @@ def run_ui(arguments: argparse.Namespace) -> None:
     """`audiornn ui`: run MLflow's server."""
     from audiornn.tracking import ui
 
-    sys.exit(ui.serve(Path.cwd(), arguments.host, arguments.port))
+    if code := ui.serve(Path.cwd(), arguments.host, arguments.port):
+        sys.exit(code)
 
 
 def run_sync(arguments: argparse.Namespace) -> None:

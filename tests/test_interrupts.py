@@ -62,7 +62,7 @@ def status(workspace):
 def test_a_stage_that_gets_a_signal_marks_its_run_as_killed(workspace, name):
     process = start(workspace, [sys.executable, "stage.py"])
     process.send_signal(getattr(signal, name))
-    assert process.communicate(timeout=30)[1].endswith("interrupted\n")
+    assert process.communicate(timeout=90)[1].endswith("interrupted\n")
     assert process.returncode == 130
     assert status(workspace) == "KILLED"
 
@@ -71,5 +71,5 @@ def test_a_stage_ends_with_the_dvc_that_runs_it(workspace):
     parent = "import subprocess, sys; subprocess.run([sys.executable, 'stage.py'])"
     process = start(workspace, [sys.executable, "-c", parent], DVC_STAGE="train")
     process.kill()
-    assert process.communicate(timeout=30)[1] == "interrupted\n"  # to the end of what the stage writes, too
+    assert process.communicate(timeout=90)[1] == "interrupted\n"  # to the end of what the stage writes, too
     assert status(workspace) == "KILLED"

@@ -180,7 +180,8 @@ def test_training_stops_early_when_validation_stops_falling(make_shards, tmp_pat
     elsewhere = make_shards({"a": other}, 32, 64, name="b")
     for shard in elsewhere.folder.glob("validation-*"):
         (folder.folder / shard.name).write_bytes(shard.read_bytes())
-    _, result = trainer.train(folder, tmp_path / "m", quick(epochs=60, patience=2), progress=False)
+    mixed = dataclasses.replace(folder, splits=folder.splits | {"validation": elsewhere.splits["validation"]})
+    _, result = trainer.train(mixed, tmp_path / "m", quick(epochs=60, patience=2), progress=False)
     assert "early" in result.stop_reason
     assert len(result.history) == result.best_epoch + 2 < 60
 
