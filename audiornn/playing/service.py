@@ -105,8 +105,7 @@ class Service:
         folder = source_folder(workspace, take.settings.models[str(take.settings.changes[0].model)])
         if not (folder / runs.RUN_FILE).is_file():
             raise AudioRNNError(f"{folder / runs.RUN_FILE}: no such file: which run trained the model is not known")
-        log = runs.reopen(workspace, folder)
-        with TemporaryDirectory() as files:
+        with runs.reopen(workspace, folder) as log, TemporaryDirectory() as files:
             for form in ("wav", "json"):
                 (Path(files) / f"{slug(name)}.{form}").write_bytes(take.encoded(form))
             log.artifact(files, f"played/{slug(key[:8])}")
