@@ -122,6 +122,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="folder, MLflow run id or a URI such as models:/audiornn@champion (default: models, then those of MLflow)",
     )
+    play.add_argument(
+        "--engine",
+        choices=["fused", "fused-bf16"],
+        default="fused",
+        help="fused-bf16: rounded weights, which take half as long (default: %(default)s)",
+    )
     play.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     play.add_argument("--port", type=int, default=8420, help="0: a free one (default: %(default)s)")
     play.add_argument("--no-browser", action="store_true", help="print the address of the page without opening it")

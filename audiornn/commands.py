@@ -115,14 +115,15 @@ def run_play(arguments: argparse.Namespace) -> None:
         raise AudioRNNError("--render TAKE and --output FILE belong together: give both or neither")
     if arguments.render:
         from audiornn.playing import takes
-        from audiornn.playing.choices import Choices
 
-        take = takes.render_file(arguments.render, arguments.output, Choices(Path.cwd(), arguments.model))
+        take = takes.render_file(arguments.render, arguments.output, Path.cwd(), arguments.model)
         print(f"{arguments.output}: {len(take.pcm) / take.settings.sample_rate:.2f} s")
         return
     from audiornn.playing import server
+    from audiornn.playing.choices import Choices
 
-    server.serve(arguments.model, arguments.host, arguments.port, not arguments.no_browser)
+    choices = Choices(Path.cwd(), arguments.model, arguments.engine)
+    server.serve(choices, arguments.host, arguments.port, not arguments.no_browser)
 
 
 def run_diagnose(arguments: argparse.Namespace) -> None:

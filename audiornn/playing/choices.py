@@ -4,6 +4,7 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from audiornn.playing.live import BLOCK_SECONDS, Beginning, Change, LiveStream, 
 from audiornn.tracking import registry, runs
 from audiornn.tracking.ranking import Standing
 
+EngineName = Literal["fused", "fused-bf16"]
 DEFAULT = "models"  # what `dvc repro` trained last
 MOST_LOADED = 8  # models that stay in memory, beside those that are played
 TRIALS = 10  # blocks whose fastest tells how much of a core a model takes
@@ -42,6 +44,8 @@ class Choices:
         With the store.
     given
         What the user named; see `source_folder`.
+    engine_name
+        `fused`, or `fused-bf16`, which takes half as long; see `audiornn.generation.engines`.
 
     Attributes
     ----------
@@ -51,8 +55,8 @@ class Choices:
 
     default: str
 
-    def __init__(self, workspace: str | Path, given: str | None = None) -> None:
-        self.workspace, self._given = Path(workspace), given
+    def __init__(self, workspace: str | Path, given: str | None = None, engine_name: EngineName = "fused") -> None:
+        self.workspace, self._given, self.engine_name = Path(workspace), given, engine_name
         self._choices: dict[str, Choice] = {}
         self._loaded: dict[str, PlayableModel] = {}
         self._lock = threading.Lock()  # Keras builds one model at a time
@@ -116,7 +120,7 @@ class Choices:
         with self._lock:
             folder = source_folder(self.workspace, source)
             key = model_digest(folder)
-            model = self._loaded.pop(key, None) or _prepare(folder, key)
+            model = self._loaded.pop(key, None) or _prepare(folder, key, self.engine_name)
             self._loaded[key] = model  # the most recent one comes last
             while len(self._loaded) > MOST_LOADED:
                 self._loaded.pop(next(iter(self._loaded)))
@@ -144,11 +148,11 @@ def model_digest(folder: Path) -> str:
     return digest([sha256(folder / name) for name in (storage.CONFIG, storage.WEIGHTS)])
 
 
-def _prepare(folder: Path, key: str) -> PlayableModel:
+def _prepare(folder: Path, key: str, engine_name: EngineName) -> PlayableModel:
     model = storage.load(folder)
     if model.name not in FUSED:
         raise AudioRNNError(f"{folder}: {model.name} has no fused engine, and the other one is not fast enough to play")
-    made = engine(model, "fused")
+    made = engine(model, engine_name)
     assert isinstance(made, FusedEngine)
     playable = PlayableModel(key, model.codec, made, prefill(model, np.full([1, 1], SILENCE, np.uint8)))
     stream, seconds = LiveStream({key: playable}), []

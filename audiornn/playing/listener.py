@@ -273,6 +273,7 @@ class Listener:
         changes = [change for change in changes if change.at < stop - origin]
         settings = TakeSettings(
             sample_rate=rate,
+            engine=self._service.choices.engine_name,
             start=start - origin,
             stop=stop - origin,
             models={change.model: self._sources[change.model] for change in changes if change.model},

@@ -164,7 +164,7 @@ def application(service: Service, names: frozenset[str] = frozenset()) -> Starle
     )
 
 
-def serve(model: str | None, host: str, port: int, open_browser: bool) -> None:
+def serve(choices: Choices, host: str, port: int, open_browser: bool) -> None:
     """Serve the page until interrupted.
 
     Raises
@@ -172,15 +172,15 @@ def serve(model: str | None, host: str, port: int, open_browser: bool) -> None:
     AudioRNNError
         If there is no model, the first one cannot be played, or the address cannot be used.
     """
-    service = Service(Choices(Path.cwd(), model))
+    service = Service(choices)
     try:
         listening = socket.create_server((host, port))
     except OSError as error:
         raise AudioRNNError(f"{host}:{port}: cannot be listened on: {error.strerror}: another --port?") from None
     with listening, closing(service):
-        choices = service.choices.refresh()
-        print(f"Loading {choices[0].title} ...", flush=True)
-        service.choices.load(choices[0].source)
+        first = choices.refresh()[0]
+        print(f"Loading {first.title} ...", flush=True)
+        choices.load(first.source)
         if not ipaddress.ip_address(listening.getsockname()[0]).is_loopback:
             print(f"warning: everyone who reaches {host} can listen, and use this machine's processor", file=sys.stderr)
         shown = f"http://{host}:{listening.getsockname()[1]}/"

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from audiornn.audio.sndfile_decoders import native
 from audiornn.errors import AudioRNNError
 from audiornn.files import atomic_file, read_json
-from audiornn.playing.choices import Choices
+from audiornn.playing.choices import Choices, EngineName
 from audiornn.playing.live import Change, LiveStream, Pcm, PlayableModel
 from audiornn.validation import Count, Section, validate
 
@@ -34,6 +34,8 @@ class TakeSettings(Section):
         Its title.
     sample_rate
         In Hz.
+    engine
+        Which computed it; see `Choices`.
     start, stop
         The stretch of the stream, in samples.
     models
@@ -44,6 +46,7 @@ class TakeSettings(Section):
 
     name: str = ""
     sample_rate: Count
+    engine: EngineName = "fused"
     start: Annotated[int, Field(ge=0)]
     stop: Count
     models: dict[str, str]
@@ -101,8 +104,15 @@ def read_settings(path: str | Path) -> TakeSettings:
         raise AudioRNNError(f"{path}: has no settings in its comment: give the JSON file of the take") from None
 
 
-def render_file(path: str | Path, output: str | Path, choices: Choices) -> Take:
+def render_file(path: str | Path, output: str | Path, workspace: str | Path, given: str | None = None) -> Take:
     """Generate the take in a file again and write it; see `read_settings`, `Choices.find` and `render`.
+
+    Parameters
+    ----------
+    path, output
+        The take, and where to write it; the suffix says in which format.
+    workspace, given
+        As for `Choices`.
 
     Raises
     ------
@@ -113,6 +123,7 @@ def render_file(path: str | Path, output: str | Path, choices: Choices) -> Take:
     if form not in AUDIO:
         raise AudioRNNError(f"{output}: is named .{form}, but must end in .{' or .'.join(AUDIO)}")
     settings = read_settings(path)
+    choices = Choices(workspace, given, settings.engine)
     take = render(settings, {digest: choices.find(digest, source) for digest, source in settings.models.items()})
     with atomic_file(output) as partial:
         partial.write_bytes(take.encoded(form))

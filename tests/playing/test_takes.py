@@ -9,6 +9,7 @@ import soundfile as sf
 from audiornn import cli
 from audiornn.errors import AudioRNNError
 from audiornn.playing import takes
+from audiornn.playing.choices import Choices
 from audiornn.playing.live import Beginning, Change, Controls
 from tests.helpers.playing import save_model
 
@@ -42,6 +43,19 @@ def test_settings_too_long_for_a_comment_are_in_the_json_file_alone(tmp_path, fo
     with pytest.raises(AudioRNNError, match="has no settings in its comment: give the JSON file"):
         takes.read_settings(tmp_path / f"take.{form}")
     assert len(json.loads(take.encoded("json"))["changes"]) == 2000
+
+
+@pytest.mark.parametrize("engine", ["fused", "fused-bf16"])
+def test_a_take_is_rendered_by_the_engine_that_made_it(workspace, tmp_path, engine):
+    choices = Choices(workspace, engine_name=engine)
+    model = choices.load("models")
+    assert model.engine.name == engine
+    change = Change(beginning=Beginning(seed=1), model=model.digest, controls=Controls())
+    take = takes.render(make([change], models={model.digest: "models"}, engine=engine).settings, {model.digest: model})
+    (tmp_path / "take.flac").write_bytes(take.encoded("flac"))
+    again = takes.render_file(tmp_path / "take.flac", tmp_path / "again.flac", workspace)
+    np.testing.assert_array_equal(again.pcm, take.pcm)
+    assert (tmp_path / "again.flac").read_bytes() == (tmp_path / "take.flac").read_bytes()
 
 
 def test_a_tape_holds_the_last_minute_and_all_of_a_recording():
