@@ -1,5 +1,6 @@
 """The web server of `audiornn play`."""
 
+import gc
 import ipaddress
 import os
 import socket
@@ -181,6 +182,8 @@ def serve(choices: Choices, host: str, port: int, open_browser: bool) -> None:
         first = choices.refresh()[0]
         print(f"Loading {first.title} ...", flush=True)
         choices.load(first.source)
+        gc.collect()
+        gc.freeze()  # full collections of what TensorFlow and MLflow hold would stop the audio for 0.3 s
         if not ipaddress.ip_address(listening.getsockname()[0]).is_loopback:
             print(f"warning: everyone who reaches {host} can listen, and use this machine's processor", file=sys.stderr)
         shown = f"http://{host}:{listening.getsockname()[1]}/"

@@ -1,5 +1,6 @@
 """A small model to play, and a listener without a browser that hears at the pace of a sound card."""
 
+import gc
 import json
 import struct
 import time
@@ -50,9 +51,11 @@ class Ear:
         self.underruns, self._since, self.played, self.rate, self.heard = 0, None, 0, None, 0.0
 
     def __enter__(self):
+        gc.disable()  # a full collection of TensorFlow's objects takes longer than there is audio
         return self
 
     def __exit__(self, *_):
+        gc.enable()
         self._socket.close()
 
     @property
