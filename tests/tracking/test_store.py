@@ -46,7 +46,7 @@ def check_that_nothing_is_lost(workspace, names, count, points):
 
 
 def test_a_store_that_many_processes_create_and_fill_loses_no_run(tmp_path):
-    names = [f"w{i}" for i in range(8)]
+    names = [f"w{i}" for i in range(4)]
     writers = [writer(tmp_path, name, 25, 4) for name in names]
     for process in writers:
         _, said = process.communicate()

@@ -86,6 +86,7 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.05)
 
 
+@pytest.mark.soak
 def test_a_training_does_not_care_whether_its_tracking_server_hangs_or_disappears(server, workspace):
     undisturbed = start(workspace, server.address)
     _, said = undisturbed.communicate()
