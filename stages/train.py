@@ -5,26 +5,36 @@ from dataclasses import asdict
 from pathlib import Path
 
 from audiornn.dataset.manifest import MANIFEST, read_manifest
-from audiornn.files import write_json
+from audiornn.errors import AudioRNNError
+from audiornn.files import read_json, write_json
 from audiornn.generation import training_clips
 from audiornn.models.base import AudioModel
 from audiornn.params import Params
 from audiornn.tracking import runs
-from audiornn.tracking.tags import VALIDATION_DIGEST_TAG
+from audiornn.tracking.tags import VALIDATION_DIGEST_TAG, ancestor_tags
 from audiornn.training import checkpoints, distribution, trainer
+from audiornn.training.ancestor import Ancestor, find
 from audiornn.training.curves import StepMetrics, ValidationRecord
 from stages.common import WORKSPACE, run
 
 INPUT, OUTPUT, HISTORY, CHECKPOINTS = Path("data/shard"), Path("models"), Path("metrics/history.csv"), "checkpoints"
+ANCESTOR = Path("data/ancestor.json")
 
 
 def main(p: Params) -> None:
     manifest = read_manifest(INPUT)
     tags = {"data.digest": manifest.digest, VALIDATION_DIGEST_TAG: manifest.validation_digest}
+    ancestor = find_ancestor(p.train.start_from)
+    if ancestor:
+        tags |= ancestor_tags(ancestor.source, ancestor.weights_sha256, ancestor.run_id)
+    steps_before = ancestor.steps if ancestor else 0  # curves by step go on from there
     name = f"{p.train.model.name} {manifest.layout.context}"
-    fingerprint = checkpoints.training_fingerprint(p.train.model_dump(), manifest)
+    fingerprint = checkpoints.training_fingerprint(
+        p.train.model_dump(), manifest, ancestor.weights_sha256 if ancestor else None
+    )
     if not distribution.is_chief():  # computes and reads the chief's checkpoints, but writes nothing
-        trainer.train(manifest, OUTPUT, p.train, store=checkpoints.Store(WORKSPACE / CHECKPOINTS / fingerprint))
+        store = checkpoints.Store(WORKSPACE / CHECKPOINTS / fingerprint)
+        trainer.train(manifest, OUTPUT, p.train, ancestor=ancestor, store=store)
         return
     with (
         checkpoints.locked_store(WORKSPACE / CHECKPOINTS, fingerprint) as store,
@@ -39,11 +49,12 @@ def main(p: Params) -> None:
         listening = training_clips.TrainingClips(manifest, p.train, lambda folder: log.artifact(folder, "listening"))
 
         def on_validation(record: ValidationRecord, model: AudioModel) -> None:
-            log.metrics(asdict(record), step=record.step if p.train.validate_every_steps else math.ceil(record.epoch))
-            log.metrics({"loss/validation": record.validation_loss}, step=record.step)
+            step = steps_before + record.step
+            log.metrics(asdict(record), step=step if p.train.validate_every_steps else math.ceil(record.epoch))
+            log.metrics({"loss/validation": record.validation_loss}, step=step)
 
         def on_steps(points: list[StepMetrics]) -> None:
-            curves = {point.step: asdict(point) for point in points}
+            curves = {steps_before + point.step: asdict(point) for point in points}
             log.curves({step: {"loss/training": curve.pop("loss")} for step, curve in curves.items()})
             log.curves(curves, prefix="step.")
 
@@ -51,6 +62,7 @@ def main(p: Params) -> None:
             manifest,
             OUTPUT,
             p.train,
+            ancestor=ancestor,
             log=HISTORY,
             on_validation=on_validation,
             on_batch=listening.after_batch,
@@ -77,6 +89,16 @@ def main(p: Params) -> None:
         log.model(OUTPUT)
         log.artifact(HISTORY, "metrics")
     print(f"stopped {result.stop_reason}" if not result.diverged else f"warning: {result.stop_reason}")
+
+
+def find_ancestor(source: str | None) -> Ancestor | None:
+    """The model that training starts from, if there is any; the one that the stage `ancestor` found."""
+    if source is None:
+        return None
+    ancestor = find(source, WORKSPACE)
+    if ancestor.summary() != read_json(ANCESTOR):
+        raise AudioRNNError(f"train.start_from is {source!r}, another model than in {ANCESTOR}: run dvc repro again")
+    return ancestor
 
 
 if __name__ == "__main__":

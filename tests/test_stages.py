@@ -79,5 +79,6 @@ def test_a_checkpoint_belongs_to_the_code_that_the_train_stage_depends_on():
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_is_named_like_its_script_and_its_section(stage):
     assert STAGES[stage]["cmd"] == f"python -m stages.{stage}"
-    section = {"recordings": "corpus.path"}.get(stage, stage)  # the one key that decides which recordings there are
+    # The one key that decides which recordings, or which model, there are.
+    section = {"recordings": "corpus.path", "ancestor": "train.start_from"}.get(stage, stage)
     assert STAGES[stage].get("params", [section]) == [section]

@@ -33,6 +33,8 @@ class AudioModel(keras.Model, abc.ABC):
         How the codes that the model knows are made; set by training and by `audiornn.load`.
     window
         The windows that it was trained on; set likewise.
+    trained_steps
+        Updates that led to its weights, those before `train.start_from` included; None, if that is not known.
     hop
         Codes per tick of the model's slowest clock. A sequence that is passed to `forward` in chunks is cut at
         multiples of it; only the last chunk may have any length.
@@ -41,6 +43,7 @@ class AudioModel(keras.Model, abc.ABC):
     sizes: dict[str, Any]
     codec: CodecSettings
     window: TrainingWindow
+    trained_steps: int | None = None
     hop: int = 1
 
     @abc.abstractmethod

@@ -1,7 +1,6 @@
 """Storage of models: `config.json` and `model.weights.h5`, neither of which contains code."""
 
 import inspect
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,10 @@ from audiornn.codec import CodecSettings
 from audiornn.errors import AudioRNNError, one_line, shown
 from audiornn.files import atomic_folder, check_file, read_json, sha256, write_json
 from audiornn.models.base import AudioModel, TrainingWindow
+from audiornn.models.folder import CONFIG, MEND, WEIGHTS, source_folder
 from audiornn.models.registry import REGISTRY, model_class
-from audiornn.validation import Section, Sha256, parse, validate
+from audiornn.validation import Section, Sha256, Size, parse, validate
 from audiornn.waits import announced
-
-RUN_ID = re.compile("[0-9a-f]{32}")
-CONFIG, WEIGHTS = "config.json", "model.weights.h5"
-MEND = "copy the folder again from where it came, or run dvc repro train"
 
 
 def complete(name: str, sizes: dict[str, Any], where: str = "train.model") -> dict[str, Any]:
@@ -69,7 +65,8 @@ def _build(name: str, sizes: dict[str, Any]) -> AudioModel:
 
 
 def save(model: AudioModel, folder: str | Path, extra_files: dict[str, Any] | None = None) -> None:
-    """Store a model as a folder: weights, and a configuration with its name, sizes, codec, window and their digest.
+    """Store a model as a folder: weights, and a configuration with its name, sizes, codec, window, their digest, and
+    how many updates led to them.
 
     `extra_files` are further JSON files by name. The folder is written atomically.
     """
@@ -81,17 +78,20 @@ def save(model: AudioModel, folder: str | Path, extra_files: dict[str, Any] | No
             "window": asdict(model.window),
             "weights_sha256": sha256(partial / WEIGHTS),
         }
+        if model.trained_steps is not None:
+            config["trained_steps"] = model.trained_steps
         for name, content in {CONFIG: config, **(extra_files or {})}.items():
             write_json(partial / name, content)
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """What config.json holds beside the model; models of earlier versions have no digest of their weights."""
+    """What config.json holds beside the model; models of earlier versions have neither digest nor number of updates."""
 
     codec: CodecSettings
     window: TrainingWindow
     weights_sha256: Sha256 | None = None
+    trained_steps: Size | None = None
 
 
 def load(path: str | Path) -> AudioModel:
@@ -122,11 +122,7 @@ def load(path: str | Path) -> AudioModel:
     >>> model(np.full([1, 100], 128)).shape              # doctest: +SKIP
     TensorShape([1, 100, 256])
     """
-    if str(path).startswith("models:/") or (RUN_ID.fullmatch(str(path)) and not Path(path).exists()):
-        from audiornn.tracking.registry import model_folder
-
-        path = model_folder(Path.cwd(), str(path))
-    path = Path(path)
+    path = source_folder(path, ".")
     config_file, weights_file = path / CONFIG, path / WEIGHTS
     if not config_file.is_file():
         raise AudioRNNError(f"{path}: no model there ({CONFIG} is missing): run dvc repro first")
@@ -150,5 +146,5 @@ def load(path: str | Path) -> AudioModel:
     for variable in model.variables:
         if not np.isfinite(variable.numpy()).all():
             raise AudioRNNError(f"{weights_file}: damaged: {variable.path} is not finite; {MEND}")
-    model.codec, model.window = stored.codec, stored.window
+    model.codec, model.window, model.trained_steps = stored.codec, stored.window, stored.trained_steps
     return model

@@ -15,6 +15,7 @@ from audiornn.generation.engines import FUSED, engine
 from audiornn.generation.fused.engine import FusedEngine
 from audiornn.generation.sampling import prefill
 from audiornn.models import storage
+from audiornn.models.folder import CONFIG, WEIGHTS, source_folder
 from audiornn.playing.live import BLOCK_SECONDS, Beginning, Change, LiveStream, PlayableModel
 from audiornn.tracking import registry, runs
 from audiornn.tracking.ranking import Standing
@@ -75,7 +76,7 @@ class Choices:
             found[self._given] = replace(
                 stored.get(self._given) or registry.StoredModel(self._given, "", None), title=self._given
             )
-        if (self.workspace / DEFAULT / storage.CONFIG).exists():
+        if (self.workspace / DEFAULT / CONFIG).exists():
             run_file = self.workspace / DEFAULT / runs.RUN_FILE
             run = stored.get(read_json(run_file)["run_id"]) if run_file.exists() else None
             found[DEFAULT] = registry.StoredModel(DEFAULT, "models/, the last training", run.standing if run else None)
@@ -118,20 +119,13 @@ class Choices:
             If it cannot be loaded, or has no fused engine.
         """
         with self._lock:
-            folder = source_folder(self.workspace, source)
+            folder = source_folder(source, self.workspace)
             key = model_digest(folder)
             model = self._loaded.pop(key, None) or _prepare(folder, key, self.engine_name)
             self._loaded[key] = model  # the most recent one comes last
             while len(self._loaded) > MOST_LOADED:
                 self._loaded.pop(next(iter(self._loaded)))
             return model
-
-
-def source_folder(workspace: Path, source: str) -> Path:
-    """The folder of a model: `source` is that folder, the id of a run, or a URI such as `models:/audiornn@champion`."""
-    if source.startswith("models:/") or (storage.RUN_ID.fullmatch(source) and not (workspace / source).exists()):
-        return registry.model_folder(workspace, source)
-    return workspace / source
 
 
 def model_digest(folder: Path) -> str:
@@ -142,10 +136,10 @@ def model_digest(folder: Path) -> str:
     AudioRNNError
         If one of them is missing.
     """
-    for name in (storage.CONFIG, storage.WEIGHTS):
+    for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise AudioRNNError(f"{folder / name}: no such file")
-    return digest([sha256(folder / name) for name in (storage.CONFIG, storage.WEIGHTS)])
+    return digest([sha256(folder / name) for name in (CONFIG, WEIGHTS)])
 
 
 def _prepare(folder: Path, key: str, engine_name: EngineName) -> PlayableModel:

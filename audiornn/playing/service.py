@@ -19,7 +19,8 @@ from audiornn.errors import AudioRNNError
 from audiornn.files import slug
 from audiornn.generation.prompts import file_prompt
 from audiornn.kernels.jit import cores
-from audiornn.playing.choices import Choices, source_folder
+from audiornn.models.folder import source_folder
+from audiornn.playing.choices import Choices
 from audiornn.playing.live import PlayableModel
 from audiornn.playing.takes import Take
 from audiornn.tracking import runs
@@ -102,7 +103,7 @@ class Service:
         """Log a take to the MLflow run of the model that it begins with; returns the run's id."""
         take = self.take(key).named(name)
         workspace = self.choices.workspace
-        folder = source_folder(workspace, take.settings.models[str(take.settings.changes[0].model)])
+        folder = source_folder(take.settings.models[str(take.settings.changes[0].model)], workspace)
         if not (folder / runs.RUN_FILE).is_file():
             raise AudioRNNError(f"{folder / runs.RUN_FILE}: no such file: which run trained the model is not known")
         with runs.reopen(workspace, folder) as log, TemporaryDirectory() as files:

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-LOCK, UPSTREAM = Path("dvc.lock"), ("corpus", "resample", "encode", "shard")  # stages before the training
+LOCK, UPSTREAM = Path("dvc.lock"), ("ancestor", "corpus", "resample", "encode", "shard")  # stages before the training
 
 
 def locked_stages() -> dict[str, Any]:

@@ -41,7 +41,10 @@ class Standing:
         """What to expect when listening, in a sentence."""
         if self.acceptable:
             return "Its sound is acceptable: close to real audio, with few findings."
-        return "It does not sound like the recordings yet: train longer. What time buys: README.md, What to expect."
+        return (
+            "It does not sound like the recordings yet: train longer, or go on from this model with train.start_from. "
+            "What time buys: README.md, What to expect."
+        )
 
     @property
     def order(self) -> tuple[bool, float]:

@@ -23,3 +23,9 @@ def provenance_tags() -> dict[str, str]:
     if parent := os.environ.get(PARENT):
         tags[PARENT_TAG] = parent
     return tags
+
+
+def ancestor_tags(source: str, weights_sha256: str, run_id: str | None) -> dict[str, str]:
+    """Tags of a run that starts from the weights of another: which ones, and, if known, the run that trained them."""
+    tags = {"ancestor.source": masked(source), "ancestor.weights_sha256": weights_sha256}
+    return tags | ({"ancestor.run": run_id} if run_id else {})

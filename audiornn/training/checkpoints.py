@@ -31,7 +31,7 @@ TRAINING_CODE = (
 )
 
 
-def training_fingerprint(params: Mapping[str, Any], manifest: Manifest) -> str:
+def training_fingerprint(params: Mapping[str, Any], manifest: Manifest, start: str | None = None) -> str:
     """Digest of all that determines a training, 16 hexadecimal digits: parameters, shards, code and its libraries.
 
     Parameters
@@ -40,6 +40,8 @@ def training_fingerprint(params: Mapping[str, Any], manifest: Manifest) -> str:
         The `train` section. The intervals of checkpoints and clips do not matter.
     manifest
         Of the shards.
+    start
+        SHA-256 of the weights that training starts from, if there are any. Where they are from does not matter.
     """
     import keras
     import tensorflow as tf
@@ -52,13 +54,14 @@ def training_fingerprint(params: Mapping[str, Any], manifest: Manifest) -> str:
     ]
     code = sorted((str(file.relative_to(root)), hashlib.sha256(file.read_bytes()).hexdigest()) for file in sources)
     libraries = {library.__name__: library.__version__ for library in (keras, np, tf)}
-    settings = {key: value for key, value in params.items() if not key.startswith(("checkpoint_", "clip_every_"))}
+    irrelevant = ("checkpoint_", "clip_every_", "start_from")
+    settings = {key: value for key, value in params.items() if not key.startswith(irrelevant)}
     layout = {
         "digest": manifest.digest,
         "context": manifest.layout.context,
         "targets_per_window": manifest.layout.targets_per_window,
     }
-    whole = json.dumps([settings, layout, code, libraries], sort_keys=True)
+    whole = json.dumps([settings, layout, code, libraries, start], sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 

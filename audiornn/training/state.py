@@ -32,6 +32,8 @@ class TrainingState:
         A record per validation.
     best_epoch, best_validation
         Epoch and loss, in bits per sample, of the best one.
+    best_step
+        Updates before it.
     steps, targets
         Updates, and targets that were learned from, so far.
     seconds
@@ -59,6 +61,7 @@ class TrainingState:
     history: list[ValidationRecord] = field(default_factory=list)
     best_epoch: int | float = 0
     best_validation: float = math.inf
+    best_step: int = 0
     steps: int = 0
     targets: int = 0
     seconds: float = 0.0
@@ -84,5 +87,6 @@ class TrainingState:
         best = record.validation_loss < self.best_validation  # never true of NaN
         if best:
             self.best_epoch, self.best_validation = record.epoch, record.validation_loss
+            self.best_step = record.step
         self.validations_since_best = 0 if best else self.validations_since_best + 1
         return best

@@ -20,12 +20,14 @@ from audiornn.models import storage
 from audiornn.models.base import AudioModel, TrainingWindow
 from audiornn.params import Train
 from audiornn.training import distribution, optimizers
+from audiornn.training.ancestor import Ancestor, find
 from audiornn.training.batch_plan import BatchPlan
 from audiornn.training.budget import Budget
 from audiornn.training.checkpoints import Checkpointer, Store, training_fingerprint
 from audiornn.training.curves import StepCurves, StepMetrics, ValidationRecord, write_history
 from audiornn.training.divergence import BITS_PER_NAT, divergence_message
 from audiornn.training.progress import ModelOnDemand, Progress, ProgressBar, Stopwatch
+from audiornn.training.start import start_weights
 from audiornn.training.state import TargetSums, TrainingState
 from audiornn.training.steps import DeviceSteps
 
@@ -37,6 +39,7 @@ def train(
     output: str | Path,
     params: Train,
     *,
+    ancestor: Ancestor | None = None,
     log: str | Path | None = None,
     on_validation: Callable[[ValidationRecord, AudioModel], None] = lambda record, model: None,
     on_batch: Callable[[Progress, ModelOnDemand], None] = lambda progress, model: None,
@@ -62,6 +65,8 @@ def train(
         Folder for the best model.
     params
         The `train` section.
+    ancestor
+        The model that training starts from; by default the one that `params.start_from` names, if it names any.
     log
         A csv file with a line per validation.
     on_validation
@@ -89,20 +94,28 @@ def train(
     Raises
     ------
     AudioRNNError
-        If parameters do not fit the model or the shards, or if it diverged before the first validation, so that there
-        is no model to keep; or if another worker is lost.
+        If parameters do not fit the model, the shards or the ancestor, or if it diverged before the first validation,
+        so that there is no model to keep; or if another worker is lost.
     KeyboardInterrupt
         After a signal to interrupt or terminate the process; with a store, once all is saved.
     """
     start = clock()
     strategy = distribution.strategy(params.strategy)
     is_chief = distribution.is_chief()
+    if params.start_from and not ancestor:
+        ancestor = find(params.start_from)
+    weights = start_weights(ancestor, manifest, params) if ancestor else None
+    steps_before = ancestor.steps if ancestor else 0
     deterministic(params.seed)
     layout, split = manifest.layout, manifest.splits["train"]
     with strategy.scope():
         model = storage.build(params.model.name, **params.model.sizes)
         model.codec, model.window = manifest.codec, TrainingWindow(layout.context, layout.targets_per_window)
-        init_bias_from_frequencies(model, split.code_counts)
+        if weights is None:
+            init_bias_from_frequencies(model, split.code_counts)
+        else:
+            for variable, weight in zip(model.variables, weights, strict=True):
+                variable.assign(weight)
         scaled = optimizers.mixed_precision(params.mixed_precision)
         optimizer = optimizers.build_optimizer(params, model, scaled=scaled)
     replicas = strategy.num_replicas_in_sync
@@ -111,12 +124,14 @@ def train(
     )
     devices = DeviceSteps(model, optimizer, plan, params, strategy)
     budget = Budget(params, -(-split.windows // plan.batch_size), clock, start)
-    fingerprint = [training_fingerprint(params.model_dump(), manifest), asdict(plan)]
+    start_digest = ancestor.weights_sha256 if ancestor else None
+    fingerprint = [training_fingerprint(params.model_dump(), manifest, start_digest), asdict(plan)]
     checkpointer = Checkpointer(store, params, fingerprint, writes=is_chief)
     validation = shards.read(manifest, "validation", default_batch_size(layout.length))
 
     def keep(record: ValidationRecord, scored: AudioModel, best: bool) -> None:
         if best:
+            scored.trained_steps = steps_before + record.step
             storage.save(scored, output, model_files)
         if log:
             write_history(log, trainer.state.history)
@@ -129,6 +144,7 @@ def train(
         trainer.resume()
         if trainer.best_weights and is_chief:  # the output may have been removed since
             with devices.swapped_weights(trainer.best_weights):
+                model.trained_steps = steps_before + trainer.state.best_step
                 storage.save(model, output, model_files)
             if log:
                 write_history(log, trainer.state.history)
@@ -142,6 +158,7 @@ def train(
                     f"the connection to another worker of TF_CONFIG was lost after step {trainer.state.steps}: start "
                     f"all workers again, and training resumes from the last checkpoint ({one_line(error.message, 100)})"
                 ) from None
+    model.trained_steps = steps_before + trainer.state.best_step
     return model, trainer.state
 
 
