@@ -18,14 +18,14 @@ def main(p: Params) -> None:
     from audiornn.tracking.runs import RUN_FILE, read_run_id
     from audiornn.training.ancestor import find
 
-    for root in (Path(), WORKSPACE):
-        if (root / source).resolve().is_relative_to((root / MODELS).resolve()):
-            run_file = root / MODELS / RUN_FILE
-            run_id = f", {read_run_id(run_file)}" if run_file.is_file() else ""
-            raise AudioRNNError(
-                f"train.start_from is {source!r}, but must not be the output of the train stage, which DVC removes "
-                f"before it trains: copy it (cp -rL {MODELS} FOLDER) and name the copy, or name its MLflow run{run_id}"
-            )
+    roots = (Path(), WORKSPACE)
+    if any((root / source).resolve().is_relative_to((root / MODELS).resolve()) for root in roots):
+        run_file = WORKSPACE / MODELS / RUN_FILE
+        run_id = f", {read_run_id(run_file)}" if run_file.is_file() else ""
+        raise AudioRNNError(
+            f"train.start_from is {source!r}, but must not be the output of the train stage, which DVC removes before "
+            f"it trains: copy it (cp -rL {MODELS} FOLDER) and name the copy, or name its MLflow run{run_id}"
+        )
     write_json(OUTPUT, find(source, WORKSPACE).summary())
 
 

@@ -1,0 +1,47 @@
+"""A pipeline whose training starts from another model."""
+
+import csv
+import json
+import re
+import shutil
+
+import pytest
+import yaml
+
+from audiornn.files import read_json, sha256
+
+pytestmark = pytest.mark.pipeline
+
+
+def test_a_run_goes_on_from_its_ancestor_and_another_ancestor_of_that_name_trains_again(finished):
+    workspace, _ = finished
+    before, root = len(workspace.store()[1]), workspace.root
+    train = yaml.safe_load((root / "params.yaml").read_text())["train"]
+    shutil.copytree(root / "models", root / "ancestor")
+    workspace.set(train={"start_from": "ancestor", "epochs": 1})
+    workspace.run("dvc", "repro", "train")
+    client, runs = workspace.store()
+    assert len(runs) == before + 1
+    tags, run_id, config = runs[-1].data.tags, runs[-1].info.run_id, read_json(root / "ancestor/config.json")
+    assert tags["ancestor.source"] == "ancestor"
+    assert tags["ancestor.run"] == read_json(root / "ancestor/mlflow.json")["run_id"]
+    assert tags["ancestor.weights_sha256"] == sha256(root / "ancestor/model.weights.h5")
+    own = read_json(root / "metrics/train.json")["steps"]
+    assert read_json(root / "models/config.json")["trained_steps"] == config["trained_steps"] + own
+    for name in ("loss/validation", "step.gradient_norm"):
+        points = [point.step for point in client.get_metric_history(run_id, name)]
+        assert points and all(config["trained_steps"] < point <= config["trained_steps"] + own for point in points)
+    with open(root / "metrics/history.csv", encoding="utf-8") as file:
+        assert [(row["epoch"], row["step"]) for row in csv.DictReader(file)] == [("1", str(own))]
+
+    again = workspace.run("dvc", "repro", "train").stdout
+    assert set(re.findall(r"Running stage '(\w+)'", again)) == {"recordings", "ancestor"}, "the others are up to date"
+    shutil.rmtree(root / "ancestor")
+    shutil.copytree(root / "models", root / "ancestor")
+    workspace.run("dvc", "repro", "ancestor")
+    status = json.loads(workspace.run("dvc", "status", "--json", "train").stdout)
+    assert status["train"] == [{"changed deps": {"data/ancestor.json": "modified"}}]
+
+    shutil.rmtree(root / "ancestor")
+    workspace.set(train=train)
+    workspace.run("dvc", "repro")
