@@ -33,8 +33,8 @@ def main(p: Params) -> None:
         p.train.model_dump(), manifest, ancestor.weights_sha256 if ancestor else None
     )
     if not distribution.is_chief():  # computes and reads the chief's checkpoints, but writes nothing
-        store = checkpoints.Store(WORKSPACE / CHECKPOINTS / fingerprint)
-        trainer.train(manifest, OUTPUT, p.train, ancestor=ancestor, store=store)
+        shared = checkpoints.Store(WORKSPACE / CHECKPOINTS / fingerprint)
+        trainer.train(manifest, OUTPUT, p.train, ancestor=ancestor, store=shared)
         return
     with (
         checkpoints.locked_store(WORKSPACE / CHECKPOINTS, fingerprint) as store,

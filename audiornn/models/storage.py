@@ -72,7 +72,7 @@ def save(model: AudioModel, folder: str | Path, extra_files: dict[str, Any] | No
     """
     with atomic_folder(folder) as partial:
         model.save_weights(partial / WEIGHTS)
-        config = {
+        config: dict[str, Any] = {
             "model": {"name": model.name, **model.sizes},
             "codec": asdict(model.codec),
             "window": asdict(model.window),
