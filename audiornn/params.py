@@ -110,7 +110,7 @@ class Train(Section):
     }
 
     model: ModelParams = ModelParams()
-    start_from: Annotated[str, Field(min_length=1)] | None = None
+    start_from: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")] | None = None
     strategy: Literal["auto", "default", "mirrored", "multiworker"] = "auto"
     objective: Literal["sequence", "window"] = "sequence"
     epochs: Count | None = 2

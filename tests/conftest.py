@@ -71,6 +71,8 @@ SLOW = (
     "tests/tracking/test_runs.py::test_the_best_on_the_same_validation_split_is_champion_and_a_person_may_choose_another",
     "tests/training/test_checkpoints.py::test_an_interrupted_training_ends_as_if_it_had_not_been",
     "tests/training/test_progress.py::test_the_bar_shows_the_time_left_with_the_last_validation_in_it",
+    "tests/training/test_start_from.py::test_an_interrupted_fine_tuning_ends_as_if_it_had_not_been",
+    "tests/training/test_start_from.py::test_it_counts_its_updates_on_from_those_of_its_ancestor",
     "tests/training/test_trainer.py::test_a_run_that_diverges_keeps_its_best_weights_and_says_so",
     "tests/training/test_trainer.py::test_accumulated_gradients_are_those_of_the_larger_batch",
     "tests/training/test_trainer.py::test_after_each_batch_one_is_told_where_the_training_stands",
