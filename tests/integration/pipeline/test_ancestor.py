@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 import shutil
 
 import pytest
@@ -35,8 +34,6 @@ def test_a_run_goes_on_from_its_ancestor_and_another_ancestor_of_that_name_train
         assert points == [config["trained_steps"] + step for step in wanted], name
     assert read_json(root / "models/config.json")["trained_steps"] - config["trained_steps"] in steps
 
-    again = workspace.run("dvc", "repro", "train").stdout
-    assert set(re.findall(r"Running stage '(\w+)'", again)) == {"recordings", "ancestor"}, "the others are up to date"
     shutil.rmtree(root / "ancestor")
     shutil.copytree(root / "models", root / "ancestor")
     workspace.run("dvc", "repro", "ancestor")
