@@ -107,9 +107,7 @@ def test_it_begins_with_exactly_the_weights_statistics_and_averages_of_its_ances
             np.testing.assert_array_equal(one, other, name)
 
 
-def test_it_counts_its_updates_on_from_those_of_its_ancestor_while_history_and_budget_begin_anew(
-    data, folder, little, tmp_path
-):
+def test_updates_are_counted_on_from_the_ancestor_while_history_and_budget_begin_anew(data, folder, little, tmp_path):
     assert read_json(folder / "config.json")["trained_steps"] == 7
     assert storage.load(folder).trained_steps == 7
     params = settings(little, steps=5, start_from=str(folder))
