@@ -38,18 +38,34 @@ def exported(model, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="session")
-def play(tmp_path_factory):
-    """Run the player on a folder, compiled so that it stops at any access or arithmetic that C leaves undefined."""
+def compiled(program, source, *flags):
+    """Compile a C file so that the program stops at any access or arithmetic that C leaves undefined."""
     if not (compiler := shutil.which("cc")):
         pytest.skip("there is no C compiler, cc")
-    program = tmp_path_factory.mktemp("player") / "player"
-    source = str(folder.PLAYER / "player.c")
-    built = subprocess.run([compiler, *STRICT, *CHECKED, "-o", program, source, "-lm"], capture_output=True, text=True)
+    command = [compiler, *STRICT, *CHECKED, *flags, "-o", program, source, "-lm"]
+    built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
+    return program
+
+
+def runner(program):
+    """A function that runs the player on a folder."""
 
     def run(path, *options):
         done = subprocess.run([program, path, *map(str, options)], capture_output=True, timeout=60)
         return SimpleNamespace(code=done.returncode, output=done.stdout, errors=done.stderr.decode(errors="replace"))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def play(tmp_path_factory):
+    """Run the player on a folder."""
+    return runner(compiled(tmp_path_factory.mktemp("player") / "player", folder.PLAYER / "player.c"))
+
+
+@pytest.fixture(scope="session")
+def play_rounded(tmp_path_factory):
+    """The same with rounded weights."""
+    program = tmp_path_factory.mktemp("rounded") / "player"
+    return runner(compiled(program, folder.PLAYER / "player.c", "-DAUDIORNN_BFLOAT16"))

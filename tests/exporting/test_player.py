@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from audiornn.files import read_json
 from audiornn.generation import engines, sampling, streaming
 from audiornn.generation.fused.draws import Limits, sample_code
 from tests.conftest import CODEC
-from tests.exporting.conftest import made
+from tests.exporting.conftest import compiled, made
 from tests.helpers.mutations import damaged_bytes, damaged_trees, many, places
 
 SETTINGS = [
@@ -47,19 +48,22 @@ def codes_of(result):
     return np.frombuffer(result.output, np.uint8)
 
 
+@pytest.mark.parametrize("engine_name", ["fused", "fused-bf16"])
 @pytest.mark.parametrize("sizes", [None, *SIZES])
-def test_logits_equal_those_of_the_fused_engine(model, tmp_path, play, sizes):
+def test_logits_equal_those_of_the_fused_engine(model, tmp_path, request, sizes, engine_name):
     model = made(**sizes) if sizes else model
     folder.export(model, tmp_path / "out")
+    play = request.getfixturevalue({"fused": "play", "fused-bf16": "play_rounded"}[engine_name])
     codes = codes_of(play(tmp_path / "out", "--seconds", 0.25, "--codes", "--logits", tmp_path / "logits"))
     logits = np.fromfile(tmp_path / "logits", np.float32).reshape(-1, 256)
     assert len(codes) == len(logits) == 2000
-    engine = engines.engine(model, "fused")
-    first, state = sampling.prefill(model, np.full([1, 1], SILENCE, np.uint8))
-    engine.load_state(first, state)
-    expected = np.concatenate([first, engine.teacher_force(codes[None, :-1])[0]])
+    engine = engines.engine(model, engine_name)
+    engine.load_state(*sampling.prefill(model, np.full([1, 1], SILENCE, np.uint8)))
+    expected = engine.teacher_force(codes[None])[0]
     assert np.ptp(expected) > 1
-    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+    # The library's engine takes over behind the first code from exact weights, which the rounded state forgets.
+    skipped = 0 if engine_name == "fused" else 500
+    np.testing.assert_allclose(logits[1 + skipped :], expected[skipped:-1], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("temperature", "limits"), SETTINGS)
@@ -120,6 +124,35 @@ def test_the_sound_is_that_of_a_stream_without_its_limiter(tmp_path, play, sine_
     from_wav, rate = soundfile.read(io.BytesIO(wav.output), dtype="int16")
     assert rate == settings.sample_rate
     np.testing.assert_array_equal(from_wav, samples)
+
+
+HOST = """
+#define AUDIORNN_NO_MAIN
+#include "%s"
+int main(int argc, char **argv)
+{
+    char error[300];
+    AudioRNN *a = audiornn_open(argc > 1 ? argv[1] : ".", error, sizeof error);
+    if (!a) return puts(error), 1;
+    audiornn_seed(a, 5);
+    for (int i = 0; i < 100; i++) printf("%%.9f\\n", audiornn_next(a));
+    a->temperature = 0;
+    printf("%%d\\n", audiornn_next_code(a));
+    audiornn_close(a);
+    return 0;
+}
+"""
+
+
+def test_another_program_can_open_a_model_and_take_its_samples(exported, tmp_path, play):
+    (tmp_path / "host.c").write_text(HOST % (exported / "player.c"))
+    program = compiled(tmp_path / "host", tmp_path / "host.c")
+    lines = subprocess.run([program, exported], capture_output=True, text=True, check=True).stdout.split()
+    pcm = np.frombuffer(play(exported, "--seed", 5, "--seconds", 100 / 8000).output, "<i2")
+    np.testing.assert_allclose(np.array(lines[:100], float) * 32767, pcm, atol=1)
+    assert 0 <= int(lines[100]) <= 255
+    missing = subprocess.run([program, tmp_path], capture_output=True, text=True)
+    assert (missing.returncode, missing.stdout) == (1, f"{tmp_path}/model.json: No such file or directory\n")
 
 
 def refused(result):

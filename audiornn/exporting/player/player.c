@@ -17,9 +17,17 @@
 
 enum { CODES = 256, SILENCE = 128, MAX_TIERS = 16, MAX_WIDTH = 4096, MAX_JSON = 1 << 16, LANES = 16 };
 
+/* -DAUDIORNN_BFLOAT16 rounds the matrices to bfloat16: half the memory traffic, which limits the speed, for logits that
+ * differ in the third digit. */
+#ifdef AUDIORNN_BFLOAT16
+typedef uint16_t Weight;
+#else
+typedef float Weight;
+#endif
+
 typedef struct { /* y = x W + b: kernel [inputs][outputs], a row for each input */
     int inputs, outputs;
-    float *kernel, *bias;
+    float *kernel, *bias; /* `kernel` holds values of type Weight */
 } Layer;
 
 typedef struct {
@@ -280,7 +288,7 @@ static unsigned char *read_file(AudioRNN *a, const char *folder, const char *nam
 
 typedef struct { /* a tensor that the sizes ask for, and where it goes */
     char name[40];
-    int dimensions, shape[3];
+    int dimensions, shape[3], rounded;
     float **into;
 } Tensor;
 
@@ -301,6 +309,7 @@ static void expect(Tensors *all, float **into, const char *prefix, int tier, con
     t->shape[1] = d1;
     t->shape[2] = d2;
     t->into = into;
+    t->rounded = 0;
 }
 
 static void expect_layer(Tensors *all, Layer *layer, const char *prefix, int tier, int inputs, int outputs, int biases)
@@ -308,6 +317,7 @@ static void expect_layer(Tensors *all, Layer *layer, const char *prefix, int tie
     layer->inputs = inputs;
     layer->outputs = outputs;
     expect(all, &layer->kernel, prefix, tier, ".kernel", inputs, outputs, 0);
+    all->tensor[all->n - 1].rounded = sizeof(Weight) == 2;
     expect(all, &layer->bias, prefix, tier, ".bias", biases, 0, 0);
 }
 
@@ -347,7 +357,10 @@ static float *take(float *memory, uint64_t *used, uint64_t n)
 static uint64_t lay_out(AudioRNN *a, Tensors *all, float *memory)
 {
     uint64_t used = 0;
-    for (int i = 0; i < all->n; i++) *all->tensor[i].into = take(memory, &used, count(&all->tensor[i]));
+    for (int i = 0; i < all->n; i++) {
+        const Tensor *t = &all->tensor[i];
+        *t->into = take(memory, &used, t->rounded ? (count(t) + 1) / 2 : count(t));
+    }
     for (int i = 0; i < a->tiers; i++) {
         Tier *t = &a->tier[i];
         t->x = take(memory, &used, (uint64_t)t->input.inputs);
@@ -453,7 +466,12 @@ static int read_weights(AudioRNN *a, const char *folder, const char *json, Tenso
             const unsigned char *b = content + offset + 4 * k;
             uint32_t bits = b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
             if ((bits & 0x7f800000) == 0x7f800000) good = fail(a, "weights.bin: %s holds values that are not finite", t->name);
-            memcpy(*t->into + k, &bits, 4);
+            if (t->rounded) {
+                uint16_t high = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+                if ((high & 0x7f80) == 0x7f80) high = (uint16_t)(bits >> 16); /* rounded beyond the largest */
+                memcpy((uint16_t *)*t->into + k, &high, 2);
+            } else
+                memcpy(*t->into + k, &bits, 4);
         }
     }
     free(content);
@@ -510,10 +528,16 @@ static inline float clamp80(float x)
 static inline float sigmoid(float x) { return 1 / (1 + exponential(clamp80(-x))); }
 static inline float hyperbolic_tangent(float x) { return 1 - 2 / (1 + exponential(clamp80(2 * x))); }
 
+#ifdef AUDIORNN_BFLOAT16
+static inline float weight(Weight w) { return bits_to_float((int32_t)((uint32_t)w << 16)); }
+#else
+static inline float weight(Weight w) { return w; }
+#endif
+
 /* y += x W. Rows of inputs that are 0, half of those behind a relu, are not read. */
 static void multiply_add(const Layer *layer, const float *restrict x, float *restrict y, int *restrict active)
 {
-    const float *kernel = layer->kernel;
+    const Weight *kernel = (const Weight *)layer->kernel;
     const size_t outputs = (size_t)layer->outputs;
     int n = 0, k;
     for (int i = 0; i < layer->inputs; i++) {
@@ -521,18 +545,21 @@ static void multiply_add(const Layer *layer, const float *restrict x, float *res
         n += x[i] != 0;
     }
     for (k = 0; k + 8 <= n; k += 8) {
-        const float *restrict a = kernel + (size_t)active[k] * outputs, *restrict b = kernel + (size_t)active[k + 1] * outputs;
-        const float *restrict c = kernel + (size_t)active[k + 2] * outputs, *restrict d = kernel + (size_t)active[k + 3] * outputs;
-        const float *restrict e = kernel + (size_t)active[k + 4] * outputs, *restrict f = kernel + (size_t)active[k + 5] * outputs;
-        const float *restrict g = kernel + (size_t)active[k + 6] * outputs, *restrict h = kernel + (size_t)active[k + 7] * outputs;
-        const float xa = x[active[k]], xb = x[active[k + 1]], xc = x[active[k + 2]], xd = x[active[k + 3]];
-        const float xe = x[active[k + 4]], xf = x[active[k + 5]], xg = x[active[k + 6]], xh = x[active[k + 7]];
+        const int *r = active + k;
+        const Weight *restrict a = kernel + (size_t)r[0] * outputs, *restrict b = kernel + (size_t)r[1] * outputs;
+        const Weight *restrict c = kernel + (size_t)r[2] * outputs, *restrict d = kernel + (size_t)r[3] * outputs;
+        const Weight *restrict e = kernel + (size_t)r[4] * outputs, *restrict f = kernel + (size_t)r[5] * outputs;
+        const Weight *restrict g = kernel + (size_t)r[6] * outputs, *restrict h = kernel + (size_t)r[7] * outputs;
+        const float xa = x[r[0]], xb = x[r[1]], xc = x[r[2]], xd = x[r[3]];
+        const float xe = x[r[4]], xf = x[r[5]], xg = x[r[6]], xh = x[r[7]];
         for (size_t j = 0; j < outputs; j++)
-            y[j] += ((xa * a[j] + xb * b[j]) + (xc * c[j] + xd * d[j])) + ((xe * e[j] + xf * f[j]) + (xg * g[j] + xh * h[j]));
+            y[j] += ((xa * weight(a[j]) + xb * weight(b[j])) + (xc * weight(c[j]) + xd * weight(d[j])))
+                + ((xe * weight(e[j]) + xf * weight(f[j])) + (xg * weight(g[j]) + xh * weight(h[j])));
     }
     for (; k < n; k++) {
-        const float *restrict a = kernel + (size_t)active[k] * outputs, value = x[active[k]];
-        for (size_t j = 0; j < outputs; j++) y[j] += value * a[j];
+        const Weight *restrict a = kernel + (size_t)active[k] * outputs;
+        const float value = x[active[k]];
+        for (size_t j = 0; j < outputs; j++) y[j] += value * weight(a[j]);
     }
 }
 
