@@ -135,6 +135,18 @@ def parser() -> argparse.ArgumentParser:
     play.add_argument("--output", metavar="FILE", help="where --render writes: a name in .wav or .flac")
     play.set_defaults(handler=commands.run_play)
 
+    export = subcommands.add_parser(
+        "export",
+        help="write a model as a folder that needs no Python: weights and a player in C",
+        description="Write a samplernn without predictor as a folder with its weights as plain float32, a description "
+        "and a player in C that streams PCM: docs/elsewhere.md. An earlier export in the folder is replaced.",
+    )
+    export.add_argument(
+        "model", metavar="MODEL", help="folder, MLflow run id or a URI such as models:/audiornn@champion"
+    )
+    export.add_argument("--to", required=True, metavar="FOLDER", help="a new folder, or an earlier export")
+    export.set_defaults(handler=commands.run_export)
+
     diagnose = subcommands.add_parser(
         "diagnose",
         help="diagnose clips: silence, clipping, noise, tones, loops",

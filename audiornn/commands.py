@@ -126,6 +126,22 @@ def run_play(arguments: argparse.Namespace) -> None:
     server.serve(choices, arguments.host, arguments.port, not arguments.no_browser)
 
 
+def run_export(arguments: argparse.Namespace) -> None:
+    """`audiornn export`."""
+    import shlex
+
+    with announced("loading"):
+        from audiornn.exporting import folder
+        from audiornn.models import storage
+
+    model = storage.load(arguments.model)
+    folder.export(model, arguments.to)
+    size = sum(path.stat().st_size for path in Path(arguments.to).iterdir())
+    to = shlex.quote(arguments.to)
+    print(f"{arguments.to}: {size / 1e6:.1f} MB. To compile and play it:")
+    print(f"  make -C {to} && {to}/player {to} | aplay -f S16_LE -r {model.codec.sample_rate}")
+
+
 def run_diagnose(arguments: argparse.Namespace) -> None:
     """`audiornn diagnose`."""
     with announced("loading"):

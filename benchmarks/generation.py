@@ -7,8 +7,9 @@
 
 Networks have fresh weights, or those of a folder: the speed is the same. Without --model, all ways to generate with the
 original network (two GRUs) are measured, PyTorch among them where it is installed, and the fast engines of all models.
-With it, all ways but PyTorch for the models named. One stream runs on one core, more on all. Each figure is the best of
-several runs, as other programs can only slow it down. The limits are measured without OPENBLAS_* of the environment.
+With it, all ways but PyTorch for the models named, and the exported player in C where it plays the model. One stream
+runs on one core, more on all. Each figure is the best of several runs, as other programs can only slow it down. The
+limits are measured without OPENBLAS_* of the environment.
 
 With --bits it prints what rounded weights cost instead: bits per sample of the test split of a folder of shards, by the
 logits of each fused engine as it steps through the codes.
@@ -17,7 +18,10 @@ logits of each fused engine as it steps through the codes.
 import argparse
 import json
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,9 +32,11 @@ from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits  # with scikit-learn, which MLflow brings along
 
 from audiornn.backend import keras
+from audiornn.codec import CodecSettings
 from audiornn.dataset import shards
 from audiornn.dataset.manifest import read_manifest
 from audiornn.evaluation import scores
+from audiornn.exporting.folder import export
 from audiornn.generation import engines as engines_module
 from audiornn.generation import sampling
 from audiornn.kernels.jit import cores
@@ -118,6 +124,39 @@ def engines(model: AudioModel, streams: list[int], names: tuple[str, ...]) -> It
             yield row | {"compile_seconds": compilation, "weight_bytes": weight_bytes(engine) if name in FAST else None}
 
 
+def exported_player(model: AudioModel) -> Iterator[Row]:
+    """The player in C of an exported model, loading and decoding left out; one process, one core."""
+    if model.name != "samplernn" or model.sizes["predictor"] or not shutil.which("cc"):
+        return
+    model.codec = getattr(model, "codec", CodecSettings(8000, 20.0, 0.95))
+    for name, flags in (("player in C", ""), ("player in C, bf16", "-DAUDIORNN_BFLOAT16")):
+        with tempfile.TemporaryDirectory() as folder:
+            export(model, folder)
+            subprocess.run(["make", "-s", "-C", folder, f"CPPFLAGS={flags}"], check=True)
+            command = [
+                f"{folder}/player",
+                folder,
+                "--codes",
+                "--top-p",
+                "1",
+                "--confidence-threshold",
+                "1",
+                "--seconds",
+            ]
+
+            def run(seconds: float, command: list[str] = command) -> None:
+                subprocess.run([*command, str(seconds)], check=True, stdout=subprocess.DEVNULL)
+
+            seconds = best(lambda run=run: run(0.25)) - best(lambda run=run: run(0))  # type: ignore[misc]
+        weights = weight_bytes(engines_module.engine(model, "fused-bf16" if flags else "fused"))
+        yield {
+            "engine": name,
+            "streams": 1,
+            "samples_per_second": 0.25 * model.codec.sample_rate / seconds,
+            "weight_bytes": weights,
+        }
+
+
 def weight_bytes(engine: Any) -> int:
     """Bytes of weights that a fused engine reads for a sample of one stream; of what is read at ticks, its share."""
 
@@ -201,6 +240,8 @@ def measure(model: AudioModel, everything: bool, streams: list[int]) -> Iterator
         ways.insert(0, original(model))
     if everything and model.name == ORIGINAL and not model.sizes["predictor"]:
         ways.insert(1, pytorch(model, streams))
+    if everything and 1 in streams:
+        ways.append(exported_player(model))
     for row in (row for way in ways for row in way):
         speed, n = row["samples_per_second"], row["streams"]
         read = row.get("weight_bytes") or 4 * multiplications
