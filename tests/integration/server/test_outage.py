@@ -59,6 +59,7 @@ def workspace(make_shards, tmp_path):
 def start(workspace, address, command=("-m", "stages.train")):
     env = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))}
     env |= {"MLFLOW_TRACKING_URI": address, "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "0.5", "USER": "anna"}
+    env["PYTHONPATH"] = str(SOURCE)
     return subprocess.Popen(
         [sys.executable, *command], cwd=workspace, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
