@@ -17,9 +17,10 @@ from audiornn.params import Generate
 
 FORMAT, VERSION = "audiornn-export", 1
 DESCRIPTION, WEIGHTS = "model.json", "weights.bin"
-PLAYER = Path(__file__).parent / "player"  # what is copied: the player's source, how to compile it, a note
+PLAYER = Path(__file__).parent / "player"
+COPIED = ("player.c", "Makefile", "README.md")
 ALIGNMENT = 64  # bytes: each tensor begins at a multiple of it
-MADE_THERE = {"player"}  # what compiling the player leaves
+COMPILED = "player"
 
 
 def tensors(model: Any) -> dict[str, NDArray[np.float32]]:  # noqa: ANN401 - Keras has no types
@@ -86,8 +87,8 @@ def export(model: AudioModel, folder: str | Path) -> None:
             },
         }
         write_json(partial / DESCRIPTION, description)
-        for file_of_player in PLAYER.iterdir():
-            shutil.copyfile(file_of_player, partial / file_of_player.name)
+        for name in COPIED:
+            shutil.copyfile(PLAYER / name, partial / name)
 
 
 def _codec(codec: CodecSettings) -> dict[str, object]:
@@ -109,11 +110,12 @@ def _check_replaceable(folder: Path) -> None:
     """Make sure that nothing but an earlier export, or an empty folder, is where the export goes."""
     if not folder.exists() and not folder.is_symlink():
         return
+    if folder.resolve() == Path.cwd():  # it would be taken away from under the shell
+        raise AudioRNNError(f"{folder}: is the current folder: name another one")
     if not folder.is_dir() or folder.is_symlink():
         raise AudioRNNError(f"{folder}: exists, but is no folder: name one that is new, or an earlier export")
     held = {path.name for path in folder.iterdir()}
-    own = {DESCRIPTION, WEIGHTS} | MADE_THERE | {path.name for path in PLAYER.iterdir()}
-    if other := sorted(held - own):
+    if other := sorted(held - {DESCRIPTION, WEIGHTS, *COPIED, COMPILED}):
         raise AudioRNNError(f"{folder}: holds {other[0]!r}, which no export has: name a new folder")
     if not held:
         return

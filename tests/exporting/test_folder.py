@@ -80,6 +80,13 @@ def test_what_is_no_export_is_never_overwritten(model, tmp_path, prepare):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_the_current_folder_is_not_replaced(model, tmp_path, monkeypatch):
+    folder.export(model, tmp_path / "out")
+    monkeypatch.chdir(tmp_path / "out")
+    with pytest.raises(AudioRNNError, match="out: is the current folder: name another one"):
+        folder.export(model, ".")
+
+
 def test_an_export_that_fails_leaves_the_earlier_one(model, tmp_path, monkeypatch):
     folder.export(model, tmp_path / "out")
     before = sha256(tmp_path / "out" / "model.json")

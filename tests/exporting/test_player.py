@@ -12,6 +12,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audiornn import params
 from audiornn.audio import resampling
 from audiornn.codec import SILENCE, CodecSettings
 from audiornn.exporting import folder
@@ -124,6 +125,19 @@ def test_the_sound_is_that_of_a_stream_without_its_limiter(tmp_path, play, sine_
     from_wav, rate = soundfile.read(io.BytesIO(wav.output), dtype="int16")
     assert rate == settings.sample_rate
     np.testing.assert_array_equal(from_wav, samples)
+
+
+def test_a_stream_of_the_library_is_the_same_pcm_where_nothing_is_limited(tmp_path, play):
+    quiet = made(frames=[4], units=4, embedding=4, lookback=4, dense=8)
+    quiet.head.bias.assign(-0.02 * np.square(np.arange(256) - 128.0))
+    folder.export(quiet, tmp_path / "out")
+    settings = params.Generate(seconds=0.5, seed=2, temperature=(1.0,))
+    output = io.BytesIO()
+    streaming.stream(quiet, settings, output, finite=True)
+    expected = np.frombuffer(output.getvalue(), "<i2")
+    assert 100 < np.abs(expected).max() < 32000
+    played = play(tmp_path / "out", "--seconds", 0.5, "--seed", 2)
+    np.testing.assert_allclose(np.frombuffer(played.output, "<i2"), expected, atol=1)
 
 
 HOST = """

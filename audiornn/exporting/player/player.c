@@ -210,23 +210,27 @@ static uint32_t rotate(uint32_t x, int n) { return x >> n | x << (32 - n); }
 static void sha256_block(uint32_t *state, const unsigned char *block)
 {
     static const uint32_t K[64] = {
-        0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01,
-        0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc,
-        0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147,
-        0x06ca6351, 0x14292967, 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-        0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116, 0x1e376c08,
-        0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208,
-        0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+        0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+        0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+        0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+        0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+        0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+        0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+        0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+        0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
     uint32_t w[64], s[8];
     for (int i = 0; i < 16; i++)
-        w[i] = (uint32_t)block[4 * i] << 24 | (uint32_t)block[4 * i + 1] << 16 | (uint32_t)block[4 * i + 2] << 8 | block[4 * i + 3];
+        w[i] = (uint32_t)block[4 * i] << 24 | (uint32_t)block[4 * i + 1] << 16 | (uint32_t)block[4 * i + 2] << 8
+            | block[4 * i + 3];
     for (int i = 16; i < 64; i++)
         w[i] = w[i - 16] + w[i - 7] + (rotate(w[i - 15], 7) ^ rotate(w[i - 15], 18) ^ w[i - 15] >> 3)
             + (rotate(w[i - 2], 17) ^ rotate(w[i - 2], 19) ^ w[i - 2] >> 10);
     memcpy(s, state, sizeof s);
     for (int i = 0; i < 64; i++) {
-        uint32_t t = s[7] + (rotate(s[4], 6) ^ rotate(s[4], 11) ^ rotate(s[4], 25)) + ((s[4] & s[5]) ^ (~s[4] & s[6])) + K[i] + w[i];
-        uint32_t u = (rotate(s[0], 2) ^ rotate(s[0], 13) ^ rotate(s[0], 22)) + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
+        uint32_t t = s[7] + (rotate(s[4], 6) ^ rotate(s[4], 11) ^ rotate(s[4], 25))
+            + ((s[4] & s[5]) ^ (~s[4] & s[6])) + K[i] + w[i];
+        uint32_t u = (rotate(s[0], 2) ^ rotate(s[0], 13) ^ rotate(s[0], 22))
+            + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
         memmove(s + 1, s, 7 * sizeof *s);
         s[4] += t;
         s[0] = t + u;
@@ -236,7 +240,8 @@ static void sha256_block(uint32_t *state, const unsigned char *block)
 
 static void sha256(const unsigned char *bytes, uint64_t n, char hexadecimal[65])
 {
-    uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+        0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
     unsigned char last[128] = {0};
     size_t rest = (size_t)(n % 64), end = rest < 56 ? 64 : 128;
     for (uint64_t i = 0; i + 64 <= n; i += 64) sha256_block(state, bytes + i);
@@ -337,7 +342,8 @@ static int locate(AudioRNN *a, const char *list, const Tensor *t, uint64_t bytes
     if (!entry) return fail(a, "model.json: tensors has no %s", t->name);
     shape = first(find(entry, "shape"), '[');
     for (int i = 0; i < t->dimensions; i++, shape = following(shape))
-        if (!shape || !number_end(shape, &value) || value != t->shape[i] || !following(shape) != (i + 1 == t->dimensions))
+        if (!shape || !number_end(shape, &value) || value != t->shape[i]
+            || !following(shape) != (i + 1 == t->dimensions))
             return fail(a, "model.json: the shape of %s does not fit the sizes of the model", t->name);
     if (!get_number(a, entry, "offset", 0, (double)bytes, &value)) return 0;
     *offset = (uint64_t)value;
@@ -378,9 +384,10 @@ static uint64_t lay_out(AudioRNN *a, Tensors *all, float *memory)
 static int read_sizes(AudioRNN *a, const char *json, Tensors *all)
 {
     const char *model = find(json, "model"), *codec = find(json, "codec"), *sampling = find(json, "sampling");
-    const char *predictor = find(model, "predictor"), *frames = find(model, "frames"), *highpass = find(codec, "highpass");
+    const char *predictor = find(model, "predictor"), *frames = find(model, "frames");
+    const char *highpass = find(codec, "highpass");
     double number;
-    int version, codes, next;
+    int version, codes, next, seen, vectors;
     static const char *const sos[] = {"b0", "b1", "b2", "a1", "a2"};
     if (!is_text(find(json, "format"), "audiornn-export"))
         return fail(a, "model.json: format must be audiornn-export, as audiornn export writes it");
@@ -406,7 +413,8 @@ static int read_sizes(AudioRNN *a, const char *json, Tensors *all)
     if (fabs(a->sos[4]) >= 1 || fabs(a->sos[3]) >= 1 + a->sos[4])
         return fail(a, "model.json: highpass is not a stable filter");
     for (const char *p = first(frames, '['); p; p = following(p), a->tiers++) {
-        if (a->tiers == MAX_TIERS || !number_end(p, &number) || !(number >= 1 && number <= MAX_WIDTH) || number != floor(number))
+        if (a->tiers == MAX_TIERS || !number_end(p, &number) || !(number >= 1 && number <= MAX_WIDTH)
+            || number != floor(number))
             return fail(a, "model.json: frames must be at most %d integers from 1 to %d", MAX_TIERS, MAX_WIDTH);
         a->tier[a->tiers].frame = (int)number;
     }
@@ -421,9 +429,11 @@ static int read_sizes(AudioRNN *a, const char *json, Tensors *all)
         if (t->frame % next || t->frame == next)
             return fail(a, "model.json: frames must each be a multiple of the next");
         t->ratio = t->frame / next;
-        expect_layer(all, &t->input, "input", i, t->frame * a->embedding_width + (i ? a->units : 0), 3 * a->units, 3 * a->units);
+        seen = t->frame * a->embedding_width + (i ? a->units : 0);
+        vectors = t->ratio * (last ? a->dense : a->units);
+        expect_layer(all, &t->input, "input", i, seen, 3 * a->units, 3 * a->units);
         expect_layer(all, &t->recurrent, "recurrent", i, a->units, 3 * a->units, a->units);
-        expect_layer(all, &t->upsample, "upsample", i, a->units, t->ratio * (last ? a->dense : a->units), t->ratio * (last ? a->dense : a->units));
+        expect_layer(all, &t->upsample, "upsample", i, a->units, vectors, vectors);
     }
     expect_layer(all, &a->hidden, "hidden", -1, a->dense, a->dense, a->dense);
     expect_layer(all, &a->head, "head", -1, a->dense, CODES, CODES);
@@ -465,7 +475,8 @@ static int read_weights(AudioRNN *a, const char *folder, const char *json, Tenso
         for (uint64_t k = 0; good && k < n; k++) {
             const unsigned char *b = content + offset + 4 * k;
             uint32_t bits = b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-            if ((bits & 0x7f800000) == 0x7f800000) good = fail(a, "weights.bin: %s holds values that are not finite", t->name);
+            if ((bits & 0x7f800000) == 0x7f800000)
+                good = fail(a, "weights.bin: %s holds values that are not finite", t->name);
             if (t->rounded) {
                 uint16_t high = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
                 if ((high & 0x7f80) == 0x7f80) high = (uint16_t)(bits >> 16); /* rounded beyond the largest */
@@ -576,9 +587,13 @@ static void tick(AudioRNN *a, int i)
     const unsigned char *codes = a->history + a->history_length - t->frame;
     float *restrict h = t->h, *restrict x = t->gates, *restrict p = t->products;
     const float *restrict bias = t->recurrent.bias;
-    for (int k = 0; k < t->frame; k++) memcpy(t->x + k * width, a->embedding + codes[k] * width, (size_t)width * sizeof(float));
-    if (i)
-        memcpy(t->x + embedded, a->tier[i - 1].conditioning + a->phase % a->tier[i - 1].frame / t->frame * units, (size_t)units * sizeof(float));
+    for (int k = 0; k < t->frame; k++)
+        memcpy(t->x + k * width, a->embedding + codes[k] * width, (size_t)width * sizeof(float));
+    if (i) {
+        const Tier *slower = t - 1;
+        int vector = a->phase % slower->frame / t->frame;
+        memcpy(t->x + embedded, slower->conditioning + vector * units, (size_t)units * sizeof(float));
+    }
     multiply(&t->input, t->x, x, a->active);
     memset(p, 0, 3 * (size_t)units * sizeof *p);
     multiply_add(&t->recurrent, h, p, a->active);
@@ -709,7 +724,8 @@ static int draw(AudioRNN *a, float random)
         for (i = 0; i < CODES - 1 && logits[i] != largest; i++) {}
         return i;
     }
-    if (a->confidence_threshold < 1) alone = (float)a->confidence_threshold * exponentials(logits, largest, 1, weights) <= 1;
+    if (a->confidence_threshold < 1)
+        alone = (float)a->confidence_threshold * exponentials(logits, largest, 1, weights) <= 1;
     if (!alone) {
         exponentials(logits, largest, 1 / (float)a->temperature, weights);
         if (a->top_k > 0 && a->top_k < CODES) keep_largest(weights, (float)a->top_k, 1);
@@ -843,7 +859,7 @@ static const char USAGE[] = "usage: player FOLDER [--seed N] [--seconds S] [--te
     "  --prompt-codes FILE  continue these codes, a byte each\n"
     "  --wav                with a wav header\n"
     "  --codes              write the codes, a byte each, instead of PCM\n"
-    "  --logits FILE        also write the logits that each code was drawn from, 256 float32 as this machine has them\n";
+    "  --logits FILE        also write the logits before each code, 256 float32 as this machine has them\n";
 
 static int stop(const char *format, const char *text)
 {
@@ -920,7 +936,8 @@ int main(int argc, char **argv)
             *(strcmp(name, "--logits") ? &prompt : &trace) = argv[i];
         else {
             end = number_end(argv[i], &value[k]);
-            if (!end || *end || !(value[k] >= option[k].low && value[k] <= option[k].high) || (option[k].integer && value[k] != floor(value[k]))) {
+            if (!end || *end || !(value[k] >= option[k].low && value[k] <= option[k].high)
+                || (option[k].integer && value[k] != floor(value[k]))) {
                 snprintf(error, sizeof error, "%s is %.60s, but must be %s from %g to %.10g", name, argv[i],
                     option[k].integer ? "an integer" : "a number", option[k].low, option[k].high);
                 return stop("%s", error);
