@@ -29,9 +29,11 @@ run(main)
 
 @pytest.fixture
 def workspace(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, by children too
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     (tmp_path / "stage.py").write_text(STAGE)
-    return tmp_path
+    yield tmp_path
+    signal.signal(signal.SIGHUP, before)
 
 
 def start(workspace, command, **environment):

@@ -161,7 +161,7 @@ def test_a_logged_model_is_code_weights_and_a_signature_and_no_pickle(logged):
     assert described.signature.outputs.input_names() == ["sample_rate", "seconds", "audio"]
     assert described.load_input_example()["seconds"].tolist() == [1.0]
     kinds = {path.suffix for path in (runs.Path(place)).rglob("*") if path.is_file()}
-    assert kinds <= {"", ".py", ".html", ".css", ".js", ".svg", ".c", ".json", ".h5", ".yaml", ".txt"}
+    assert kinds <= {"", ".py", ".html", ".css", ".js", ".svg", ".c", ".md", ".json", ".h5", ".yaml", ".txt"}
     for path in runs.Path(place).rglob("*"):
         if path.is_file() and path.suffix not in (".py", ".h5"):
             path.read_text(encoding="utf-8")  # a pickle is none
