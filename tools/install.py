@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+# Packages with a wheel for this platform and one for any, which lacks a library: uv takes now one, now the other.
+BY_PIP = ("soundfile",)
 # uv does not read pip's configuration: its variables for pip's options. Lists are separated by spaces in pip.
 OPTIONS = {
     "index-url": "UV_DEFAULT_INDEX",
@@ -26,11 +28,14 @@ OPTIONS = {
 }
 
 
-def requirements(lock: Mapping[str, Mapping[str, Mapping[str, object]]]) -> str:
-    """The packages of a Pipfile.lock as a requirements file with hashes; this project itself is not among them."""
+def requirements(lock: Mapping[str, Mapping[str, Mapping[str, object]]], by_pip: bool = False) -> str:
+    """The packages of a Pipfile.lock as a requirements file with hashes: those of `BY_PIP`, or all others.
+
+    This project itself is not among them.
+    """
     lines = []
     for name, entry in {**lock["default"], **lock["develop"]}.items():
-        if "path" in entry:
+        if "path" in entry or (name in BY_PIP) != by_pip:
             continue
         extras = f"[{','.join(entry['extras'])}]" if "extras" in entry else ""
         marker = f" ; {entry['markers']}" if "markers" in entry else ""
@@ -66,9 +71,13 @@ def main(uv: str, venv: str) -> None:
         environment |= {"UV_COMPILE_BYTECODE": "true"}
     install = [uv, "pip", "install", "--python", venv, "--no-deps"]
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "requirements.txt"
-        file.write_text(requirements(json.loads((ROOT / "Pipfile.lock").read_text())))
-        subprocess.run([*install, "--require-hashes", "-r", file], check=True, env=environment)
+        lock = json.loads((ROOT / "Pipfile.lock").read_text())
+        files = [Path(folder) / "uv.txt", Path(folder) / "pip.txt"]
+        for file, by_pip in zip(files, (False, True), strict=True):
+            file.write_text(requirements(lock, by_pip))
+        subprocess.run([*install, "--require-hashes", "-r", files[0]], check=True, env=environment)
+        pip = [str(Path(venv) / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "--no-deps", "--require-hashes", "-r", files[1]], check=True)
     # setuptools, which builds it, is in the lock
     subprocess.run([*install, "--no-build-isolation", "-e", ROOT], check=True, env=environment)
 
