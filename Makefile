@@ -27,9 +27,8 @@ test-fast: setup ## run all but the slow tests, after every change
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 -m 'not slow'
 
 soak: setup ## run the long forms of tests alone
-	$(BIN)/python -m pytest --soak
+	AUDIORNN_SOAK_SECONDS=600 $(BIN)/python -m pytest --soak -s
 	AUDIORNN_SOAK_EXAMPLES=10000 $(BIN)/python -m pytest tests/integration/test_damaged_input.py
-	AUDIORNN_SOAK_SECONDS=600 $(BIN)/python -m pytest -s tests/playing/test_server.py -k soak
 
 check: setup ## lint, check format, types and the direction of imports
 	$(BIN)/ruff check .

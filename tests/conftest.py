@@ -65,7 +65,6 @@ SLOW = (
     "tests/models/test_samplernn.py::test_with_linear_prediction_it_keeps_the_contract_and_starts_from_that",
     "tests/playing/test_choices.py::test_the_given_model_comes_first_then_the_last_training_then_those_of_mlflow",
     "tests/playing/test_server.py::test_a_recording_is_what_was_heard_and_the_command_line_makes_the_same_file",
-    "tests/playing/test_server.py::test_a_soak_on_one_core_has_no_under_run_and_memory_stays_flat",
     "tests/test_waits.py::test_the_import_of_tensorflow_is_announced",
     "tests/tracking/test_outbox.py::test_a_lost_server_keeps_later_stages_and_the_promotion_waiting",
     "tests/tracking/test_outbox.py::test_an_entry_that_was_delivered_but_not_removed_doubles_nothing",

@@ -300,6 +300,7 @@ def test_an_address_that_others_reach_is_warned_of(workspace, monkeypatch, capsy
     assert ("warning: everyone who reaches 0.0.0.0 can listen" in err) == (host == "0.0.0.0")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("rate", [8000, 16_000])
 def test_a_soak_on_one_core_has_no_under_run_and_memory_stays_flat(tmp_path, rate):
     """For AUDIORNN_SOAK_SECONDS a model of the default sizes; by default a tiny one for five seconds."""

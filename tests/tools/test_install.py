@@ -23,7 +23,8 @@ def make_setup(folder, python):
 def test_every_package_of_the_lock_is_required_at_its_version_by_its_hashes():
     lock = json.loads((ROOT / "Pipfile.lock").read_text())
     names = (lock["default"].keys() | lock["develop"].keys()) - {"audiornn"}
-    lines = install.requirements(lock).splitlines()
+    lines = [*install.requirements(lock).splitlines(), *install.requirements(lock, by_pip=True).splitlines()]
+    assert len(lines) == len(names)
     assert {line.split("==")[0].split("[")[0] for line in lines} == names
     assert all("==" in line and "--hash=sha256:" in line for line in lines)
 

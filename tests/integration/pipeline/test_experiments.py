@@ -16,6 +16,7 @@ pytestmark = pytest.mark.pipeline
 LATER = ["train", "evaluate", "generate", "report"]  # the stages that another train.epochs reaches
 
 
+@pytest.mark.soak
 def test_minutes_alone_replace_the_epochs_of_the_shipped_params(finished):
     workspace, _ = finished
     workspace.run("dvc", "exp", "run", "--temp", "--name", "timed", "-S", "train.minutes=0.05", "train")
