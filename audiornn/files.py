@@ -137,7 +137,7 @@ def locked(path: str | Path, seconds: float = 120.0) -> Iterator[None]:
     Raises
     ------
     AudioRNNError
-        If another process holds it for so many seconds.
+        If another process holds it for that long.
     """
     path, deadline = Path(path), time.monotonic() + seconds
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ def interrupted_by_signals() -> Iterator[None]:
     """Let SIGTERM, and SIGHUP from a closed terminal, raise KeyboardInterrupt within the block, as Ctrl-C does.
 
     Signals that the process was told to ignore, as `nohup` does, stay ignored. In a stage that DVC runs, the end of DVC
-    itself counts as a signal: a training must not go on without it.
+    itself counts as a signal: a training must not continue without it.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:

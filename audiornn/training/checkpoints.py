@@ -177,7 +177,7 @@ class Checkpointer:
             try:
                 self.store.save(state.steps, arrays, {"fingerprint": self.fingerprint, "state": asdict(state)})
             except (AudioRNNError, OSError) as error:
-                tqdm.write(f"warning: no checkpoint at step {state.steps}: {error}; training goes on without")
+                tqdm.write(f"warning: no checkpoint at step {state.steps}: {error}; training continues")
         self.saved_at, self.saved_steps = time.monotonic(), state.steps
 
     def load(self) -> tuple[TrainingState, list[NDArray[Any]]] | None:
