@@ -128,7 +128,7 @@ class Outbox:
                         self._take(path)
                     except RefusedError as error:
                         self._warn(f"not logged to run {self._run_id}: {reason(error)}")
-                    except Exception as error:  # of MLflow, the network, the database: whatever it is, training continues
+                    except Exception as error:  # of MLflow, the network, the database: training continues
                         self.error = error
                         return False
                     removed = path.with_name(f".{os.getpid()}-{path.name}.removed.partial")
