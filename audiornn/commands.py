@@ -214,28 +214,24 @@ def run_sync(arguments: argparse.Namespace) -> None:
 
 def run_summary(arguments: argparse.Namespace) -> None:
     """`audiornn summary`."""
-    from audiornn.files import read_json
-    from audiornn.tracking.ranking import Standing
+    from audiornn.report.results import read_results
 
-    train, scores, codes = (read_json(f"metrics/{name}.json") for name in ("train", "evaluate", "encode"))
-    made, clips = read_json("metrics/generate.json"), read_json("generated/clips.json")
+    results = read_results(Path())
+    train, scores, made = results.training, results.scores, results.generation
     print(
-        f"\nA model without memory needs {codes['code_entropy_bits']:.2f} bits per sample; after {train['epochs']} "
-        f"epochs this one needs\n{scores['validation']['bits_per_sample']:.2f} on validation and "
-        f"{scores['test']['bits_per_sample']:.2f} on test."
+        f"\nA model without memory needs {results.codes.code_entropy_bits:.2f} bits per sample; after {train.epochs:g} "
+        f"epochs this one needs\n{scores.validation.bits_per_sample:.2f} on validation and "
+        f"{scores.test.bits_per_sample:.2f} on test."
     )
-    distance, limit = made["distance_db"], made["distance_limit_db"]
-    bits = scores["validation"]["bits_per_sample"]
-    standing = Standing(bits, made["distance_ratio"], made["clips_with_findings"])
+    distance = made.distance_db
     heard = "Its clips are silent" if distance is None else f"Its sound is {distance:.1f} dB from real audio on average"
     print(
-        f"\n{heard}; real audio itself stays within {limit:.1f} dB.\n"
-        f"{made['clips_with_findings']:.0%} of the measured clips have findings.\n"
-        f"{standing.expectation}\n\nListen to"
+        f"\n{heard}; real audio itself stays within {made.distance_limit_db:.1f} dB.\n"
+        f"{made.clips_with_findings:.0%} of the measured clips have findings.\n"
+        f"{results.standing.expectation}\n\nListen to"
     )
-    for clip in sorted(Path("generated").glob("*.wav")):
-        levels = clips[clip.stem]
-        print(f"  {clip}  ({levels['seconds']:.1f} s, RMS {levels['rms_dbfs']:.0f} dBFS)")
+    for name, clip in results.clips.items():
+        print(f"  {Path('generated') / name}.wav  ({clip.seconds:.1f} s, RMS {clip.rms_dbfs:.0f} dBFS)")
     print("\nLook at\n  report.html            all results on one page")
     print("  figures/context.png    loss against context length\n  figures/generated.png  real and generated")
     print("\nCompare runs, and listen, in the MLflow UI:  make ui\n")

@@ -21,7 +21,7 @@ from audiornn.provenance.overrides import flatten
 from audiornn.provenance.reproduction import Reproduction, reproduction
 from audiornn.report import recordings
 from audiornn.report.recordings import RecordingsList
-from audiornn.tracking.ranking import Standing
+from audiornn.report.results import ClipResults, Results, read_results
 
 TEMPLATE = "page.html"
 MAX_LISTED = 100  # recordings of a kind that are named on the page; the MLflow run has all
@@ -143,23 +143,21 @@ def collect(root: str | Path, run_id: str, clips: int = 8, seconds: float = 30.0
     Raises
     ------
     AudioRNNError
-        If a file with numbers is missing.
+        If a file with numbers is missing or damaged; see `read_results`.
     """
     root = Path(root)
     params = read_yaml(root / "params.yaml", "keys and values")
-    codes, train, scores, made = (
-        read_json(root / f"metrics/{name}.json") for name in ("encode", "train", "evaluate", "generate")
-    )
+    results = read_results(root)
     names = ("curves", "context", "calibration", "passages", "generated", "codes")
     sounds = [
-        Sound(name, root / f"generated/{name}.wav", _levels(clip), "" if clip["findings"] == "none" else clip["advice"])
-        for name, clip in read_json(root / "generated/clips.json").items()
+        Sound(name, root / f"generated/{name}.wav", _levels(clip), "" if clip.findings == "none" else clip.advice)
+        for name, clip in results.clips.items()
     ]
     config = read_json(root / "models/config.json")
     return Page(
         title=f"{config['model']['name']}, context {config['window']['context']}",
         run_id=run_id,
-        results=list(_results(codes, train, scores, made)),
+        results=list(_rows_of_results(results)),
         params=params,
         reproduction=reproduction(root, params),
         pictures={name: root / f"figures/{name}.png" for name in names},
@@ -174,55 +172,45 @@ def collect(root: str | Path, run_id: str, clips: int = 8, seconds: float = 30.0
     )
 
 
-def _results(
-    codes: Mapping[str, Any], train: Mapping[str, Any], scores: Mapping[str, Any], made: Mapping[str, Any]
-) -> Iterator[tuple[str, str, str]]:
+def _rows_of_results(results: Results) -> Iterator[tuple[str, str, str]]:
     """Name, value and explanation of the main results."""
-    test = scores["test"]
-    entropy = codes["code_entropy_bits"]
-    yield "Test loss", f"{test['bits_per_sample']:.3f} bits per sample", f"{test['targets']:,} codes; lower is better"
-    yield "Validation loss", f"{scores['validation']['bits_per_sample']:.3f} bits per sample", "of the weights kept"
+    train, test, made, bits = results.training, results.scores.test, results.generation, results.scores.validation
+    entropy = results.codes.code_entropy_bits
+    yield "Test loss", f"{test.bits_per_sample:.3f} bits per sample", f"{test.targets:,} codes; lower is better"
+    yield "Validation loss", f"{bits.bits_per_sample:.3f} bits per sample", "of the weights kept"
     yield "Entropy of a single code", f"{entropy:.3f} bits", "what a model without memory needs"
-    yield "Test accuracy", f"{test['accuracy']:.1%}", f"in the top 5: {test['top5_accuracy']:.1%}"
-    yield "Calibration error", f"{test['calibration_error']:.4f}", "mean gap between probability and frequency"
-    yield "Parameters", f"{train['parameters']:,}", "weights of the model"
-    kept = f"the weights of epoch {train['best_epoch']:g} are kept"
-    yield "Training", f"{train['steps']:,} updates, {train['epochs']:g} epochs", kept
-    yield "Training speed", f"{train['targets_per_second']:,.0f} targets/s", "without validation"
-    yield (
-        "Generation speed",
-        f"{made['real_time_factor']:.2f} × real time",
-        f"{made['samples_per_second']:,.0f} samples/s",
-    )
-    near = f"mean over a fixed set of clips; the limit for real audio is {made['distance_limit_db']:.1f} dB"
-    if made["distance_db"] is None:
+    yield "Test accuracy", f"{test.accuracy:.1%}", f"in the top 5: {test.top5_accuracy:.1%}"
+    yield "Calibration error", f"{test.calibration_error:.4f}", "mean gap between probability and frequency"
+    yield "Parameters", f"{train.parameters:,}", "weights of the model"
+    kept = f"the weights of epoch {train.best_epoch:g} are kept"
+    yield "Training", f"{train.steps:,} updates, {train.epochs:g} epochs", kept
+    yield "Training speed", f"{train.targets_per_second:,.0f} targets/s", "without validation"
+    yield "Generation speed", f"{made.real_time_factor:.2f} × real time", f"{made.samples_per_second:,.0f} samples/s"
+    near = f"mean over a fixed set of clips; the limit for real audio is {made.distance_limit_db:.1f} dB"
+    if made.distance_db is None or made.distance_ratio is None:
         yield "Distance from real audio", "silent", near
     else:
-        yield "Distance from real audio", f"{made['distance_db']:.1f} dB ({made['distance_ratio']:.2f} × limit)", near
-    yield (
-        "Clips with findings",
-        f"{made['clips_with_findings']:.0%}",
-        f"of the same set; findings: {made['findings']}",
-    )
-    standing = Standing(scores["validation"]["bits_per_sample"], made["distance_ratio"], made["clips_with_findings"])
+        yield "Distance from real audio", f"{made.distance_db:.1f} dB ({made.distance_ratio:.2f} × limit)", near
+    yield "Clips with findings", f"{made.clips_with_findings:.0%}", f"of the same set; findings: {made.findings}"
+    standing = results.standing
     yield "Sound", "acceptable" if standing.acceptable else "not acceptable yet", standing.expectation
-    real = f"real audio of a clip's length: {made['real_code_divergence']:.3f}"
-    yield "Divergence of generated codes", f"{made['code_divergence']:.3f} bits", real
-    if train["diverged"]:
+    real = f"real audio of a clip's length: {made.real_code_divergence:.3f}"
+    yield "Divergence of generated codes", f"{made.code_divergence:.3f} bits", real
+    if train.diverged:
         yield "Warning", "training diverged", "a lower train.learning_rate or train.clip_norm may help"
 
 
-def _levels(clip: Mapping[str, Any]) -> list[str]:
+def _levels(clip: ClipResults) -> list[str]:
     """Measurements of a clip, in lines."""
     lines = [
-        f"{clip['seconds']:.2f} s, RMS {clip['rms_dbfs']:.1f} dBFS, peak {clip['peak_dbfs']:.1f} dBFS, "
-        f"{clip['silent_share']:.0%} silent",
-        f"flatness {clip['flatness']:.2f}, centroid {clip['centroid_hz']:.0f} Hz, codes {clip['code_divergence']:.3f} "
+        f"{clip.seconds:.2f} s, RMS {clip.rms_dbfs:.1f} dBFS, peak {clip.peak_dbfs:.1f} dBFS, "
+        f"{clip.silent_share:.0%} silent",
+        f"flatness {clip.flatness:.2f}, centroid {clip.centroid_hz:.0f} Hz, codes {clip.code_divergence:.3f} "
         "bits from the test split",
     ]
-    if clip["frechet_distance"] is not None:
-        limit = f"real audio stays within {clip['frechet_limit']:.1f} dB"
-        lines.append(f"{clip['frechet_distance']:.1f} dB from the test split; {limit}")
+    if clip.frechet_distance is not None and clip.frechet_limit is not None:
+        limit = f"real audio stays within {clip.frechet_limit:.1f} dB"
+        lines.append(f"{clip.frechet_distance:.1f} dB from the test split; {limit}")
     return lines
 
 

@@ -5,7 +5,7 @@ import io
 import json
 import re
 import subprocess
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -15,15 +15,34 @@ import soundfile as sf
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from audiornn import figures
+from audiornn import codec, figures
 from audiornn.errors import AudioRNNError
+from audiornn.files import write_json
 from audiornn.provenance import reproduction
 from audiornn.provenance.reproduction import Reproduction
 from audiornn.report import page as page_module
-from audiornn.report.page import Page, Sound, _results
+from audiornn.report.page import Page, Sound, _rows_of_results
 from audiornn.report.recordings import ListedRecording, RecordingsList
+from audiornn.report.results import (
+    GenerationResults,
+    Results,
+    Scores,
+    DetailedScores,
+    TrainingResults,
+    ValidationScores,
+    read_results,
+)
 
 NASTY = "<script>alert('&\"</script>"
+RESULTS = Results(
+    codec.CodecMetrics(snr_db=30.0, snr_high_db=30.0, clipped_share=0.0, code_entropy_bits=7.0),
+    TrainingResults(parameters=1, steps=1, epochs=1, best_epoch=1, targets_per_second=1.0, diverged=False),
+    Scores(
+        ValidationScores(4.0), DetailedScores(4.0, accuracy=0.1, top5_accuracy=0.2, calibration_error=0.1, targets=9)
+    ),
+    GenerationResults(1.0, 1.0, 0.2, 0.1, 4.25, 0.85, distance_limit_db=5.0, findings=3, clips_with_findings=0.25),
+    clips={},
+)
 VOID = {"meta", "img", "link", "br", "input"}
 
 
@@ -166,13 +185,12 @@ def test_names_and_notes_of_recordings_are_escaped(page):
     ("distance", "said"), [(4.25, "4.2 dB (0.85 × limit)"), (None, "silent")], ids=["audible", "silent"]
 )
 def test_how_the_model_sounds_is_among_the_results(distance, said):
-    scores = {"bits_per_sample": 4.0, "targets": 9, "accuracy": 0.1, "top5_accuracy": 0.2, "calibration_error": 0.1}
-    train = {"parameters": 1, "best_epoch": 1, "steps": 1, "epochs": 1, "targets_per_second": 1.0, "diverged": False}
-    made = {"real_time_factor": 1.0, "samples_per_second": 1.0, "real_code_divergence": 0.1, "code_divergence": 0.2}
-    made |= {"distance_db": distance, "distance_limit_db": 5.0, "distance_ratio": distance and distance / 5}
-    made |= {"clips_with_findings": 0.25, "findings": 3}
-    results = _results({"code_entropy_bits": 7.0}, train, {"test": scores, "validation": scores}, made)
-    shown = {name: (value, explanation) for name, value, explanation in results}
+    ratio = distance and distance / 5
+    made = GenerationResults(
+        1.0, 1.0, 0.2, 0.1, distance, ratio, distance_limit_db=5.0, findings=3, clips_with_findings=0.25
+    )
+    results = replace(RESULTS, generation=made)
+    shown = {name: (value, explanation) for name, value, explanation in _rows_of_results(results)}
     assert shown["Distance from real audio"] == (
         said,
         "mean over a fixed set of clips; the limit for real audio is 5.0 dB",
@@ -187,6 +205,24 @@ def test_missing_numbers_are_named(tmp_path):
     (tmp_path / "params.yaml").write_text("{}")
     with pytest.raises(AudioRNNError, match="metrics/encode.json: no such file"):
         page_module.collect(tmp_path, "0" * 32)
+
+
+def test_results_that_lack_an_entry_are_named_with_it(tmp_path):
+    files = {
+        "metrics/encode.json": asdict(RESULTS.codes),
+        "metrics/train.json": asdict(RESULTS.training),
+        "metrics/evaluate.json": asdict(RESULTS.scores),
+        "metrics/generate.json": asdict(RESULTS.generation),
+        "generated/clips.json": {},
+    }
+    for name, content in files.items():
+        write_json(tmp_path / name, content)
+    assert read_results(tmp_path) == RESULTS
+    for name, key, value in (("evaluate", "test", {}), ("train", "steps", "many"), ("generate", "findings", None)):
+        write_json(tmp_path / f"metrics/{name}.json", files[f"metrics/{name}.json"] | {key: value})
+        with pytest.raises(AudioRNNError, match=rf"metrics/{name}\.json: (has no entry {key}|{key} is)"):
+            read_results(tmp_path)
+        write_json(tmp_path / f"metrics/{name}.json", files[f"metrics/{name}.json"])
 
 
 # --- The commands that make a run again --------------------------------------------------------------------------
