@@ -78,7 +78,7 @@ def write_wave(path: Path, codes: Any, settings: codec.CodecSettings) -> None:
 
 
 def agreement(model: AudioModel, codes: Any, prompt: int, seconds: int) -> tuple[Any, Any]:
-    """The likeliest continuation of the first `prompt` codes; the share of each second of it that is the recording's."""
+    """The likeliest continuation of the first `prompt` codes; the share of each second that is the recording's."""
     rate = model.codec.sample_rate
     made = sampling.generate(model, seconds * rate, [0.0], prompt=codes[None, :prompt])[0]
     return made, (made == codes[prompt : prompt + len(made)]).reshape(seconds, rate).mean(axis=1)
@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--sample-rate", type=int, default=8000)
     parser.add_argument("--windows", type=int, default=8, help="pieces learned side by side (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--minutes", type=float, help="budget in minutes instead of epochs")
     parser.add_argument("--every", type=int, default=5, help="epochs between measurements (default: %(default)s)")
     parser.add_argument("--prompt", type=float, default=0.5, help="seconds of the prompt (default: %(default)s)")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of `train` in params.yaml")
@@ -115,12 +116,13 @@ def main() -> None:
     codes = first_codes(args.recordings, settings, args.seconds)
     args.output.mkdir(parents=True)
     manifest = write_shards(args.output / "shards", codes, args.windows, settings)
-    recipe = {**RECIPE, "model": {**RECIPE["model"]}, "epochs": args.epochs, "batch_size": args.windows}
-    recipe["validate_every_steps"] = args.every * -(-manifest.layout.targets_per_window // recipe["chunk"])
+    recipe = {**RECIPE, "model": {**RECIPE["model"]}, "batch_size": args.windows}
+    recipe |= {"minutes": args.minutes} if args.minutes else {"epochs": args.epochs}
     for assignment in args.set:
         key, value = assignment.split("=", 1)
         section, name = (recipe["model"], key.removeprefix("model.")) if key.startswith("model.") else (recipe, key)
         section[name] = yaml.safe_load(value)
+    recipe["validate_every_steps"] = args.every * -(-manifest.layout.targets_per_window // recipe["chunk"])
 
     prompt = round(args.prompt * settings.sample_rate)
     seconds = (len(codes) // args.windows - prompt) // settings.sample_rate

@@ -24,10 +24,10 @@ from audiornn.report import page as page_module
 from audiornn.report.page import Page, Sound, _rows_of_results
 from audiornn.report.recordings import ListedRecording, RecordingsList
 from audiornn.report.results import (
+    DetailedScores,
     GenerationResults,
     Results,
     Scores,
-    DetailedScores,
     TrainingResults,
     ValidationScores,
     read_results,
