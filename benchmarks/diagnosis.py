@@ -146,7 +146,7 @@ def level(wave: Wave, peak: float = 0.9) -> Wave:
 
 
 def cut(wave: Wave, share: float) -> Wave:
-    """Cut off so many of the samples, scale to half of full scale, and round to 16 bit."""
+    """Cut off a number of samples, scale to half of full scale, and round to 16 bit."""
     top = np.quantile(np.abs(wave), 1 - share)
     return np.round(0.5 * np.clip(wave / top, -1, 1) * 32768) / 32768
 

@@ -244,7 +244,7 @@ def spread(wave: Wave, size: int, count: int) -> list[Wave]:
 
 
 def audible_places(wave: Wave, size: int, count: int, rate: int) -> list[int]:
-    """Starts of `count` prompts of `size` samples: the first audible one in each of so many equal stretches of a wave.
+    """Starts of `count` prompts of `size` samples: the first audible one in each of `count` equal stretches of a wave.
 
     Where a stretch has none above -45 dBFS, its loudest.
     """

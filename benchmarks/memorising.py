@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Learning a recording by heart: accuracy on every code of it, and how long it continues by itself.
+"""Memorising a recording: accuracy on every code of it, and how long it continues by itself.
 
     python benchmarks/memorising.py RECORDINGS --output DIR [--seconds 60] [--epochs 60] [--set model.units=512 ...]
 

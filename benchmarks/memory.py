@@ -4,7 +4,7 @@
     python benchmarks/memory.py [--minutes 1,10,60,120] [--contexts 1000,8000] [--set KEY=VALUE ...]
                                 [--folder RECORDINGS] [--figure FILE.png] [--json FILE]
 
-The stages run as in the pipeline, each a process of its own, in a temporary folder: the embedded speech of so many
+The stages run as in the pipeline, each a process of its own, in a temporary folder: the embedded speech of some
 minutes (or the recordings below --folder, for as long as they are), then 100 updates of `train` with what params.yaml
 says otherwise; --set changes it, for instance `--set train.model.name=samplernn`. The memory is the most that the train
 stage's process had, tracking and validation included; the seconds a target are the best of five times twenty updates,

@@ -267,7 +267,7 @@ def tell(message: str) -> None:
 
 
 def train(network: Network, codes: NDArray[np.uint8], batch: int, length: int, cpu_seconds: float) -> dict[str, Any]:
-    """Train for so many processor seconds; what was measured meanwhile.
+    """Train for a budget of processor seconds; what was measured meanwhile.
 
     AdamW, gradients clipped at 1; the learning rate rises to 0.002 in 100 steps and falls as a cosine to zero at the
     end of the budget.

@@ -50,7 +50,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def recordings(folder: Path) -> list[Path]:
-    """The recordings, in the order that the split goes by."""
+    """The recordings, in the order of the split."""
     paths = [path for path in sorted(folder.rglob("*.wav"), key=str) if "silence" not in path.parts]
     if not paths:
         raise SystemExit(f"no recordings under {folder}")

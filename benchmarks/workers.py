@@ -66,7 +66,7 @@ def work(folder: Path, model: str, steps: int, batch: int) -> None:
 
 
 def measure(workers: int, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run so many workers."""
+    """Run a number of workers."""
     sockets = [socket.socket() for _ in range(workers)]
     for probe in sockets:
         probe.bind(("127.0.0.1", 0))

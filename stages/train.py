@@ -27,7 +27,7 @@ def main(p: Params) -> None:
     ancestor = find_ancestor(p.train.start_from)
     if ancestor:
         tags |= ancestor_tags(ancestor.source, ancestor.weights_sha256, ancestor.run_id)
-    steps_before = ancestor.steps if ancestor else 0  # curves by step go on from there
+    steps_before = ancestor.steps if ancestor else 0  # curves by step continue from there
     name = f"{p.train.model.name} {manifest.layout.context}"
     fingerprint = checkpoints.training_fingerprint(
         p.train.model_dump(), manifest, ancestor.weights_sha256 if ancestor else None

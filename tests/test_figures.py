@@ -77,7 +77,7 @@ def inside(figure):
 
 
 def labelled(figure, panels):
-    """Whether a figure has so many panels, all of which show something, a title, and names on both axes."""
+    """Whether a figure has that number of panels, all of which show something, a title, and names on both axes."""
     assert len(figure.axes) >= panels
     assert any(axes.get_title() for axes in figure.axes)
     assert all(axes.has_data() for axes in figure.axes)

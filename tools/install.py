@@ -67,7 +67,7 @@ def main(uv: str, venv: str) -> None:
     config = subprocess.run(pip, check=True, capture_output=True, text=True).stdout
     # pip trusts the system's certificates; what is set for uv itself wins
     environment = {"UV_SYSTEM_CERTS": "true", "UV_NO_CONFIG": "true"} | uv_variables(config) | os.environ
-    if os.environ.get("PYTHONDONTWRITEBYTECODE"):  # Python would compile everything anew at each start
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):  # Python would compile everything again at each start
         environment |= {"UV_COMPILE_BYTECODE": "true"}
     install = [uv, "pip", "install", "--python", venv, "--no-deps"]
     with tempfile.TemporaryDirectory() as folder:

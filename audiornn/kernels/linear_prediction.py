@@ -68,7 +68,7 @@ class FeatureColumns(NamedTuple):
 
 
 def feature_columns(predictors: int) -> FeatureColumns:
-    """The columns for so many single predictors."""
+    """The columns for a number of single predictors."""
     errors = 2 + predictors
     other_errors = errors + len(DECAYS)
     residual = other_errors + 1 + predictors

@@ -64,7 +64,7 @@ def pack(matrices: NDArray[Any], bfloat16: bool = False) -> Packed:
 
 
 def _build_matmul(streams: int) -> Any:
-    """A function `(weights, block, x, x_row, y, y_row)` that adds `x @ weights` to `y`: one block, so many streams.
+    """A function `(weights, block, x, x_row, y, y_row)` that adds `x @ weights` to `y`: one block of streams.
 
     Weights are an array as `pack` makes it; x and y addresses in bytes, their rows `x_row` and `y_row` bytes apart.
     """

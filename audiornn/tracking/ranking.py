@@ -42,8 +42,8 @@ class Standing:
         if self.acceptable:
             return "Its sound is acceptable: close to real audio, with few findings."
         return (
-            "It does not sound like the recordings yet: train longer, or go on from this model with train.start_from. "
-            "What time buys: README.md, What to expect."
+            "It does not sound like the recordings yet: train longer, or continue from this model with "
+            "train.start_from. What time buys: README.md, What to expect."
         )
 
     @property

@@ -202,7 +202,7 @@ def _promote_if_better(workspace: str | Path, run_id: str, bits: float | None) -
     if holder is None:
         return f"champion: version {promote(workspace, run_id)}, the first"
     if holder.run_id == run_id:
-        _describe(client, holder, run)  # its sound may have been measured anew
+        _describe(client, holder, run)  # its sound may have been measured again
         return f"champion: still version {holder.version}, this model"
     if holder.tags.get(VALIDATION_DIGEST_TAG) != run.data.tags.get(VALIDATION_DIGEST_TAG):
         return (

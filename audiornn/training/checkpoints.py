@@ -94,7 +94,7 @@ class Store:
             except Exception as error:  # whatever the parsers of zip, of arrays and of JSON raise
                 print(f"{file}: damaged, using the checkpoint before it ({one_line(error)})")
         if files:
-            print(f"{self.folder}: no checkpoint is whole: training starts anew")
+            print(f"{self.folder}: no checkpoint is whole: training starts from scratch")
         return None
 
     @property
@@ -186,7 +186,7 @@ class Checkpointer:
             return None
         arrays, metadata = saved
         if metadata.get("fingerprint") != self.fingerprint:
-            tqdm.write(f"{self.store.folder}: from other settings, data or code: training starts anew")
+            tqdm.write(f"{self.store.folder}: from other settings, data or code: training starts from scratch")
             self.store.clear()
             return None
         state = parse(TrainingState, metadata.get("state"), f"{self.store.folder}: state")

@@ -65,7 +65,7 @@ class CurveSums:
     def add(
         self, step: int, nats: float, targets: float, learning_rate: float, gradient_norm: float, seconds: float
     ) -> StepMetrics | None:
-        """Count an update; every 20th gives a point, and the sums begin anew."""
+        """Count an update; every 20th gives a point, and resets the sums."""
         self.nats += nats
         self.targets += targets
         self.gradient_norms += gradient_norm

@@ -41,7 +41,7 @@ class TrainingState:
     elapsed
         Seconds since the training began by the clock that a budget of minutes is counted in.
     stop_reason
-        Why it stopped, in words; empty while it goes on.
+        Why it stopped, in words; empty while it runs.
     diverged
         Whether it stopped because the loss diverged.
     epochs, batches

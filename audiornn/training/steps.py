@@ -156,7 +156,7 @@ class DeviceSteps:
         return self.strategy.run(lambda a, b: [x + y for x, y in zip(a, b, strict=True)], (gradients, more))
 
     def apply_gradients(self, gradients: list[Tensor], targets: Tensor, learning_rate: float) -> Tensor:
-        """Update the weights by gradients that were summed over so many targets; the norm of their mean, unclipped."""
+        """Update the weights by gradients summed over `targets` targets; the norm of their mean, unclipped."""
         self.optimizer.learning_rate = learning_rate
         return self._apply_gradients(gradients, targets)
 

@@ -19,7 +19,7 @@ SURE = 0.99
 
 
 class Echo(AudioModel):
-    """Knows that a code is the one of `lag` codes ago, and nothing where it has not seen so many."""
+    """Knows that a code is the one of `lag` codes ago, and nothing where it has seen fewer."""
 
     def __init__(self, lag):
         super().__init__()
@@ -95,7 +95,7 @@ def test_the_curve_does_not_depend_on_the_batch_size(monkeypatch):
 
 def test_the_curve_ends_where_recordings_are_too_short_and_says_so(tmp_path):
     curve = context_curve.context_curve(Echo(5), [periodic(5, 60), periodic(5, 30)], training_context=100, targets=30)
-    assert curve[-1].context == 30  # 60 - 30 codes have so many before them, and none of the other recording
+    assert curve[-1].context == 30  # 60 - 30 codes have 30 before them, and none of the other recording
     assert "too short for twice the training context, 200" in context_curve.describe_curve(curve, 100)
     context_curve.write_curve(tmp_path / "curve.csv", curve)
     with open(tmp_path / "curve.csv", encoding="utf-8") as file:

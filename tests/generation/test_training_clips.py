@@ -63,7 +63,7 @@ def studio(manifest, monkeypatch):
 
 
 def run(clips, clock, seconds, epochs, compiled_after=0.0, until=1.0, batches=1000):
-    """A training of so many seconds and epochs, clips left out, that ends when a share of its budget is spent."""
+    """A training of the given seconds and epochs, clips left out, that ends when a share of its budget is spent."""
     clock.now += compiled_after
     for batch in range(1, round(until * batches) + 1):
         clock.now += seconds / batches

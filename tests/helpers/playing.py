@@ -69,7 +69,7 @@ class Ear:
         self._socket.send(text)
 
     def next(self, seconds):
-        """The next JSON message, or None after so many seconds or a block of audio."""
+        """The next JSON message, or None after that many seconds or a block of audio."""
         self._socket.settimeout(seconds)
         try:
             data = self._socket.recv()

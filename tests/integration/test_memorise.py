@@ -1,4 +1,4 @@
-"""What a model has learned by heart it says by heart: training, prompts, state and generation fit together."""
+"""A memorised recording is generated from memory: training, prompts, state and generation fit together."""
 
 import numpy as np
 import soundfile

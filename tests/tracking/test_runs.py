@@ -129,7 +129,7 @@ def test_the_use_of_cpu_and_memory_is_logged_while_a_run_lasts(tmp_path, monkeyp
 
 @pytest.fixture
 def run_with_model(tmp_path):
-    """A finished run whose model needs so many bits per sample; its id."""
+    """A finished run whose model needs the given bits per sample; its id."""
     write_json(tmp_path / "models/config.json", {})
 
     def make(bits, validated_on="a", ratio=None, flawed=None):

@@ -198,7 +198,7 @@ def test_a_checkpoint_of_other_settings_is_not_resumed_even_in_the_same_folder(
     run(folder, tmp_path, Train(**params), store)
     at_update(2, terminate)
     run(folder, tmp_path, Train(**params | {"learning_rate": 0.001}), store)
-    assert "from other settings, data or code: training starts anew" in capsys.readouterr().out
+    assert "from other settings, data or code: training starts from scratch" in capsys.readouterr().out
     assert [file.name for file in store.files] == ["000000002.npz"]
 
 
@@ -267,7 +267,7 @@ def test_a_change_of_generation_code_leaves_an_interrupted_training_resumable_an
         run(folder, tmp_path, params, store)
         said.append(capsys.readouterr().out.partition("\n")[0])
     assert said[1:3] == [f"resuming after step {step}, where training was interrupted" for step in (4, 8)]
-    assert "training starts anew" in said[3]
+    assert "training starts from scratch" in said[3]
     assert [file.name for file in store.files] == ["000000004.npz"]
 
 

@@ -1,4 +1,4 @@
-"""A training goes on from the weights of another model, whichever way that one is named."""
+"""A training continues from the weights of another model, whichever way that one is named."""
 
 import dataclasses
 import shutil
@@ -149,7 +149,7 @@ def test_an_interrupted_fine_tuning_ends_as_if_it_had_not_been_and_another_ances
     before_update(1, crash)
     with pytest.raises(CrashError):
         train(data, tmp_path / "disturbed", params, store=store)
-    assert "from other settings, data or code: training starts anew" in "".join(capfd.readouterr())
+    assert "from other settings, data or code: training starts from scratch" in "".join(capfd.readouterr())
 
 
 def test_the_identity_of_a_training_is_that_of_the_weights_it_starts_from_wherever_they_are(data):

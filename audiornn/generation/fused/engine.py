@@ -56,7 +56,7 @@ class FusedEngine(abc.ABC):
         Round the matrices to bfloat16: half the memory traffic, which limits a single stream, for logits that differ
         in the third digit.
     threads
-        Streams are spread over so many threads (default: the cores this process may use).
+        Number of threads over which streams are spread (default: the cores this process may use).
 
     Attributes
     ----------

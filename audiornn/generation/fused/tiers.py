@@ -122,7 +122,7 @@ def pack_tier_state(weights: TierWeights, state: State, streams: slice) -> TierS
 
 
 def pack_tiers(model: Any, input_layers: Sequence[Any], gates: int, bfloat16: bool) -> TierWeights:
-    """The tiers of a `TieredModel` as `TierWeights`; the cores' `input_layers` have so many gates."""
+    """The tiers of a `TieredModel` as `TierWeights`; the cores' `input_layers` have `gates` gates."""
     tiers = model.tiers
     inputs = [pack(pad_gates(np.asarray(layer.kernel, f32), gates), bfloat16) for layer in input_layers]
     upsamples = [pack(np.asarray(layer.kernel, f32), bfloat16) for layer in tiers.upsample]

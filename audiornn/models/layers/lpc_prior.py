@@ -11,7 +11,7 @@ from audiornn.kernels.linear_prediction import AMPLITUDES, DECAYS, MAIN_DECAY, F
 from audiornn.kernels.predictor import DEFAULT, Predictor
 from audiornn.models.layers import logistic_mixture
 
-MIN_COMPILED_CODES = 256  # a sequence of so many is worth the time that compiling takes
+MIN_COMPILED_CODES = 256  # a sequence of this length is worth the time that compiling takes
 ERROR_SHARE = 0.8  # times the recent mean error: unit of everything relative to the prediction
 MIN_AMPLITUDE = 1e-5  # added to errors and scales, far below a code's interval
 LOG_FACTOR, LOG_OFFSET = 0.3, 1  # of logarithms that networks see: brings them near [-1, 1]

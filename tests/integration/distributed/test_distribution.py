@@ -61,7 +61,7 @@ def start(tmp_path, name, folder, params=PARAMS, devices=1, config=None, tick=No
 
 
 def cluster_of(workers):
-    """The TF_CONFIG of each of so many workers on this machine."""
+    """The TF_CONFIG of each of several workers on this machine."""
     addresses = {"worker": [f"127.0.0.1:{port}" for port in free_ports(workers)]}
     return [{"cluster": addresses, "task": {"type": "worker", "index": i}} for i in range(workers)]
 

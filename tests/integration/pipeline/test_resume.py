@@ -14,7 +14,7 @@ pytestmark = pytest.mark.pipeline
 
 
 def kill_when_trained_for(workspace, steps):
-    """`dvc repro train`, all of whose processes are gone at once after about so many steps; the steps saved."""
+    """`dvc repro train`, all of whose processes are killed at once after about that many steps; the steps saved."""
     environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": os.environ["HOME"]}
     with subprocess.Popen(
         ["dvc", "repro", "train"],
