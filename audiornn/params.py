@@ -16,7 +16,7 @@ class Corpus(Section):
     renamed: ClassVar[dict[str, str]] = {"synth": "synthetic"}
 
     path: Annotated[str, Field(min_length=1)] | None = None
-    synthetic: Literal["speech", "music"] = "speech"
+    synthetic: Literal["speech", "voices", "music"] = "speech"
     minutes: Annotated[float, Field(gt=0, le=600)] = 16.0
     seed: Seed = 0
 

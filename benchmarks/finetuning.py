@@ -19,7 +19,7 @@ import soundfile as sf
 import soxr
 
 from audiornn import codec
-from audiornn.corpus.synthetic.speech import speech
+from audiornn.corpus.synthetic.speech import voices
 from audiornn.dataset import shards, split
 from audiornn.dataset.manifest import Manifest
 from audiornn.dataset.windows import WindowLayout
@@ -64,8 +64,8 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        known = [path for path in speech(root / "known", MINUTES, seed=0) if NEW_VOICE not in path.name]
-        new = [path for path in speech(root / "new", MINUTES, seed=1) if NEW_VOICE in path.name]
+        known = [path for path in voices(root / "known", MINUTES, seed=0) if NEW_VOICE not in path.name]
+        new = [path for path in voices(root / "new", MINUTES, seed=1) if NEW_VOICE in path.name]
         others, voice = shards_of(known, root / "others"), shards_of(new, root / "voice")
         print(f"training split: {others.splits['train'].targets} targets of four voices", end=", ")
         print(f"{voice.splits['train'].targets} of the new one", flush=True)

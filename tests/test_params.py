@@ -336,7 +336,7 @@ def test_every_renamed_key_is_tested():
         ("generate: {temperature: true}", "generate.temperature is True, but", "a number from 0 to 10, a ramp"),
         ("generate: {temperature: {a: 1}}", "generate.temperature is {'a': 1}, but", "a number from 0 to 10, a ramp"),
         # Not among the choices
-        ("corpus: {synthetic: noise}", "corpus.synthetic is 'noise', but", "'speech' or 'music'"),
+        ("corpus: {synthetic: noise}", "corpus.synthetic is 'noise', but", "'speech', 'voices' or 'music'"),
         ("train: {optimizer: Adam}", "train.optimizer is 'Adam', but", "'adamw', 'adam' or 'rmsprop'"),
         ("train: {model: {name: wavenet}}", "train.model.name is 'wavenet', but", "one of samplernn"),
         ("train: {model: {name: 5}}", "train.model.name is 5, but", "string"),

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 import audiornn
 import audiornn.corpus.synthetic.sentences as grammar
-import audiornn.corpus.synthetic.speech as voices
+from audiornn.corpus.synthetic import speech as spoken_corpora
 from audiornn.corpus.synthetic.music import music, pluck
 from audiornn.corpus.synthetic.sentences import sentences
-from audiornn.corpus.synthetic.speech import speech
+from audiornn.corpus.synthetic.speech import speech, voices
 from audiornn.errors import AudioRNNError
 
-MAKERS = [speech, music]
+MAKERS = [speech, voices, music]
 
 
 def digest(paths: list[Path]) -> list[tuple[str, str]]:
@@ -65,7 +65,7 @@ def strongest_frequency(samples: NDArray[np.float64], rate: int) -> float:
 
 @pytest.fixture(scope="module")
 def spoken(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return speech(tmp_path_factory.mktemp("speech"), 1)
+    return voices(tmp_path_factory.mktemp("voices"), 1)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_the_same_arguments_give_the_same_files_in_any_process(make, tmp_path):
     make(tmp_path / "between", 0.1, seed=1)  # must leave no trace in what follows
     assert digest(make(tmp_path / "second", 0.3)) == here
 
-    module = f"audiornn.corpus.synthetic.{make.__name__}"
+    module = make.__module__
     script = f"from pathlib import Path; from {module} import {make.__name__} as make; make(Path('there'), 0.3)"
     root = Path(audiornn.__file__).parents[1]
     subprocess.run(
@@ -144,7 +144,7 @@ def test_recordings_are_16_bit_mono_wav(spoken, played, tmp_path):
 
 def test_every_voice_is_heard_more_than_once_in_a_minute(spoken):
     heard = Counter(map(voice_of, spoken))
-    assert set(heard) == {voice.label for voice in voices.VOICES}
+    assert set(heard) == {voice.label for voice in spoken_corpora.VOICES}
     assert len(heard) >= 4
     assert min(heard.values()) >= 2
 
@@ -152,14 +152,22 @@ def test_every_voice_is_heard_more_than_once_in_a_minute(spoken):
 def test_the_voices_differ(spoken):
     pitch = {voice_of(path): spoken_pitch(path) for path in spoken}
     assert max(pitch.values()) > 1.5 * min(pitch.values())
-    espeak = voices._Espeak()
-    renderings = {espeak.say("The same words every time.", voice).tobytes() for voice in voices.VOICES}
+    espeak = spoken_corpora._Espeak()
+    renderings = {espeak.say("The same words every time.", voice).tobytes() for voice in spoken_corpora.VOICES}
     espeak.close()
-    assert len(renderings) == len(voices.VOICES)
+    assert len(renderings) == len(spoken_corpora.VOICES)
 
 
-def test_speech_is_neither_silent_nor_clipped(spoken):
-    for path in spoken:
+def test_speech_ends_with_a_short_pause_and_is_nowhere_digital_silence(spoken, tmp_path):
+    for path in [*spoken[:5], *speech(tmp_path, 0.3)]:
+        samples, rate = sf.read(path, dtype="int16")
+        quiet = np.abs(samples) <= 40
+        assert quiet[-round(0.07 * rate) :].all() and not quiet[-round(0.15 * rate) :].all()
+        assert not (np.convolve(samples == 0, np.ones(8), "valid") == 8).any()
+
+
+def test_speech_is_neither_silent_nor_clipped(spoken, tmp_path):
+    for path in [*spoken, *speech(tmp_path, 0.3)]:
         samples, _ = sf.read(path)
         assert 0.2 < np.abs(samples).max() < 0.98
         assert 0.03 < samples.std() < 0.3
@@ -252,7 +260,7 @@ def test_missing_voice_data_is_one_clear_error(tmp_path, monkeypatch):
 
 
 def test_an_unknown_voice_is_one_clear_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(voices, "VOICES", (voices._Voice("martian", "mars+m1", 160, 50),))
+    monkeypatch.setattr(spoken_corpora, "CLEAR_VOICE", spoken_corpora.Voice("martian", "mars+m1", 160, 50))
     with pytest.raises(AudioRNNError, match="no voice 'mars"):
         speech(tmp_path, 1)
 

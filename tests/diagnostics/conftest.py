@@ -7,7 +7,7 @@ import pytest
 
 from audiornn.audio import resampling
 from audiornn.corpus.synthetic.music import music
-from audiornn.corpus.synthetic.speech import speech
+from audiornn.corpus.synthetic.speech import voices
 from audiornn.diagnostics.reference import Reference
 from tests.helpers.waves import RATE, Wave
 
@@ -16,7 +16,7 @@ from tests.helpers.waves import RATE, Wave
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A corpus of speech and one of music."""
     made = {"speech": tmp_path_factory.mktemp("speech"), "music": tmp_path_factory.mktemp("music")}
-    speech(made["speech"], 0.6)
+    voices(made["speech"], 0.6)
     music(made["music"], 0.4)
     return made
 
