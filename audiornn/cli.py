@@ -179,6 +179,17 @@ def parser() -> argparse.ArgumentParser:
     experiment.add_argument("--dry-run", action="store_true", help="print DVC's commands without running them")
     experiment.set_defaults(handler=commands.run_experiment)
 
+    new = subcommands.add_parser(
+        "new",
+        help="make a workspace with the parameters of a preset",
+        description="Clone this repository into a new folder, write the values of a preset into its params.yaml, and "
+        "commit that. The presets are the experiments of a single setting: speech-8k, speech-16k, music-16k, "
+        "music-22k and music-44k, among others. docs/presets.md",
+    )
+    new.add_argument("folder", metavar="NAME", help="the new folder, outside this one, such as ../voices")
+    new.add_argument("--preset", required=True, metavar="PRESET", help="its name; audiornn experiment lists them")
+    new.set_defaults(handler=commands.run_new)
+
     promote = subcommands.add_parser(
         "promote",
         help="make the model of an MLflow run the champion",

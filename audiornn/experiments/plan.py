@@ -85,7 +85,7 @@ def plan(name: str, set_params: Sequence[str] = (), workspace: str | Path = ".")
                 set_dotted(tree, key, value, where)
             _absolute_corpus_path(tree, Path(workspace))
             checked = validate(Params, tree, where)
-            _check_sizes(checked, where)
+            check_sizes(checked, where)
         except AudioRNNError as error:
             problems |= dict.fromkeys(str(error).splitlines())
             continue
@@ -135,7 +135,8 @@ def _absolute_corpus_path(tree: dict[str, Any], workspace: Path) -> None:
         set_dotted(tree, "corpus.path", str(whole), "params.yaml")
 
 
-def _check_sizes(p: Params, where: str) -> None:
+def check_sizes(p: Params, where: str) -> None:
+    """Make sure that the model has the sizes that are given."""
     from audiornn.models.storage import complete
 
     complete(p.train.model.name, p.train.model.sizes, f"{where}: train.model")
