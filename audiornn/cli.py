@@ -190,6 +190,24 @@ def parser() -> argparse.ArgumentParser:
     new.add_argument("--preset", required=True, metavar="PRESET", help="its name; audiornn experiment lists them")
     new.set_defaults(handler=commands.run_new)
 
+    estimate = subcommands.add_parser(
+        "estimate",
+        help="estimate what a pipeline run will take: disk, memory, time",
+        description="Estimate disk, memory, seconds per epoch and when the training ends on this machine, from the "
+        "recordings, params.yaml and a few real updates on random codes. Takes less than a minute and writes nothing. "
+        "docs/estimate.md",
+    )
+    estimate.add_argument(
+        "-S",
+        "--set-param",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a value instead of that of params.yaml, such as train.minutes=480",
+    )
+    estimate.add_argument("--json", action="store_true", help="print a JSON object instead of text")
+    estimate.set_defaults(handler=commands.run_estimate)
+
     promote = subcommands.add_parser(
         "promote",
         help="make the model of an MLflow run the champion",

@@ -194,6 +194,19 @@ def run_new(arguments: argparse.Namespace) -> None:
     print(f"  cp -r FOLDER/* {folder}/recordings/\n  cd {folder} && dvc repro")
 
 
+def run_estimate(arguments: argparse.Namespace) -> None:
+    """`audiornn estimate`."""
+    with announced("loading"):
+        from audiornn.experiments import estimate
+
+    params, estimated = estimate.estimate(arguments.set_param)
+    if arguments.json:
+        print(json.dumps(estimate.as_dict(estimated), indent=2))
+        return
+    for line in estimate.describe(params, estimated):
+        print(line)
+
+
 def run_promote(arguments: argparse.Namespace) -> None:
     """`audiornn promote`."""
     from audiornn.tracking import registry

@@ -100,6 +100,23 @@ def plan(name: str, set_params: Sequence[str] = (), workspace: str | Path = ".")
     return settings
 
 
+def overridden(set_params: Sequence[str] = (), workspace: str | Path = ".") -> Params:
+    """The parameters of params.yaml with overrides, `KEY=VALUE`, as `plan` takes them.
+
+    Raises
+    ------
+    AudioRNNError
+        If the file or an override is invalid; one line per problem.
+    """
+    tree = read_yaml(Path(workspace) / "params.yaml", "keys and values")
+    where = one_line(f"params.yaml with -S {' -S '.join(set_params)}", 100) if set_params else "params.yaml"
+    for key, text in map(_key_and_text, set_params):
+        set_dotted(tree, key, _value(text, key), where)
+    checked = validate(Params, tree, where)
+    check_sizes(checked, where)
+    return checked
+
+
 def _key_and_text(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not DOTTED.fullmatch(key):

@@ -76,6 +76,8 @@ def create(target: str | Path, preset: str, repository: str | Path = REPOSITORY)
     with atomic_folder(target) as folder:
         _git("clone", "--quiet", str(Path(repository).absolute()), str(folder.absolute()), folder=folder)
         file = folder / PARAMS
+        if not file.is_file():
+            raise AudioRNNError(f"{repository}: has no {PARAMS} in its last commit")
         file.write_text(edited(file.read_text(encoding="utf-8"), known[preset].set, preset), encoding="utf-8")
         _git("commit", "--quiet", "--allow-empty", "-m", f"Preset {preset}", "--", PARAMS, folder=folder)
     return known[preset]
