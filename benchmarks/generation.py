@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast the engines generate, beside the original way, eager PyTorch, and what the machine could do.
 
-    python benchmarks/generation.py [--model NAME[,NAME...]] [--streams 1,8,64] [--json FILE]
+    python benchmarks/generation.py [--model NAME[,NAME...] [--sizes YAML]] [--streams 1,8,64] [--json FILE]
     python benchmarks/generation.py --trained DIR
     python benchmarks/generation.py --trained DIR --bits SHARDS
 
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits  # with scikit-learn, which MLflow brings along
 
@@ -265,6 +266,9 @@ def main() -> None:
     which.add_argument("--model", metavar="NAME[,NAME...]", help=f"of {', '.join(registry.REGISTRY)}")
     which.add_argument("--trained", type=Path, metavar="DIR", help="the model in a folder, as the train stage wrote it")
     parser.add_argument("--predictor", action="store_true", help="with --model: let it start from linear prediction")
+    parser.add_argument(
+        "--sizes", type=yaml.safe_load, default={}, metavar="YAML", help="with --model: such as '{frames: [64, 16]}'"
+    )
     parser.add_argument("--streams", default="1,8,64", help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=MEASURED, help="for each figure (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -281,7 +285,7 @@ def main() -> None:
     elif arguments.trained:
         rows += measure(storage.load(arguments.trained), True, streams)
     elif arguments.model:
-        sizes = {"predictor": True} if arguments.predictor else {}
+        sizes = arguments.sizes | ({"predictor": True} if arguments.predictor else {})
         for name in arguments.model.split(","):
             rows += measure(storage.build(name, **sizes), True, streams)
     else:

@@ -32,8 +32,9 @@ class Estimate:
         Bytes on this disk.
     memory
         Bytes that the training needs.
-    preparation, epoch, validation, training
-        Seconds of all stages before the training; of an epoch; of a validation; of the whole training.
+    preparation, start, epoch, validation, training
+        Seconds of all stages before the training; until its first update; of an epoch; of a validation; of the whole
+        training.
     end
         When the training ends if it begins now, ISO 8601.
     """
@@ -49,6 +50,7 @@ class Estimate:
     free: int
     memory: int
     preparation: float
+    start: float
     epoch: float
     validation: float
     training: float
@@ -95,6 +97,7 @@ def estimate(set_params: Sequence[str] = (), workspace: str | Path = ".") -> tup
         free=shutil.disk_usage(workspace).free,
         memory=trained.peak_rss,
         preparation=before,
+        start=trained.start,
         epoch=trained.epoch,
         validation=trained.validation,
         training=training,

@@ -27,8 +27,12 @@ PIECES_SECONDS, PIECE_SECONDS = 30.0, 10.0  # of recordings that are prepared on
 SYNTHESISED_MINUTES = 0.5  # of the synthetic corpus, on trial
 PCM_16, PCM_24 = 2, 3  # bytes per sample
 HASHED = 1 << 26  # bytes
-LIGHT = "import audiornn.audio.resampling, audiornn.dataset.encoded, audiornn.params"
-LIGHT_STAGES = 5  # stages before the training that do not import TensorFlow: recordings to encode, ancestor
+# What is imported before the training: by DVC, by the stages recordings to encode and ancestor, by shard and train.
+IMPORTS = (
+    ("dvc.repo, dvc.commands.repro", 1),
+    ("audiornn.audio.resampling, audiornn.dataset.encoded, audiornn.params", 5),
+    ("audiornn.training.trainer, audiornn.tracking.runs, mlflow", 2),
+)
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ def measure(p: Params, recordings: Recordings, scratch: Path) -> Preparation:
         sizes = {"data/corpus": recordings.bytes, **sizes}
     hashed = 2 * (recordings.bytes + sum(sizes.values()))  # by the stages, and by DVC
     seconds = recordings.synthesis + spent * total / prepared + hashed * _seconds_per_hashed_byte()
-    return Preparation(seconds + LIGHT_STAGES * _light_start(), sizes)
+    return Preparation(seconds + _starting(), sizes)
 
 
 def _seconds_per_hashed_byte() -> float:
@@ -162,8 +166,11 @@ def _seconds_per_hashed_byte() -> float:
     return (time.perf_counter() - begin) / HASHED
 
 
-def _light_start() -> float:
-    """Seconds to start a stage that does not import TensorFlow."""
-    begin = time.perf_counter()
-    subprocess.run([sys.executable, "-c", LIGHT], check=True, capture_output=True)
-    return time.perf_counter() - begin
+def _starting() -> float:
+    """Seconds that imports take."""
+    total = 0.0
+    for modules, times in IMPORTS:
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-c", f"import {modules}"], check=True, capture_output=True)
+        total += times * (time.perf_counter() - begin)
+    return total

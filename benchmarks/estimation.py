@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""What `audiornn estimate` says, and what then happens: a run up to the training, in a clone of this repository.
+
+    python benchmarks/estimation.py [--recordings FOLDER] [-S KEY=VALUE ...] [--json FILE]
+
+The clone has the last commit. Times are of the wall clock, memory is the largest of any stage.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from audiornn.experiments.plan import set_dotted
+
+ROOT = Path(__file__).parents[1]
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def run(workspace: Path) -> dict[str, float]:
+    """Run the pipeline up to the training: seconds until it begins, and until it ends."""
+    begin, started = time.time(), 0.0
+    command = [sys.executable, "-m", "dvc", "repro", "train"]
+    with subprocess.Popen(command, cwd=workspace, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as dvc:
+        assert dvc.stdout
+        for line in dvc.stdout:
+            if "Running stage 'train'" in line:
+                started = time.time() - begin
+    if dvc.returncode:
+        raise SystemExit(f"dvc repro train: exit code {dvc.returncode}")
+    return {"preparation": started, "end": time.time() - begin}
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="default: the synthetic corpus")
+    parser.add_argument("-S", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Path(folder) / "clone"
+        subprocess.run(["git", "clone", "--quiet", ROOT, workspace], check=True)
+        tree: dict[str, Any] = yaml.safe_load((workspace / "params.yaml").read_text())
+        if arguments.recordings:
+            tree["corpus"]["path"] = str(arguments.recordings.resolve())
+        for key, _, value in (override.partition("=") for override in arguments.overrides):
+            set_dotted(tree, key, yaml.safe_load(value), "-S")
+        (workspace / "params.yaml").write_text(yaml.safe_dump(tree))
+        command = [sys.executable, "-m", "audiornn.cli", "estimate", "--json"]
+        begin = time.perf_counter()
+        told = json.loads(subprocess.run(command, cwd=workspace, check=True, capture_output=True, text=True).stdout)
+        took = time.perf_counter() - begin
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        ran = run(workspace)
+        memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        trained = json.loads((workspace / "metrics/train.json").read_text())
+        epochs = trained["epochs"]
+        happened = {name: size(workspace / name) for name in told["bytes"]}
+    rows = {f"MB in {name}": (n / 1e6, happened[name] / 1e6) for name, n in told["bytes"].items()}
+    rows["MB on disk in all"] = sum(told["bytes"].values()) / 1e6, sum(happened.values()) / 1e6
+    rows["MB of memory"] = told["memory"] / 1e6, memory * 1024 / 1e6
+    rows["s before the training"] = told["preparation"], ran["preparation"]
+    rows["s of updates per epoch"] = told["epoch"] + told["start"] / epochs, trained["training_seconds"] / epochs
+    rows["s until the end"] = told["preparation"] + told["training"], ran["end"]
+    print(f"estimated in {took:.0f} s; the estimate itself took {before * 1024 / 1e6:.0f} MB\n")
+    print("| | estimated | happened | difference |\n|---|---|---|---|")
+    for name, (estimated, real) in rows.items():
+        print(f"| {name} | {estimated:,.1f} | {real:,.1f} | {estimated / real - 1:+.0%} |")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"estimate": told, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
