@@ -67,6 +67,7 @@ def main() -> None:
         memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         trained = json.loads((workspace / "metrics/train.json").read_text())
         epochs = trained["epochs"]
+        del told["bytes"]["checkpoints"]  # which are removed at the end
         happened = {name: size(workspace / name) for name in told["bytes"]}
     rows = {f"MB in {name}": (n / 1e6, happened[name] / 1e6) for name, n in told["bytes"].items()}
     rows["MB on disk in all"] = sum(told["bytes"].values()) / 1e6, sum(happened.values()) / 1e6
