@@ -111,6 +111,8 @@ def run(p: Params, lengths: Mapping[str, int], scratch: Path) -> Trial:
     AudioRNNError
         If the context does not fit the recordings, or parameters of the training do not fit.
     """
+    import mlflow  # noqa: F401 - as the train stage does, for its memory
+
     splits, _ = split.divide(lengths, p.shard.validation, p.shard.test, p.shard.context, p.shard.seed)
     windows = WindowLayout(p.shard.context, p.shard.targets, p.shard.step)
     layout = _layout(splits, windows)
