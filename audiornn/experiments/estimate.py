@@ -83,7 +83,7 @@ def estimate(set_params: Sequence[str] = (), workspace: str | Path = ".") -> tup
             lengths = {f"{i:07d}": int(seconds * rate) for i, seconds in enumerate(found.seconds)}
             trained = trial.run(p, lengths, scratch)
     before = prepared.seconds + trained.sharding
-    training = trained.training(p.train)
+    training = prepared.training_imports + trained.training(p.train)
     end = datetime.now().astimezone() + timedelta(seconds=before + training)
     return p, Estimate(
         source=found.source,

@@ -27,12 +27,13 @@ PIECES_SECONDS, PIECE_SECONDS = 30.0, 10.0  # of recordings that are prepared on
 SYNTHESISED_MINUTES = 0.5  # of the synthetic corpus, on trial
 PCM_16, PCM_24 = 2, 3  # bytes per sample
 HASHED = 1 << 26  # bytes
-# What is imported before the training: by DVC, by the stages recordings to encode and ancestor, by shard and train.
+# What is imported: by DVC; by the stages from recordings to encode, and ancestor; by shard.
 IMPORTS = (
     ("dvc.repo, dvc.commands.repro", 1),
     ("audiornn.audio.resampling, audiornn.dataset.encoded, audiornn.params", 5),
-    ("audiornn.training.trainer, audiornn.tracking.runs, mlflow", 2),
+    ("audiornn.dataset.shards, audiornn.backend", 1),
 )
+TRAINING_IMPORTS = "audiornn.training.trainer, audiornn.generation.training_clips, mlflow"
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,10 @@ class Recordings:
 
 @dataclass(frozen=True)
 class Preparation:
-    """Seconds of the stages before the training, without the one that writes shards; bytes by folder."""
+    """Seconds of the stages before the training, but for the writing of shards; of its imports; bytes by folder."""
 
     seconds: float
+    training_imports: float
     bytes: dict[str, int]
 
 
@@ -157,7 +159,8 @@ def measure(p: Params, recordings: Recordings, scratch: Path) -> Preparation:
         sizes = {"data/corpus": recordings.bytes, **sizes}
     hashed = 2 * (recordings.bytes + sum(sizes.values()))  # by the stages, and by DVC
     seconds = recordings.synthesis + spent * total / prepared + hashed * _seconds_per_hashed_byte()
-    return Preparation(seconds + _starting(), sizes)
+    imports = sum(times * _importing(modules) for modules, times in IMPORTS)
+    return Preparation(seconds + imports, _importing(TRAINING_IMPORTS), sizes)
 
 
 def _seconds_per_hashed_byte() -> float:
@@ -166,11 +169,8 @@ def _seconds_per_hashed_byte() -> float:
     return (time.perf_counter() - begin) / HASHED
 
 
-def _starting() -> float:
-    """Seconds that imports take."""
-    total = 0.0
-    for modules, times in IMPORTS:
-        begin = time.perf_counter()
-        subprocess.run([sys.executable, "-c", f"import {modules}"], check=True, capture_output=True)
-        total += times * (time.perf_counter() - begin)
-    return total
+def _importing(modules: str) -> float:
+    """Seconds that an import takes."""
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-c", f"import {modules}"], check=True, capture_output=True)
+    return time.perf_counter() - begin

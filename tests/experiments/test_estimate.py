@@ -41,6 +41,7 @@ def workspace(tmp_path, monkeypatch):
     (root / "recordings/notes.txt").write_text("none")
     monkeypatch.setattr(trial, "MEASURED", 0.5)
     monkeypatch.setattr(preparation, "IMPORTS", (("json", 2),))
+    monkeypatch.setattr(preparation, "TRAINING_IMPORTS", "json")
     monkeypatch.chdir(root)
     return root
 
