@@ -33,8 +33,7 @@ class Estimate:
     memory
         Bytes that the training needs.
     preparation, start, epoch, validation, training
-        Seconds of all stages before the training; until its first update; of an epoch; of a validation; of the whole
-        training.
+        Seconds of all stages before the training; of compiling; of an epoch; of a validation; of the whole training.
     end
         When the training ends if it begins now, ISO 8601.
     """

@@ -55,7 +55,7 @@ class Trial:
     sharding
         Seconds to write them.
     start
-        Seconds until the first update: building and compiling.
+        Seconds of building the model and compiling.
     batch, batches, updates_per_batch
         Seconds of a batch; batches per epoch; updates for each.
     validation
@@ -191,7 +191,7 @@ def _write_shards(
 
 
 def _train(params: Train, manifest: Manifest, plan: BatchPlan, output: Path) -> tuple[float, float, float]:
-    """Seconds until the first update, of a batch, and of a batch of a validation."""
+    """Seconds of building and compiling, of a batch, and of a batch of a validation."""
     settings = params.model_copy(
         update={
             **{"batch_size": plan.batch_size, "epochs": None, "steps": None, "minutes": MEASURED / 60},
@@ -216,5 +216,7 @@ def _train(params: Train, manifest: Manifest, plan: BatchPlan, output: Path) -> 
     clean = [t for t, before, after in zip(times, scored[:-1], scored[1:], strict=True) if not (before or after)]
     batch = fmean(clean) if clean else marks[0][0] - begin
     validations = [t - batch for t, flag in zip(times, scored[1:], strict=True) if flag]
-    steady = validations[1:-1] or validations[1:] or validations
-    return marks[0][0] - begin - batch, batch, max(0.0, median(steady)) if steady else batch / 3
+    # The first one is compiled, the last one follows a part of a batch.
+    steady = max(0.0, median(validations[1:-1] or validations[1:] or validations)) if validations else batch / 3
+    compiling = max(0.0, validations[0] - steady) if validations else 0.0
+    return marks[0][0] - begin - batch + compiling, batch, steady
