@@ -194,7 +194,7 @@ def parser() -> argparse.ArgumentParser:
         "estimate",
         help="estimate what a pipeline run will take: disk, memory, time",
         description="Estimate disk, memory, seconds per epoch and when the training ends on this machine, from the "
-        "recordings, params.yaml and a few real updates on random codes. Takes less than a minute and writes nothing. "
+        "recordings, params.yaml and a few real updates on random codes. Writes nothing in this folder. "
         "docs/estimate.md",
     )
     estimate.add_argument(
