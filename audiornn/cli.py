@@ -179,6 +179,35 @@ def parser() -> argparse.ArgumentParser:
     experiment.add_argument("--dry-run", action="store_true", help="print DVC's commands without running them")
     experiment.set_defaults(handler=commands.run_experiment)
 
+    new = subcommands.add_parser(
+        "new",
+        help="make a workspace with the parameters of a preset",
+        description="Clone this repository into a new folder, write the values of a preset into its params.yaml, and "
+        "commit that. The presets are the experiments of a single setting: speech-8k, speech-16k, music-16k, "
+        "music-22k and music-44k, among others. docs/presets.md",
+    )
+    new.add_argument("folder", metavar="NAME", help="the new folder, outside this one, such as ../voices")
+    new.add_argument("--preset", required=True, metavar="PRESET", help="its name; audiornn experiment lists them")
+    new.set_defaults(handler=commands.run_new)
+
+    estimate = subcommands.add_parser(
+        "estimate",
+        help="estimate what a pipeline run will take: disk, memory, time",
+        description="Estimate disk, memory, seconds per epoch and when the training ends on this machine, from the "
+        "recordings, params.yaml and a few real updates on random codes. Writes nothing in this folder. "
+        "docs/estimate.md",
+    )
+    estimate.add_argument(
+        "-S",
+        "--set-param",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a value instead of that of params.yaml, such as train.minutes=480",
+    )
+    estimate.add_argument("--json", action="store_true", help="print a JSON object instead of text")
+    estimate.set_defaults(handler=commands.run_estimate)
+
     promote = subcommands.add_parser(
         "promote",
         help="make the model of an MLflow run the champion",

@@ -182,6 +182,31 @@ def run_experiment(arguments: argparse.Namespace) -> None:
         sweep.run(arguments.name, arguments.set_param)
 
 
+def run_new(arguments: argparse.Namespace) -> None:
+    """`audiornn new`."""
+    import shlex
+
+    from audiornn.experiments import workspace
+
+    preset = workspace.create(arguments.folder, arguments.preset)
+    print(f"{arguments.folder}: {' '.join(preset.description.split())}\n\nPut recordings into it, then train:")
+    folder = shlex.quote(arguments.folder)
+    print(f"  cp -r FOLDER/* {folder}/recordings/\n  cd {folder} && dvc repro")
+
+
+def run_estimate(arguments: argparse.Namespace) -> None:
+    """`audiornn estimate`."""
+    with announced("loading"):
+        from audiornn.experiments import estimate
+
+    params, estimated = estimate.estimate(arguments.set_param)
+    if arguments.json:
+        print(json.dumps(estimate.as_dict(estimated), indent=2))
+        return
+    for line in estimate.describe(params, estimated):
+        print(line)
+
+
 def run_promote(arguments: argparse.Namespace) -> None:
     """`audiornn promote`."""
     from audiornn.tracking import registry

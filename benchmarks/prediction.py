@@ -2,10 +2,12 @@
 """What linear prediction knows without any network: bits per sample of its stages, and of predictors alone.
 
     python benchmarks/prediction.py SPEECH [--predictors ORDER/WINDOW/INTERVAL,...] [--part validation] [--json FILE]
+    python benchmarks/prediction.py RECORDINGS --sample-rate 16000 [--predictors ...]
 
 The recordings, codes, segments and score are those of benchmarks/speech.py. A logistic distribution stands around each
 prediction, its scale a running mean of the prediction's absolute error times a factor; decay and factor are the best of
-a few. Time is of one core, for the whole cascade.
+a few. Time is of one core, for the whole cascade. With --sample-rate they are the first 20 s of recordings of any
+kind and rate, at most --seconds of them, and the predictors those of lpcmix at that rate.
 """
 
 import argparse
@@ -19,9 +21,13 @@ import numpy as np
 from numba import njit
 from speech import SEGMENT, SKIP_HEAD, SKIP_TAIL, load
 
+from audiornn import codec
+from audiornn.audio.resampling import resample_blocks
+from audiornn.corpus.listing import files_below
 from audiornn.kernels.linear_prediction import AMPLITUDES
-from audiornn.kernels.predictor import DEFAULT, Predictor
+from audiornn.kernels.predictor import Predictor
 from audiornn.models.layers.logistic_mixture import EDGES
+from audiornn.models.lpcmix import default_predictors
 
 FLOOR = 1e-4  # share of a uniform distribution
 SINGLE = ((16, 160, 8), (32, 256, 8), (32, 384, 8), (32, 1024, 32), (48, 256, 8), (96, 320, 8))  # for comparison
@@ -58,16 +64,32 @@ def bits(codes: Any, predictions: Any) -> float:
     return min(each) / scored / math.log(2)
 
 
+def resampled(folder: Path, rate: int, seconds: float) -> Any:
+    """Codes of the starts of the recordings below a folder, uint8 [n]."""
+    starts: list[Any] = []
+    for path in sorted(files_below(folder, [])):
+        wave = np.concatenate(list(resample_blocks(path, rate)))
+        starts.append(codec.encode(wave[: 20 * rate]))
+        if sum(map(len, starts)) > seconds * rate:
+            break
+    return np.concatenate(starts)
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("speech", type=Path)
-    parser.add_argument("--predictors", default=",".join("/".join(map(str, p)) for p in DEFAULT))
+    parser.add_argument("--predictors")
+    parser.add_argument("--sample-rate", type=int, metavar="HZ")
+    parser.add_argument("--seconds", type=float, default=40.0)
     parser.add_argument("--part", default="validation", choices=["train", "validation", "test"])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    predictors = [tuple(int(n) for n in p.split("/")) for p in arguments.predictors.split(",")]
-    codes = load(arguments.speech)[arguments.part]
+    rate = arguments.sample_rate
+    predictors = [tuple(p) for p in default_predictors(rate or 8000)]
+    if arguments.predictors:
+        predictors = [tuple(int(n) for n in p.split("/")) for p in arguments.predictors.split(",")]
+    codes = resampled(arguments.speech, rate, arguments.seconds) if rate else load(arguments.speech)[arguments.part]
     codes = codes[: len(codes) // SEGMENT * SEGMENT].reshape(-1, SEGMENT)
     rows = []
 

@@ -34,6 +34,8 @@ SLOW = (
     "tests/diagnostics/test_reference.py::test_the_memory_of_a_reference_does_not_grow_with_its_length",
     "tests/diagnostics/test_diagnosis.py::test_the_period_of_a_loop_is_right_within_a_percent",
     "tests/diagnostics/test_diagnosis.py::test_the_reference_is_a_folder_or_a_file_of_any_rate[True]",
+    "tests/experiments/test_estimate.py::test_sizes_are_exact_times_add_up_and_nothing_is_touched",
+    "tests/experiments/test_estimate.py::test_without_recordings_it_is_of_the_synthetic_corpus",
     "tests/experiments/test_sweep.py::test_an_existing_run_becomes_a_child_or_is_copied_if_it_has_a_parent",
     "tests/experiments/test_sweep.py::test_an_interrupted_sweep_resumes_under_the_same_parent",
     "tests/exporting/test_player.py::test_a_damaged_description_is_refused_in_one_line_or_means_something_else",

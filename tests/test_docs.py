@@ -1,11 +1,22 @@
-"""The documentation points at what exists: pages and their headings, files, names to import, targets of make."""
+"""The documentation is right: links, files, names to import, targets of make, commands and the parameters in them.
+
+Its Python runs in tests/integration/pipeline/test_docs.py, where there are a model and an MLflow store.
+"""
 
 import importlib
+import itertools
 import re
+import shlex
 from functools import cache
 from pathlib import Path
 
 import pytest
+from dvc.cli.parser import get_main_parser
+
+from audiornn.cli import parser
+from audiornn.models import registry, storage
+from audiornn.params import Params
+from audiornn.provenance.overrides import flatten
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -25,7 +36,7 @@ def text(page):
 @cache
 def prose(page):
     """A page without its blocks of code."""
-    return re.sub(r"^```.*?^```|^    .*?$", "", text(page), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^ *```.*?^ *```|^    .*?$", "", text(page), flags=re.MULTILINE | re.DOTALL)
 
 
 @cache
@@ -71,3 +82,43 @@ def test_the_makefile_has_the_targets_that_pages_name():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = {target for page in PAGES for target in re.findall(r"(?:^    |`)make ([a-z-]+)", text(page), re.MULTILINE)}
     assert {"demo", "test"} <= named <= targets
+
+
+def commands(page):
+    """The commands of a page as words: of its blocks, and of inline code with options or placeholders."""
+    blocks = re.findall(r"^```(?:sh|bash)\n(.*?)^```|^    ([^\n]*)$", text(page), re.MULTILINE | re.DOTALL)
+    lines = re.sub(r"\s*\\\n\s*", " ", "\n".join(map("".join, blocks))).splitlines()
+    spans = [span.replace("\\|", "|") for span in re.findall(r"`((?:audiornn|dvc) [^`\n]*)`", prose(page))]
+    for line in lines + [span for span in spans if re.search(" -| [A-Z]", span)]:
+        line = re.sub(r"\s+#.*|\s+$", "", line.strip())
+        if not re.search(r"\b(audiornn|dvc)( |$)", line) or "  " in line or line.count("'") % 2:
+            continue  # rows of tables have wide spaces, pieces of scripts open quotes
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        words = list(lexer)
+        for start, word in enumerate(words):
+            if word in ("audiornn", "dvc") and (not start or words[start - 1] in CHAINS):
+                yield list(itertools.takewhile(lambda word: not set(word) <= set("|&;><"), words[start:]))
+
+
+CHAINS = ("&&", "|", ";", "do")
+PARAMETERS = {key for key, _ in flatten(Params().model_dump())}
+PARAMETERS |= {f"train.model.{size}" for name in registry.REGISTRY for size in storage.complete(name, {})}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_of_a_page_are_accepted_and_the_parameters_that_they_set_exist(page):
+    for program, *words in commands(page):
+        try:
+            arguments = (get_main_parser() if program == "dvc" else parser()).parse_args(words)
+        except SystemExit as stopped:
+            assert stopped.code == 0, (program, *words)
+            continue
+        for override in getattr(arguments, "set_param", None) or []:
+            assert override.split("=")[0] in PARAMETERS | {"train.model"}, override
+
+
+def test_commands_are_found_in_blocks_in_tables_and_behind_others():
+    found = {tuple(words[:3]) for page in PAGES for words in commands(page)}
+    assert {("audiornn", "generate", "--stream"), ("audiornn", "experiment", "context"), ("dvc", "exp", "run")} <= found
+    assert len(found) > 30

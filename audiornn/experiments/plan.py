@@ -85,7 +85,7 @@ def plan(name: str, set_params: Sequence[str] = (), workspace: str | Path = ".")
                 set_dotted(tree, key, value, where)
             _absolute_corpus_path(tree, Path(workspace))
             checked = validate(Params, tree, where)
-            _check_sizes(checked, where)
+            check_sizes(checked, where)
         except AudioRNNError as error:
             problems |= dict.fromkeys(str(error).splitlines())
             continue
@@ -98,6 +98,23 @@ def plan(name: str, set_params: Sequence[str] = (), workspace: str | Path = ".")
     if problems:
         raise AudioRNNError("\n".join(problems))
     return settings
+
+
+def overridden(set_params: Sequence[str] = (), workspace: str | Path = ".") -> Params:
+    """The parameters of params.yaml with overrides, `KEY=VALUE`, as `plan` takes them.
+
+    Raises
+    ------
+    AudioRNNError
+        If the file or an override is invalid; one line per problem.
+    """
+    tree = read_yaml(Path(workspace) / "params.yaml", "keys and values")
+    where = one_line(f"params.yaml with -S {' -S '.join(set_params)}", 100) if set_params else "params.yaml"
+    for key, text in map(_key_and_text, set_params):
+        set_dotted(tree, key, _value(text, key), where)
+    checked = validate(Params, tree, where)
+    check_sizes(checked, where)
+    return checked
 
 
 def _key_and_text(text: str) -> tuple[str, str]:
@@ -135,7 +152,8 @@ def _absolute_corpus_path(tree: dict[str, Any], workspace: Path) -> None:
         set_dotted(tree, "corpus.path", str(whole), "params.yaml")
 
 
-def _check_sizes(p: Params, where: str) -> None:
+def check_sizes(p: Params, where: str) -> None:
+    """Make sure that the model has the sizes that are given."""
     from audiornn.models.storage import complete
 
     complete(p.train.model.name, p.train.model.sizes, f"{where}: train.model")

@@ -22,7 +22,8 @@ from audiornn.kernels.normal_equations import STRIDE
 
 TAPER = 16  # samples at the newest end of a window over which it falls to zero
 SCALE_START = 0.01
-DEFAULT = ((64, 256, 8), (32, 200, 4), (16, 128, 4), (96, 400, 16), (48, 160, 8))
+DEFAULT_RATE = 8000  # Hz
+DEFAULT = ((64, 256, 8), (32, 200, 4), (16, 128, 4), (96, 400, 16), (48, 160, 8))  # at that rate
 
 
 class Predictor:

@@ -86,6 +86,11 @@ class AudioModel(keras.Model, abc.ABC):
         None if the model has another prior.
         """
 
+    @classmethod
+    def sizes_at(cls, sizes: dict[str, Any], sample_rate: int) -> dict[str, Any]:
+        """Sizes in which those that are None, as they follow from the sample rate in Hz, have their values."""
+        return sizes
+
     def loss_and_hits(
         self,
         codes: Any,

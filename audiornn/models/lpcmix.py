@@ -13,6 +13,7 @@ Skoglund 2019) combines a network with linear prediction in this way, with trans
 computed from past codes, as in ITU-T G.728.
 """
 
+import math
 from typing import Annotated, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from audiornn.backend import COMPILE, keras, tf
 from audiornn.codec import SILENCE
 from audiornn.errors import AudioRNNError
 from audiornn.kernels.linear_prediction import AMPLITUDES, FeatureColumns
-from audiornn.kernels.predictor import DEFAULT, Predictor
+from audiornn.kernels.predictor import DEFAULT, DEFAULT_RATE, Predictor
 from audiornn.models.base import AudioModel, State
 from audiornn.models.layers import logistic_mixture, lpc_prior
 from audiornn.models.layers.gru import GRU
@@ -33,7 +34,7 @@ Predictors = Annotated[
     list[Annotated[list[Annotated[int, Field(ge=1, le=1 << 16)]], Field(min_length=3, max_length=3)]],
     Field(max_length=16),
 ]
-PREDICTORS = [list(p) for p in DEFAULT]
+MIN_RATE, MAX_RATE = 8_000, 48_000  # Hz, between which the predictors follow from the sample rate
 
 INITIAL_CENTRE_RANGE = 1.5  # initial centres of the components, in scales around the prediction
 ACCURACY_STRIDE = 64  # training accuracy is measured on every 64th target
@@ -58,7 +59,7 @@ class LPCMix(AudioModel):
         Number of past samples and errors in the input.
     predictors
         Order, window and update interval of each linear predictor; see `audiornn.kernels.predictor.Predictor`.
-        For sample rates other than 8 kHz scale them: the longest order should exceed a pitch period.
+        None: those of `default_predictors`.
     """
 
     def __init__(
@@ -69,12 +70,12 @@ class LPCMix(AudioModel):
         frame: Width = 16,
         mixture: Width = 4,
         history: Width = 16,
-        predictors: Predictors = PREDICTORS,
+        predictors: Predictors | None = None,
     ) -> None:
         super().__init__(name="lpcmix")
         self.hidden, self.units, self.hop, self.mixture, self.history = hidden, units, frame, mixture, history
         try:
-            self.predictor = Predictor(predictors)
+            self.predictor = Predictor(default_predictors(DEFAULT_RATE) if predictors is None else predictors)
         except ValueError as error:
             raise AudioRNNError(f"train.model: predictors: {error}") from None
         self.gru = GRU(units, name="gru")
@@ -96,6 +97,11 @@ class LPCMix(AudioModel):
         # XLA fuses the many small operations between the matrix products.
         self._compiled_distribution = tf.function(self._distribution, jit_compile=COMPILE)
         self._compiled_nll_and_hits = tf.function(self._nll_and_hits, jit_compile=COMPILE)
+
+    @classmethod
+    def sizes_at(cls, sizes: dict[str, Any], sample_rate: int) -> dict[str, Any]:
+        given = sizes["predictors"]
+        return {**sizes, "predictors": default_predictors(sample_rate) if given is None else given}
 
     @property
     def output_bias(self) -> Any:
@@ -245,6 +251,16 @@ class LPCMix(AudioModel):
         for layer in self.residual:
             x += tf.nn.silu(layer(x))
         return self.head(x), p, scale
+
+
+def default_predictors(sample_rate: int) -> list[list[int]]:
+    """Predictors for a sample rate in Hz: orders and windows that last as long as at 8 kHz, updated about as often.
+
+    Below 8 kHz they are those of 8 kHz, above 48 kHz those of 48 kHz, as the cost of a sample grows with the rate.
+    """
+    factor = min(max(sample_rate, MIN_RATE), MAX_RATE) / DEFAULT_RATE
+    interval = 1 << int(math.log2(factor))  # a power of two, as update intervals are
+    return [[round(order * factor), round(window * factor), interval * update] for order, window, update in DEFAULT]
 
 
 def _windows(x: Any, width: int, hop: int = 1) -> Any:

@@ -11,6 +11,7 @@ from pydantic import create_model
 from audiornn.codec import CodecSettings
 from audiornn.errors import AudioRNNError, one_line, shown
 from audiornn.files import atomic_folder, check_file, read_json, sha256, write_json
+from audiornn.kernels.predictor import DEFAULT_RATE
 from audiornn.models.base import AudioModel, TrainingWindow
 from audiornn.models.folder import CONFIG, MEND, WEIGHTS, source_folder
 from audiornn.models.registry import REGISTRY, model_class
@@ -18,7 +19,9 @@ from audiornn.validation import Section, Sha256, Size, parse, validate
 from audiornn.waits import announced
 
 
-def complete(name: str, sizes: dict[str, Any], where: str = "train.model") -> dict[str, Any]:
+def complete(
+    name: str, sizes: dict[str, Any], where: str = "train.model", sample_rate: int = DEFAULT_RATE
+) -> dict[str, Any]:
     """All sizes of a model: the given ones, validated against the constructor's signature, and defaults.
 
     Parameters
@@ -29,6 +32,8 @@ def complete(name: str, sizes: dict[str, Any], where: str = "train.model") -> di
         Arguments of the model's constructor; types and ranges are those of its annotations.
     where
         Prefix of error messages.
+    sample_rate
+        Of the model's audio, in Hz; some defaults follow from it.
 
     Raises
     ------
@@ -43,18 +48,19 @@ def complete(name: str, sizes: dict[str, Any], where: str = "train.model") -> di
         for key, size in signature.items()
         if key != "self"
     }
-    return validate(create_model(name, __base__=Section, **fields), sizes, where).model_dump()
+    checked = validate(create_model(name, __base__=Section, **fields), sizes, where).model_dump()
+    return model_class(name).sizes_at(checked, sample_rate)
 
 
-def build(name: str, **sizes: Any) -> AudioModel:
-    """A model with fresh weights.
+def build(name: str, sample_rate: int = DEFAULT_RATE, **sizes: Any) -> AudioModel:
+    """A model with fresh weights, for audio of a sample rate in Hz.
 
     Raises
     ------
     AudioRNNError
         As `complete`.
     """
-    return _build(name, complete(name, sizes))
+    return _build(name, complete(name, sizes, sample_rate=sample_rate))
 
 
 def _build(name: str, sizes: dict[str, Any]) -> AudioModel:

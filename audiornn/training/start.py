@@ -55,5 +55,6 @@ def _compared(model: AudioModel, manifest: Manifest, params: Train) -> Iterator[
         yield parameter, getattr(model.codec, name), getattr(manifest.codec, name)
     yield "train.model.name", model.name, params.model.name
     if model.name == params.model.name:
-        for name, ours in storage.complete(params.model.name, params.model.sizes).items():
+        rate = manifest.codec.sample_rate
+        for name, ours in storage.complete(params.model.name, params.model.sizes, sample_rate=rate).items():
             yield f"train.model.{name}", model.sizes[name], ours

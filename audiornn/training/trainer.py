@@ -109,7 +109,7 @@ def train(
     deterministic(params.seed)
     layout, split = manifest.layout, manifest.splits["train"]
     with strategy.scope():
-        model = storage.build(params.model.name, **params.model.sizes)
+        model = storage.build(params.model.name, manifest.codec.sample_rate, **params.model.sizes)
         model.codec, model.window = manifest.codec, TrainingWindow(layout.context, layout.targets_per_window)
         if weights is None:
             init_bias_from_frequencies(model, split.code_counts)
