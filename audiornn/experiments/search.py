@@ -41,7 +41,7 @@ MIN_IMPORTANCES = 4  # complete trials without which nothing is said about impor
 
 
 class Space:
-    """The settings that a search can choose.
+    """The settings that a search can choose; `first` is one of them.
 
     Raises
     ------
@@ -62,9 +62,9 @@ class Space:
                     problems |= dict.fromkeys(str(error).splitlines())
         if problems:
             raise AudioRNNError("\n".join(problems))
+        self.first = self.setting(first, 0)
         described = {key: found.model_dump() for key, found in self.ranges.items()}
-        params = self.setting(first, 0).params.model_dump()
-        self.identity = digest([shared.name, "search", described, params])
+        self.identity = digest([shared.name, "search", described, self.first.params.model_dump()])
 
     def distributions(self) -> dict[str, "BaseDistribution"]:
         """The ranges as Optuna has them."""
@@ -102,17 +102,17 @@ class Space:
         return self.shared.setting({"trial": number, **values}, dict(values), [f"trial{number}"])
 
 
-def run(shared: Common, runner: Runner) -> None:
+def run(space: Space, runner: Runner) -> None:
     """Run a search; after an interruption, the rest of it.
 
     Raises
     ------
     AudioRNNError
-        If the ranges are not valid, or another process runs the same search; or, at the end, if a trial failed.
+        If another process runs the same search; or, at the end, if a trial failed.
     """
     from audiornn.tracking import sweeps, trials
 
-    space, experiment = Space(shared), shared.experiment
+    shared, experiment = space.shared, space.shared.experiment
     wanted = experiment.trials or 1
     place = shared.workspace / FOLDER / f"{slug(shared.name)}-{space.identity[:8]}.db"
     with (

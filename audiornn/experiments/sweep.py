@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from audiornn.errors import AudioRNNError
 from audiornn.experiments import listening, summary
+from audiornn.experiments.definition import FOLDER
 from audiornn.experiments.dvc import Dvc, Runner
 from audiornn.experiments.plan import Common, Setting, common, settings_of
 from audiornn.experiments.summary import VALIDATION_BITS, Case
 from audiornn.files import digest
+
+UNSET = "recordings"  # the value of corpus.path in params.yaml; while that folder is empty, audio is synthesised
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,11 +65,12 @@ def run(
 
     shared, runner = common(name, set_params, workspace, repeat, trials), runner or Dvc(workspace)
     if shared.experiment.search:
-        announce(shared, shared.experiment.trials or 1)
-        search.run(shared, runner)
+        space = search.Space(shared)
+        announce(shared, space.first, shared.experiment.trials or 1)
+        search.run(space, runner)
         return
     settings = settings_of(shared)
-    announce(shared, len(settings))
+    announce(shared, settings[0], len(settings))
     if settings[0].varied:
         _run_sweep(shared, settings, runner)
         return
@@ -76,8 +80,20 @@ def run(
     print(f"To apply it to this folder: dvc exp apply {settings[0].name}")
 
 
-def announce(shared: Common, runs: int) -> None:
-    """Say what is going to run, and how long it takes."""
+def announce(shared: Common, first: Setting, runs: int) -> None:
+    """Say what is going to run, and how long it takes.
+
+    Raises
+    ------
+    AudioRNNError
+        If the recordings of the first setting are not there.
+    """
+    path = first.params.corpus.path
+    if path not in (None, UNSET) and not (shared.workspace / path).exists():
+        raise AudioRNNError(
+            f"corpus.path is {path!r}, which does not exist: {FOLDER / shared.name}.yaml says where its recordings are "
+            "from"
+        )
     takes = f"; on 2 cores with these settings: {shared.experiment.takes}" if shared.experiment.takes else ""
     print(f"{shared.name}: {' '.join(shared.experiment.description.split())}")
     print(f"{f'{runs} trainings' if runs > 1 else 'one training'}{takes}", flush=True)

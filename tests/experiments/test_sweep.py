@@ -13,6 +13,7 @@ import soundfile as sf
 import yaml
 from mlflow.artifacts import download_artifacts, load_text
 
+from audiornn import cli
 from audiornn.errors import AudioRNNError
 from audiornn.experiments import definition, dvc, plan
 from audiornn.experiments import sweep as sweep_module
@@ -38,14 +39,35 @@ def workspace(tmp_path):
 
 def test_the_experiments_of_the_project_are_valid():
     found = definition.list_experiments(PROJECT / "experiments")
-    assert {"context", "models", "music", "original"} <= found.keys()
+    named = {"context", "hour", "models", "music", "original", "sixty-seconds", "ten-minutes"}
+    assert named <= found.keys() and all(found[name].takes for name in named)
     plans = {name: plan.plan(name, workspace=PROJECT) for name in found}
     assert [setting.params.shard.context for setting in plans["context"]] == [128, 512, 1000, 4000]
     assert [setting.params.train.model.name for setting in plans["models"]] == list(REGISTRY)
     (music,) = plans["music"]
     assert (music.params.corpus.synthetic, music.params.resample.sample_rate) == ("music", 16_000)
-    (original,) = plans["original"]
-    assert (original.params.train.objective, original.params.shard.targets) == ("window", 1)
+    assert {(each.params.train.objective, each.params.shard.targets) for each in plans["original"]} == {("window", 1)}
+    assert [setting.params.train.optimizer for setting in plans["original"]] == ["rmsprop", "adam"]
+    assert len(plans["hour"]) == 12 and {setting.seed for setting in plans["hour"]} == {0, 1, 2}
+    assert all(setting.params.train.minutes <= 120 for name in named - {"context", "models"} for setting in plans[name])
+
+
+def test_recordings_that_are_not_there_are_named_before_anything_runs(workspace):
+    root = workspace("one", set={"corpus.path": "recordings/none"})
+    with pytest.raises(AudioRNNError, match=r"corpus.path is 'recordings/none', which does not exist: experiments/one"):
+        sweep_module.run("one", [], root, runner=lambda *_: pytest.fail("it ran"))
+
+
+def test_how_long_an_experiment_takes_is_said_before_it_starts_and_in_the_list(workspace, monkeypatch, capsys):
+    root = workspace("one", takes="a week")
+    workspace("two")
+    (root / "experiments/one.yaml").rename(root / "experiments/first.yaml")
+    with pytest.raises(AudioRNNError, match="it failed"):
+        sweep_module.run("first", [], root, runner=lambda *_: (_ for _ in ()).throw(AudioRNNError("it failed")))
+    assert capsys.readouterr().out == "first: What for?\none training; on 2 cores with these settings: a week\n"
+    monkeypatch.chdir(root)
+    cli.main(["experiment"])
+    assert capsys.readouterr().out.splitlines() == ["first         What for? (a week)", "two           What for?"]
 
 
 def test_a_sweep_has_every_combination_of_its_values(workspace):

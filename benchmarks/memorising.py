@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""How long it takes to know a recording by heart: accuracy and free-running agreement against minutes of training.
+
+    python tools/excerpt.py FOLDER --seconds 60 --to recordings/sixty-seconds
+    python benchmarks/memorising.py recordings/sixty-seconds/recording.wav --minutes 90 --output DIR
+        [--seconds 60] [--windows 8] [--model samplernn] [--every 1000] [--set KEY=VALUE ...]
+
+All codes of the recording, at 8 kHz, are training targets, in --windows windows of equal length, each entered with a
+fresh state. Every --every updates the model is scored on all of these targets, and then goes on from the first half
+second of each window, always with the likeliest code: the agreement is the share of codes that equal the recording's,
+by second, and the exact seconds are those before the first code that differs. --set changes the `train` section, for
+instance `--set model.units=512 learning_rate=0.002`. Minutes are those since the begin, scoring included; the budget
+of training does not include it.
+
+DIR gets curve.csv and curve.png, a row and a point per scoring; model, the weights with the fewest bits; and, of these,
+continued.wav beside recorded.wav. After an interruption the same command goes on from the last checkpoint.
+"""
+
+import argparse
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile as sf
+import soxr
+import yaml
+from matplotlib.figure import Figure
+
+from audiornn import codec, figures, params, validation
+from audiornn.dataset import shards, split
+from audiornn.dataset.manifest import Manifest
+from audiornn.dataset.windows import WindowLayout
+from audiornn.files import atomic_file
+from audiornn.generation import clips, sampling
+from audiornn.models import storage
+from audiornn.models.base import AudioModel
+from audiornn.training import checkpoints, trainer
+from audiornn.training.curves import ValidationRecord
+
+RATE = 8000
+PROMPT_SECONDS, CONTINUED_SECONDS = 0.5, 10.0  # the latter at most, and no further than the window
+RECIPE = {  # the `train` section, besides the budget
+    "batch_size": 8,
+    "chunk": 400,
+    "learning_rate": 0.003,
+    "weight_decay": 0.0,
+    "patience": None,
+    "divergence_bits": 8.0,
+}
+SIZES = {"samplernn": {"units": 512, "dense": 512, "lookback": 32}}  # by model, other than its defaults
+
+
+def read(path: Path, seconds: float) -> Any:
+    """The first seconds of a recording as codes uint8 [n]."""
+    wave, rate = sf.read(path, always_2d=True)
+    mono = soxr.resample(wave.mean(axis=1), rate, RATE)[: round(seconds * RATE)]
+    if len(mono) < round(seconds * RATE):
+        raise SystemExit(f"error: {path}: has {len(mono) / RATE:.1f} s, but --seconds is {seconds:g}")
+    return codec.encode(mono)
+
+
+def write_shards(folder: Path, codes: Any, windows: int) -> Manifest:
+    """Windows of equal length; the splits for validation and test are the same as that for training."""
+    folder.mkdir(parents=True, exist_ok=True)
+    targets = -(-(len(codes) - 1) // windows)
+    ranges = [split.CodeRange("recording", 0, len(codes))]
+    settings = codec.CodecSettings(sample_rate=RATE, highpass_hz=0.0, preemphasis=0.95)
+    metrics = codec.CodecMetrics(None, None, 0.0, codec.entropy_bits(np.bincount(codes, minlength=codec.CODES)))
+    layout = WindowLayout(1, targets, targets)
+    return shards.write(folder, {"recording": codes}, dict.fromkeys(split.SPLITS, ranges), layout, settings, metrics)
+
+
+def free_running(model: AudioModel, codes: Any, windows: int) -> Any:
+    """Whether codes that the model goes on with, from the begin of each window, are right: bool [windows, n]."""
+    length = -(-(len(codes) - 1) // windows)
+    starts = range(0, len(codes) - length, length) if windows > 1 else [0]
+    prompt = min(round(PROMPT_SECONDS * RATE), length // 2)
+    samples = min(round(CONTINUED_SECONDS * RATE), length - prompt)
+    heard = np.stack([codes[start : start + prompt] for start in starts])
+    expected = np.stack([codes[start + prompt : start + prompt + samples] for start in starts])
+    return sampling.generate(model, samples, [0.0] * len(starts), prompt=heard) == expected
+
+
+def row_of(record: ValidationRecord, minutes: float, right: Any) -> dict[str, Any]:
+    """A row of the curve."""
+    exact = np.where(right.all(axis=1), right.shape[1], right.argmin(axis=1)) / RATE
+    whole = {
+        "minutes": round(minutes, 3),
+        "step": record.step,
+        "epoch": record.epoch,
+        "bits_per_sample": record.validation_loss,
+        "accuracy": record.validation_accuracy,
+        "exact_seconds_mean": float(exact.mean()),
+        "exact_seconds_least": float(exact.min()),
+    }
+    for second in range(-(-right.shape[1] // RATE)):
+        whole[f"agreement_{second + 1}"] = float(right[:, second * RATE : (second + 1) * RATE].mean())
+    return whole
+
+
+def plot(rows: list[dict[str, Any]]) -> Figure:
+    """Accuracy, and agreement by second, against minutes of training."""
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    minutes = [row["minutes"] for row in rows]
+    above.plot(minutes, [row["accuracy"] for row in rows], color=figures.BLUE, label="accuracy, all targets")
+    agreements = [key for key in rows[-1] if key.startswith("agreement_")]
+    for key in agreements:
+        shade = 0.25 + 0.75 * agreements.index(key) / len(agreements)
+        label = f"free-running, second {key.removeprefix('agreement_')}"
+        above.plot(minutes, [row[key] for row in rows], color=figures.ORANGE, alpha=1.25 - shade, lw=1, label=label)
+    above.set(ylabel="share of codes that are right", ylim=(0, 1.02), title="Knowing a recording by heart")
+    above.legend(fontsize=7)
+    below.plot(minutes, [row["exact_seconds_mean"] for row in rows], color=figures.GREEN, label="mean over windows")
+    below.plot(minutes, [row["exact_seconds_least"] for row in rows], "--", color=figures.PURPLE, label="least")
+    below.set(xlabel="minutes since training began", ylabel="seconds without a wrong code", ylim=(0, None))
+    below.legend()
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def settings_of(model: str, minutes: float, every: int, changes: list[str]) -> params.Train:
+    """The `train` section: the recipe, and `key=value` settings."""
+    content: dict[str, Any] = {**RECIPE, "minutes": minutes, "validate_every_steps": every}
+    content["model"] = {"name": model, **SIZES.get(model, {})}
+    for change in changes:
+        key, _, value = change.partition("=")
+        place = content["model"] if key.startswith("model.") else content
+        place[key.removeprefix("model.")] = yaml.safe_load(value)
+    if content.get("epochs") or content.get("steps"):
+        content["minutes"] = None
+    return validation.validate(params.Train, content, "--set")
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recording", type=Path)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--windows", type=int, default=8)
+    parser.add_argument("--minutes", type=float, default=90.0)
+    parser.add_argument("--model", default="samplernn")
+    parser.add_argument("--every", type=int, default=1000, metavar="UPDATES")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    arguments = parser.parse_args()
+    output, codes = arguments.output, read(arguments.recording, arguments.seconds)
+    settings = settings_of(arguments.model, arguments.minutes, arguments.every, arguments.set)
+    manifest = write_shards(output / "shards", codes, arguments.windows)
+    curve = output / "curve.csv"
+    rows: list[dict[str, Any]] = []
+    if curve.exists():  # of an interrupted training, or of one that has ended
+        with open(curve, newline="", encoding="utf-8") as file:
+            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    begin, before = time.monotonic(), None
+
+    def on_validation(record: ValidationRecord, model: AudioModel) -> None:
+        nonlocal before
+        if before is None:  # the first after a start: what was scored after the last checkpoint is scored again
+            rows[:] = [row for row in rows if row["step"] < record.step]
+            before = rows[-1]["minutes"] if rows else 0.0
+        minutes = before + (time.monotonic() - begin) / 60
+        row = row_of(record, minutes, free_running(model, codes, arguments.windows))
+        rows.append(row)
+        with atomic_file(curve) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(row))
+            writer.writeheader()
+            writer.writerows(rows)
+        figures.save(plot(rows), output / "curve.png")
+        exact = f"{row['exact_seconds_mean']:.2f} s (least {row['exact_seconds_least']:.2f} s)"
+        print(
+            f"{minutes:.1f} min: {row['accuracy']:.3%} of all targets right; free-running exact for {exact}", flush=True
+        )
+
+    store = checkpoints.Store(output / "checkpoints")
+    trainer.train(manifest, output / "model", settings, on_validation=on_validation, store=store)
+    model = storage.load(output / "model")
+    prompt = codes[: round(PROMPT_SECONDS * RATE)]
+    length = min(round(CONTINUED_SECONDS * RATE), len(codes) - len(prompt))
+    made = sampling.generate(model, length, [0.0], prompt=prompt[None])[0]
+    for name, found in (("continued", made), ("recorded", codes[len(prompt) : len(prompt) + length])):
+        sf.write(output / f"{name}.wav", clips.decode(found, prompt, model.codec)[0], RATE, subtype="PCM_16")
+    best = max(rows, key=lambda row: -row["bits_per_sample"])
+    print(f"best: {best['accuracy']:.4%} of {len(codes) - 1:,} targets after {best['minutes']:.1f} min: {output}")
+
+
+if __name__ == "__main__":
+    main()
