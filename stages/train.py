@@ -63,14 +63,13 @@ def train(p: Params) -> None:
         listening = training_clips.TrainingClips(manifest, p.train, lambda folder: log.artifact(folder, "listening"))
 
         def on_validation(record: ValidationRecord, model: AudioModel) -> None:
-            step = steps_before + record.step
-            at = record.step if p.train.validate_every_steps else math.ceil(record.epoch)
-            log.metrics(asdict(record), step=steps_before + at if p.train.validate_every_steps else at)
+            by_update, step = bool(p.train.validate_every_steps), steps_before + record.step
+            log.metrics(asdict(record), step=step if by_update else math.ceil(record.epoch))
             log.metrics({"loss/validation": record.validation_loss}, step=step)
             if trial:
-                when = f"update {at}" if p.train.validate_every_steps else f"epoch {at}"
+                at, unit = (record.step, "update") if by_update else (math.ceil(record.epoch), "epoch")
                 try:
-                    trial.report(record.validation_loss, at, when)
+                    trial.report(record.validation_loss, at, f"{unit} {at}")
                 except trials.Pruned:
                     if store:  # nobody will resume it
                         shutil.rmtree(store.folder)

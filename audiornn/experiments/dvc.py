@@ -23,10 +23,14 @@ class SettingResult:
     metrics: dict[str, dict[str, Any]]
 
 
+def options(setting: Setting) -> list[str]:
+    """The options of `dvc exp run` that make a setting."""
+    return [word for override in setting.overrides for word in ("-S", override)]
+
+
 def command(setting: Setting) -> list[str]:
     """The command of a setting."""
-    options = [word for override in setting.overrides for word in ("-S", override)]
-    return ["dvc", "exp", "run", "--temp", "--name", setting.name, *options]
+    return ["dvc", "exp", "run", "--temp", "--name", setting.name, *options(setting)]
 
 
 class Runner(Protocol):

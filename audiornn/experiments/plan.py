@@ -72,7 +72,9 @@ class Common:
     fixed: Overrides
     sweep: dict[str, list[Any]]
 
-    def setting(self, varied: dict[str, Any], differences: Overrides, words: Sequence[str], seed: int = -1) -> Setting:
+    def setting(
+        self, varied: dict[str, Any], differences: Overrides, seed: int = -1, named: str | None = None
+    ) -> Setting:
         """A setting, validated like params.yaml.
 
         Parameters
@@ -81,10 +83,10 @@ class Common:
             What varies, as the summary shows it.
         differences
             Overrides of this setting alone.
-        words
-            What tells its name from those of others.
         seed
             Which repeat it is, from 0 on; negative if settings are not repeated.
+        named
+            What tells its name from those of others; by default what varies.
         """
         tree = copy.deepcopy(self.tree)
         for key, value in {**self.fixed, **differences}.items():
@@ -100,6 +102,7 @@ class Common:
                 chosen = first + seed if chosen is None else chosen
             checked = validate(Params, tree, self.where)
         _check_sizes(checked, self.where)
+        words = _words(varied, self.name) if named is None else [named]
         ending = [] if chosen is None else [f"seed{chosen}"]
         name = "-".join([slug("-".join([self.name, *words]), 60), *ending, content_digest(checked.model_dump())[:6]])
         return Setting(varied, name, checked, tuple(overrides(self.tree, tree)), chosen)
@@ -178,7 +181,7 @@ def settings_of(shared: Common) -> list[Setting]:
     settings, problems = [], dict[str, None]()
     for (varied, differences), seed in itertools.product(cases, range(repeat) if repeat > 1 else [-1]):
         try:
-            settings.append(shared.setting(varied, differences, words(varied, shared.name), seed))
+            settings.append(shared.setting(varied, differences, seed))
         except AudioRNNError as error:
             problems |= dict.fromkeys(str(error).splitlines())
     if problems:
@@ -186,7 +189,7 @@ def settings_of(shared: Common) -> list[Setting]:
     return settings
 
 
-def words(varied: Mapping[str, Any], experiment: str) -> list[str]:
+def _words(varied: Mapping[str, Any], experiment: str) -> list[str]:
     """What the name of a setting says of its values."""
     if varied == {"setting": experiment}:
         return []

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from audiornn.errors import AudioRNNError, one_line
 from audiornn.experiments import listening, summary
 from audiornn.experiments.definition import Range
-from audiornn.experiments.dvc import Runner, command
+from audiornn.experiments.dvc import Runner, options
 from audiornn.experiments.figure import parallel_coordinates
 from audiornn.experiments.plan import Common, Setting, format_value
 from audiornn.experiments.summary import VALIDATION_BITS, Case
@@ -73,7 +73,9 @@ class Space:
         found: dict[str, BaseDistribution] = {}
         for key, each in self.ranges.items():
             if each.choice is not None:
-                found[key] = distributions.CategoricalDistribution([format_value(value) for value in each.choice])
+                found[key] = distributions.CategoricalDistribution(
+                    list(dict.fromkeys(format_value(value) for value in each.choice))
+                )
                 continue
             assert each.low is not None and each.high is not None
             if each.is_integer:
@@ -99,7 +101,7 @@ class Space:
 
     def setting(self, values: Mapping[str, Any], number: int) -> Setting:
         """The setting of a trial."""
-        return self.shared.setting({"trial": number, **values}, dict(values), [f"trial{number}"])
+        return self.shared.setting({"trial": number, **values}, dict(values), named=f"trial{number}")
 
 
 def run(space: Space, runner: Runner) -> None:
@@ -191,7 +193,9 @@ def _run_trial(study: "Study", trial: "Trial", space: Space, runner: Runner, log
         study.tell(trial, state=TrialState.FAIL)
         print(f"error: {space.shared.name}: trial {trial.number} failed: {error}", file=sys.stderr)
         return
-    trial.set_user_attr(ROW, {**row, "name": setting.name, "command": shlex.join(command(setting))})
+    trial.set_user_attr(
+        ROW, {**row, "name": setting.name, "command": shlex.join(["dvc", "exp", "run", *options(setting)])}
+    )
     study.tell(trial, row[VALIDATION_BITS])
 
 

@@ -94,7 +94,7 @@ def announce(shared: Common, first: Setting, runs: int) -> None:
             f"corpus.path is {path!r}, which does not exist: {FOLDER / shared.name}.yaml says where its recordings are "
             "from"
         )
-    takes = f"; on 2 cores with these settings: {shared.experiment.takes}" if shared.experiment.takes else ""
+    takes = f"; on 2 cores, without further options: {shared.experiment.takes}" if shared.experiment.takes else ""
     print(f"{shared.name}: {' '.join(shared.experiment.description.split())}")
     print(f"{f'{runs} trainings' if runs > 1 else 'one training'}{takes}", flush=True)
 

@@ -64,7 +64,7 @@ def test_how_long_an_experiment_takes_is_said_before_it_starts_and_in_the_list(w
     (root / "experiments/one.yaml").rename(root / "experiments/first.yaml")
     with pytest.raises(AudioRNNError, match="it failed"):
         sweep_module.run("first", [], root, runner=lambda *_: (_ for _ in ()).throw(AudioRNNError("it failed")))
-    assert capsys.readouterr().out == "first: What for?\none training; on 2 cores with these settings: a week\n"
+    assert capsys.readouterr().out == "first: What for?\none training; on 2 cores, without further options: a week\n"
     monkeypatch.chdir(root)
     cli.main(["experiment"])
     assert capsys.readouterr().out.splitlines() == ["first         What for? (a week)", "two           What for?"]
@@ -132,6 +132,8 @@ def test_a_section_as_value_replaces_the_section(workspace):
         ({"search": {"train.epochs": {"low": 1, "high": 3}}}, [], "search and trials must be given together"),
         ({"trials": 3}, [], "search and trials must be given together"),
         ({"search": {"train.epochs": {"low": 3, "high": 3}}, "trials": 1}, [], "low is 3, but must be below high, 3"),
+        ({"search": {"train.epochs": True}, "trials": 1}, [], "search.train.epochs is True, but must be a section"),
+        ({"search": {"train.epochs": {"lo": 3}}, "trials": 1}, [], "unknown key search.train.epochs.lo (value 3); did"),
         ({"search": {"train.epochs": {"low": 3}}, "trials": 1}, [], "low and high, or choice, must be given"),
         ({"search": {"train.ema": {"low": 0, "high": 1, "log": True}}, "trials": 1}, [], "low must be above 0"),
         ({"search": {"train.epochs": {"low": 0, "high": 3}}, "trials": 1}, [], "train.epochs is 0, but must be"),
