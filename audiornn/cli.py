@@ -176,6 +176,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="a further override, such as train.epochs=2, or other values of a swept parameter: shard.context=64,128",
     )
+    experiment.add_argument(
+        "--repeat", type=int, metavar="N", help="run each setting with N seeds, whatever the file says"
+    )
+    experiment.add_argument(
+        "--trials", type=int, metavar="N", help="settings that a search tries, instead of the file's"
+    )
     experiment.add_argument("--dry-run", action="store_true", help="print DVC's commands without running them")
     experiment.set_defaults(handler=commands.run_experiment)
 

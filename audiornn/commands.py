@@ -170,16 +170,24 @@ def run_experiment(arguments: argparse.Namespace) -> None:
     """`audiornn experiment`."""
     import shlex
 
-    from audiornn.experiments import definition, dvc, plan, sweep
+    from audiornn.experiments import definition, dvc, plan, search, sweep
 
     if arguments.name is None:
         for name, experiment in definition.list_experiments().items():
-            print(f"{name:<12} {' '.join(experiment.description.split())}")
-    elif arguments.dry_run:
-        for setting in plan.plan(arguments.name, arguments.set_param):
-            print(shlex.join(dvc.Dvc(Path.cwd()).command(setting)))
-    else:
-        sweep.run(arguments.name, arguments.set_param)
+            takes = f" ({experiment.takes})" if experiment.takes else ""
+            print(f"{name:<13} {' '.join(experiment.description.split())}{takes}")
+        return
+    if not arguments.dry_run:
+        sweep.run(arguments.name, arguments.set_param, repeat=arguments.repeat, trials=arguments.trials)
+        return
+    shared = plan.common(arguments.name, arguments.set_param, ".", arguments.repeat, arguments.trials)
+    if shared.experiment.search:
+        print(f"{shared.experiment.trials} trials of")
+        for key, found in search.Space(shared).ranges.items():
+            print(f"  {key}: {found.describe()}")
+        return
+    for setting in plan.settings_of(shared):
+        print(shlex.join(dvc.command(setting)))
 
 
 def run_new(arguments: argparse.Namespace) -> None:

@@ -237,7 +237,11 @@ def clip(wave: Samples, sample_rate: int, title: str) -> Figure:
 
 
 def sweep(
-    parameter: str, values: Sequence[object], columns: Mapping[str, Sequence[float | None]], title: str
+    parameter: str,
+    values: Sequence[object],
+    columns: Mapping[str, Sequence[float | None]],
+    title: str,
+    errors: Mapping[str, Sequence[float | None]] | None = None,
 ) -> Figure:
     """Bits per sample, distance from real audio and training time of a sweep's settings.
 
@@ -251,6 +255,8 @@ def sweep(
     columns
         For each setting `validation_bits_per_sample`, `test_bits_per_sample`, `training_seconds`, and `distance_ratio`,
         None if the clips were silent.
+    errors
+        Standard errors by the same names, drawn as bars; None where they are not known.
     """
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     places = np.array(values if numbers else range(len(values)), float)
@@ -281,6 +287,22 @@ def sweep(
         cost.set_xscale("log")
     cost.set_xticks(places, [str(value).replace(" ", "\n") for value in values])
     cost.minorticks_off()
+    drawn = (
+        (bits, "validation_bits_per_sample", 1.0, ORANGE),
+        (bits, "test_bits_per_sample", 1.0, BLUE),
+        (sound, "distance_ratio", 1.0, ORANGE),
+        (cost, "training_seconds", 1 / 60, GREY),
+    )
+    for axes, column, scale, colour in drawn if errors else ():
+        error = np.array((errors or {})[column], float)
+        known = np.isfinite(error)  # None becomes NaN
+        heights = np.array(columns[column], float)
+        if known.any():
+            axes.errorbar(
+                places[known], scale * heights[known], scale * error[known], fmt="none", ecolor=colour, capsize=4
+            )
+    if errors and any(value is not None for column in errors.values() for value in column):
+        bits.set_title(f"{title}: loss, sound and training time, mean ± standard error")
     for axes in (bits, sound, cost):
         axes.grid(alpha=0.3)
         axes.set_axisbelow(True)

@@ -3,7 +3,7 @@
 import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -156,8 +156,17 @@ def _nearest(word: str, known: list[str]) -> list[str]:
 
 def _section(kind: type[Section], place: list[str]) -> type[Section]:
     for key in place:
-        kind = kind.model_fields[key].annotation  # type: ignore[assignment]
+        if key in kind.model_fields:  # otherwise it is a key of a mapping of sections
+            kind = _section_within(kind.model_fields[key].annotation)
     return kind
+
+
+def _section_within(annotation: Any) -> Any:  # noqa: ANN401 - types of any form
+    """The section in an annotation such as `dict[str, Section] | None`, or the annotation itself."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    found = [_section_within(part) for part in get_args(annotation)]
+    return next((each for each in found if isinstance(each, type) and issubclass(each, Section)), annotation)
 
 
 def _fields(kind: type[Section], place: list[str]) -> dict[str, Any]:

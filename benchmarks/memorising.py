@@ -1,155 +1,190 @@
 #!/usr/bin/env python3
-"""Memorising a recording: accuracy on every code of it, and how long it continues by itself.
+"""How long it takes to know a recording by heart: accuracy and free-running agreement against minutes of training.
 
-    python benchmarks/memorising.py RECORDINGS --output DIR [--seconds 60] [--epochs 60] [--set model.units=512 ...]
+    python tools/excerpt.py FOLDER --seconds 60 --to recordings/sixty-seconds
+    python benchmarks/memorising.py recordings/sixty-seconds/recording.wav --minutes 90 --output DIR
+        [--seconds 60] [--windows 8] [--model samplernn] [--every 1000] [--set KEY=VALUE ...]
 
-The recordings below a folder, in the order of their paths, are joined until they fill `--seconds`. All of their codes
-are targets, and nothing else is: this measures capacity and optimisation, not prediction of unheard audio. The
-recording is divided into `--windows` pieces that are learned side by side, with the state carried from chunk to chunk,
-so that every code of the first is learned in the state in which it is generated.
+All codes of the recording, at 8 kHz, are training targets, in --windows windows of equal length, each entered with a
+fresh state. Every --every updates the model is scored on all of these targets, and then goes on from the first half
+second of each window, always with the likeliest code: the agreement is the share of codes that equal the recording's,
+by second, and the exact seconds are those before the first code that differs. --set changes the `train` section, for
+instance `--set model.units=512 learning_rate=0.002`. Minutes are those since the begin, scoring included; the budget
+of training does not include it.
 
-Every `--every` epochs: the share of targets that are the model's likeliest code, given the true past; and, for each
-second, the share of codes equal to the recording's when the model continues its first `--prompt` seconds by itself,
-always taking the likeliest code. `DIR/progress.csv` holds both against minutes of training, `DIR/progress.png` shows
-them; `DIR/recording.wav` and `DIR/continued.wav` are to be compared by ear, `DIR/model` is the model.
+DIR gets curve.csv and curve.png, a row and a point per scoring; model, the weights with the fewest bits; and, of these,
+continued.wav beside recorded.wav. After an interruption the same command goes on from the last checkpoint.
 """
 
 import argparse
-import json
+import csv
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import soundfile as sf
+import soxr
 import yaml
 from matplotlib.figure import Figure
 
-from audiornn import codec
-from audiornn.audio.resampling import resample_blocks
-from audiornn.audio.waves import WaveWriter
+from audiornn import codec, figures, params, validation
 from audiornn.dataset import shards, split
 from audiornn.dataset.manifest import Manifest
 from audiornn.dataset.windows import WindowLayout
 from audiornn.files import atomic_file
-from audiornn.generation import sampling
+from audiornn.generation import clips, sampling
+from audiornn.models import storage
 from audiornn.models.base import AudioModel
-from audiornn.params import Train
-from audiornn.training import trainer
+from audiornn.training import checkpoints, trainer
 from audiornn.training.curves import ValidationRecord
 
-RECIPE: dict[str, Any] = {
-    "model": {"name": "samplernn", "units": 512, "dense": 512, "lookback": 32},
-    "chunk": 256,
-    "learning_rate": 0.002,
+RATE = 8000
+PROMPT_SECONDS, CONTINUED_SECONDS = 0.5, 10.0  # the latter at most, and no further than the window
+RECIPE = {  # the `train` section, besides the budget
+    "batch_size": 8,
+    "chunk": 400,
+    "learning_rate": 0.003,
     "weight_decay": 0.0,
-    "divergence_bits": 8.0,
     "patience": None,
-    "clip_every_epochs": None,
-    "checkpoint_minutes": None,
+    "divergence_bits": 8.0,
 }
+SIZES = {"samplernn": {"units": 512, "dense": 512, "lookback": 32}}  # by model, other than its defaults
 
 
-def first_codes(folder: Path, settings: codec.CodecSettings, seconds: float) -> Any:
-    """Codes uint8 of the first seconds of the recordings below a folder."""
-    waves, missing = [], round(seconds * settings.sample_rate)
-    for path in sorted(folder.rglob("*.wav"), key=str):
-        wave = np.concatenate(list(resample_blocks(path, settings.sample_rate, settings.highpass_hz)))[:missing]
-        waves.append(wave)
-        missing -= len(wave)
-        if not missing:
-            return np.concatenate([codec.encode(wave, settings.preemphasis) for wave in waves])
-    raise SystemExit(f"{folder}: its recordings are {missing / settings.sample_rate:.1f} s shorter than --seconds")
+def read(path: Path, seconds: float) -> Any:
+    """The first seconds of a recording as codes uint8 [n]."""
+    wave, rate = sf.read(path, always_2d=True)
+    mono = soxr.resample(wave.mean(axis=1), rate, RATE)[: round(seconds * RATE)]
+    if len(mono) < round(seconds * RATE):
+        raise SystemExit(f"error: {path}: has {len(mono) / RATE:.1f} s, but --seconds is {seconds:g}")
+    return codec.encode(mono)
 
 
-def write_shards(folder: Path, codes: Any, windows: int, settings: codec.CodecSettings) -> Manifest:
-    """The same windows as training and as validation split."""
-    folder.mkdir(parents=True)
-    ranges = {name: [split.CodeRange("recording", 0, len(codes))] for name in split.SPLITS}
+def write_shards(folder: Path, codes: Any, windows: int) -> Manifest:
+    """Windows of equal length; the splits for validation and test are the same as that for training."""
+    folder.mkdir(parents=True, exist_ok=True)
     targets = -(-(len(codes) - 1) // windows)
+    ranges = [split.CodeRange("recording", 0, len(codes))]
+    settings = codec.CodecSettings(sample_rate=RATE, highpass_hz=0.0, preemphasis=0.95)
     metrics = codec.CodecMetrics(None, None, 0.0, codec.entropy_bits(np.bincount(codes, minlength=codec.CODES)))
     layout = WindowLayout(1, targets, targets)
-    return shards.write(folder, {"recording": codes}, ranges, layout, settings, metrics)
+    return shards.write(folder, {"recording": codes}, dict.fromkeys(split.SPLITS, ranges), layout, settings, metrics)
 
 
-def write_wave(path: Path, codes: Any, settings: codec.CodecSettings) -> None:
-    with WaveWriter(path, settings.sample_rate) as writer:
-        writer.write(codec.decode(codes, settings.preemphasis))
+def free_running(model: AudioModel, codes: Any, windows: int) -> Any:
+    """Whether codes that the model goes on with, from the begin of each window, are right: bool [windows, n]."""
+    length = -(-(len(codes) - 1) // windows)
+    starts = range(0, len(codes) - length, length) if windows > 1 else [0]
+    prompt = min(round(PROMPT_SECONDS * RATE), length // 2)
+    samples = min(round(CONTINUED_SECONDS * RATE), length - prompt)
+    heard = np.stack([codes[start : start + prompt] for start in starts])
+    expected = np.stack([codes[start + prompt : start + prompt + samples] for start in starts])
+    return sampling.generate(model, samples, [0.0] * len(starts), prompt=heard) == expected
 
 
-def agreement(model: AudioModel, codes: Any, prompt: int, seconds: int) -> tuple[Any, Any]:
-    """The likeliest continuation of the first `prompt` codes; the share of each second that is the recording's."""
-    rate = model.codec.sample_rate
-    made = sampling.generate(model, seconds * rate, [0.0], prompt=codes[None, :prompt])[0]
-    return made, (made == codes[prompt : prompt + len(made)]).reshape(seconds, rate).mean(axis=1)
+def row_of(record: ValidationRecord, minutes: float, right: Any) -> dict[str, Any]:
+    """A row of the curve."""
+    exact = np.where(right.all(axis=1), right.shape[1], right.argmin(axis=1)) / RATE
+    whole = {
+        "minutes": round(minutes, 3),
+        "step": record.step,
+        "epoch": record.epoch,
+        "bits_per_sample": record.validation_loss,
+        "accuracy": record.validation_accuracy,
+        "exact_seconds_mean": float(exact.mean()),
+        "exact_seconds_least": float(exact.min()),
+    }
+    for second in range(-(-right.shape[1] // RATE)):
+        whole[f"agreement_{second + 1}"] = float(right[:, second * RATE : (second + 1) * RATE].mean())
+    return whole
 
 
-def draw(progress: pd.DataFrame, seconds: int) -> Figure:
-    """Accuracy, and whole seconds of agreement, against minutes of training."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
+def plot(rows: list[dict[str, Any]]) -> Figure:
+    """Accuracy, and agreement by second, against minutes of training."""
+    figure = Figure(figsize=(8, 7), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    above.plot(progress.minutes, 100 * progress.accuracy, marker=".")
-    above.set(ylabel="accuracy, %")
-    above.axhline(99, color="grey", linewidth=0.8, linestyle="--")
-    shares = progress[[f"second_{i + 1}" for i in range(seconds)]].to_numpy()
-    mesh = below.pcolormesh(progress.minutes, np.arange(seconds) + 1, shares.T, vmin=0, vmax=1, shading="nearest")
-    below.set(xlabel="minutes of training", ylabel="second after the prompt")
-    figure.colorbar(mesh, ax=below, label="share of codes equal to the recording's")
+    minutes = [row["minutes"] for row in rows]
+    above.plot(minutes, [row["accuracy"] for row in rows], color=figures.BLUE, label="accuracy, all targets")
+    agreements = [key for key in rows[-1] if key.startswith("agreement_")]
+    for key in agreements:
+        shade = 0.25 + 0.75 * agreements.index(key) / len(agreements)
+        label = f"free-running, second {key.removeprefix('agreement_')}"
+        above.plot(minutes, [row[key] for row in rows], color=figures.ORANGE, alpha=1.25 - shade, lw=1, label=label)
+    above.set(ylabel="share of codes that are right", ylim=(0, 1.02), title="Knowing a recording by heart")
+    above.legend(fontsize=7)
+    below.plot(minutes, [row["exact_seconds_mean"] for row in rows], color=figures.GREEN, label="mean over windows")
+    below.plot(minutes, [row["exact_seconds_least"] for row in rows], "--", color=figures.PURPLE, label="least")
+    below.set(xlabel="minutes since training began", ylabel="seconds without a wrong code", ylim=(0, None))
+    below.legend()
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
     return figure
 
 
+def settings_of(model: str, minutes: float, every: int, changes: list[str]) -> params.Train:
+    """The `train` section: the recipe, and `key=value` settings."""
+    content: dict[str, Any] = {**RECIPE, "minutes": minutes, "validate_every_steps": every}
+    content["model"] = {"name": model, **SIZES.get(model, {})}
+    for change in changes:
+        key, _, value = change.partition("=")
+        place = content["model"] if key.startswith("model.") else content
+        place[key.removeprefix("model.")] = yaml.safe_load(value)
+    if content.get("epochs") or content.get("steps"):
+        content["minutes"] = None
+    return validation.validate(params.Train, content, "--set")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recordings", type=Path)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=60.0, help="seconds to learn (default: %(default)s)")
-    parser.add_argument("--sample-rate", type=int, default=8000)
-    parser.add_argument("--windows", type=int, default=8, help="pieces learned side by side (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--minutes", type=float, help="budget in minutes instead of epochs")
-    parser.add_argument("--every", type=int, default=5, help="epochs between measurements (default: %(default)s)")
-    parser.add_argument("--prompt", type=float, default=0.5, help="seconds of the prompt (default: %(default)s)")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of `train` in params.yaml")
-    args = parser.parse_args()
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recording", type=Path)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--windows", type=int, default=8)
+    parser.add_argument("--minutes", type=float, default=90.0)
+    parser.add_argument("--model", default="samplernn")
+    parser.add_argument("--every", type=int, default=1000, metavar="UPDATES")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    arguments = parser.parse_args()
+    output, codes = arguments.output, read(arguments.recording, arguments.seconds)
+    settings = settings_of(arguments.model, arguments.minutes, arguments.every, arguments.set)
+    manifest = write_shards(output / "shards", codes, arguments.windows)
+    curve = output / "curve.csv"
+    rows: list[dict[str, Any]] = []
+    if curve.exists():  # of an interrupted training, or of one that has ended
+        with open(curve, newline="", encoding="utf-8") as file:
+            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    begin, before = time.monotonic(), None
 
-    settings = codec.CodecSettings(sample_rate=args.sample_rate, highpass_hz=20.0, preemphasis=0.95)
-    codes = first_codes(args.recordings, settings, args.seconds)
-    args.output.mkdir(parents=True)
-    manifest = write_shards(args.output / "shards", codes, args.windows, settings)
-    recipe = {**RECIPE, "model": {**RECIPE["model"]}, "batch_size": args.windows}
-    recipe |= {"minutes": args.minutes} if args.minutes else {"epochs": args.epochs}
-    for assignment in args.set:
-        key, value = assignment.split("=", 1)
-        section, name = (recipe["model"], key.removeprefix("model.")) if key.startswith("model.") else (recipe, key)
-        section[name] = yaml.safe_load(value)
-    recipe["validate_every_steps"] = args.every * -(-manifest.layout.targets_per_window // recipe["chunk"])
+    def on_validation(record: ValidationRecord, model: AudioModel) -> None:
+        nonlocal before
+        if before is None:  # the first after a start: what was scored after the last checkpoint is scored again
+            rows[:] = [row for row in rows if row["step"] < record.step]
+            before = rows[-1]["minutes"] if rows else 0.0
+        minutes = before + (time.monotonic() - begin) / 60
+        row = row_of(record, minutes, free_running(model, codes, arguments.windows))
+        rows.append(row)
+        with atomic_file(curve) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(row))
+            writer.writeheader()
+            writer.writerows(rows)
+        figures.save(plot(rows), output / "curve.png")
+        exact = f"{row['exact_seconds_mean']:.2f} s (least {row['exact_seconds_least']:.2f} s)"
+        print(
+            f"{minutes:.1f} min: {row['accuracy']:.3%} of all targets right; free-running exact for {exact}", flush=True
+        )
 
-    prompt = round(args.prompt * settings.sample_rate)
-    seconds = (len(codes) // args.windows - prompt) // settings.sample_rate
-    rows: list[dict[str, float]] = []
-    trained, since = 0.0, time.perf_counter()
-
-    def measure(record: ValidationRecord, model: AudioModel) -> None:
-        nonlocal trained, since
-        trained += time.perf_counter() - since
-        made, shares = agreement(model, codes, prompt, seconds)
-        row = {"minutes": trained / 60, "epoch": float(record.epoch), "accuracy": record.validation_accuracy}
-        rows.append(row | {f"second_{i + 1}": float(share) for i, share in enumerate(shares)})
-        progress = pd.DataFrame(rows)
-        with atomic_file(args.output / "progress.csv") as path:
-            progress.to_csv(path, index=False, float_format="%.6g")
-        with atomic_file(args.output / "progress.png") as path:
-            draw(progress, seconds).savefig(path, dpi=120)
-        write_wave(args.output / "continued.wav", np.concatenate([codes[:prompt], made]), settings)
-        since = time.perf_counter()
-
-    write_wave(args.output / "recording.wav", codes, settings)
-    model, _ = trainer.train(
-        manifest, args.output / "model", Train.model_validate(recipe), on_validation=measure, store=None
-    )
-    last = rows[-1]
-    weights = int(sum(np.prod(variable.shape) for variable in model.trainable_variables))
-    print(json.dumps({"targets": len(codes) - 1, "weights": weights, **last}))
+    store = checkpoints.Store(output / "checkpoints")
+    trainer.train(manifest, output / "model", settings, on_validation=on_validation, store=store)
+    model = storage.load(output / "model")
+    prompt = codes[: round(PROMPT_SECONDS * RATE)]
+    length = min(round(CONTINUED_SECONDS * RATE), len(codes) - len(prompt))
+    made = sampling.generate(model, length, [0.0], prompt=prompt[None])[0]
+    for name, found in (("continued", made), ("recorded", codes[len(prompt) : len(prompt) + length])):
+        sf.write(output / f"{name}.wav", clips.decode(found, prompt, model.codec)[0], RATE, subtype="PCM_16")
+    best = max(rows, key=lambda row: -row["bits_per_sample"])
+    print(f"best: {best['accuracy']:.4%} of {len(codes) - 1:,} targets after {best['minutes']:.1f} min: {output}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Generate audio with the trained model, and compare it with the test split."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -75,10 +76,12 @@ def main(p: Params) -> None:
     with announced("comparing with the recordings"):
         diagnoses = clips.diagnose(made, Reference.of(test.waves(), rate))
     described = clips.describe(made, diagnoses)
-    for clip in made:
-        described[clip.name]["code_divergence"] = code_statistics.jensen_shannon_bits(
-            usual, code_statistics.code_counts(clip.codes)
-        )
+    for i, clip in enumerate(made):
+        described[clip.name] |= {
+            "code_divergence": code_statistics.jensen_shannon_bits(usual, code_statistics.code_counts(clip.codes)),
+            "prompt": "silence" if codes is None else hashlib.sha256(codes[i].tobytes()).hexdigest(),
+            "seed": p.generate.seed,
+        }
     with atomic_folder(OUTPUT) as folder:
         for clip in made:
             clip.write(folder)

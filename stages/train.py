@@ -1,6 +1,8 @@
 """Train the model in a new MLflow run."""
 
 import math
+import shutil
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from audiornn.files import read_json, write_json
 from audiornn.generation import training_clips
 from audiornn.models.base import AudioModel
 from audiornn.params import Params
-from audiornn.tracking import runs
+from audiornn.tracking import runs, trials
 from audiornn.tracking.tags import VALIDATION_DIGEST_TAG, ancestor_tags
 from audiornn.training import checkpoints, distribution, trainer
 from audiornn.training.ancestor import Ancestor, find
@@ -21,9 +23,21 @@ INPUT, OUTPUT, HISTORY, CHECKPOINTS = Path("data/shard"), Path("models"), Path("
 ANCESTOR = Path("data/ancestor.json")
 
 
+PRUNED = 3  # exit code of a training that a search has ended
+
+
 def main(p: Params) -> None:
+    try:
+        train(p)
+    except trials.Pruned as pruned:
+        print(f"pruned {pruned}", file=sys.stderr)
+        sys.exit(PRUNED)
+
+
+def train(p: Params) -> None:
     manifest = read_manifest(INPUT)
     tags = {"data.digest": manifest.digest, VALIDATION_DIGEST_TAG: manifest.validation_digest}
+    trial = trials.current_trial()
     ancestor = find_ancestor(p.train.start_from)
     if ancestor:
         tags |= ancestor_tags(ancestor.source, ancestor.weights_sha256, ancestor.run_id)
@@ -49,9 +63,17 @@ def main(p: Params) -> None:
         listening = training_clips.TrainingClips(manifest, p.train, lambda folder: log.artifact(folder, "listening"))
 
         def on_validation(record: ValidationRecord, model: AudioModel) -> None:
-            step = steps_before + record.step
-            log.metrics(asdict(record), step=step if p.train.validate_every_steps else math.ceil(record.epoch))
+            by_update, step = bool(p.train.validate_every_steps), steps_before + record.step
+            log.metrics(asdict(record), step=step if by_update else math.ceil(record.epoch))
             log.metrics({"loss/validation": record.validation_loss}, step=step)
+            if trial:
+                at, unit = (record.step, "update") if by_update else (math.ceil(record.epoch), "epoch")
+                try:
+                    trial.report(record.validation_loss, at, f"{unit} {at}")
+                except trials.Pruned:
+                    if store:  # nobody will resume it
+                        shutil.rmtree(store.folder)
+                    raise
 
         def on_steps(points: list[StepMetrics]) -> None:
             curves = {steps_before + point.step: asdict(point) for point in points}

@@ -5,12 +5,12 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from audiornn.errors import AudioRNNError
+from audiornn.errors import AudioRNNError, one_line
 from audiornn.experiments.plan import Setting
 from audiornn.provenance.git import git
 
@@ -23,7 +23,24 @@ class SettingResult:
     metrics: dict[str, dict[str, Any]]
 
 
-Runner = Callable[[Setting, str | None], SettingResult]  # a setting, the parent's run
+def options(setting: Setting) -> list[str]:
+    """The options of `dvc exp run` that make a setting."""
+    return [word for override in setting.overrides for word in ("-S", override)]
+
+
+def command(setting: Setting) -> list[str]:
+    """The command of a setting."""
+    return ["dvc", "exp", "run", "--temp", "--name", setting.name, *options(setting)]
+
+
+class Runner(Protocol):
+    """What runs settings."""
+
+    def __call__(self, setting: Setting, parent: str | None, **variables: str) -> SettingResult:
+        """Run a setting below the run of its parent, with environment variables for its stages."""
+
+    def read(self, name: str, path: str) -> bytes:
+        """A file of the results of a setting that has run, by the name of its DVC experiment."""
 
 
 class Dvc:
@@ -34,14 +51,10 @@ class Dvc:
 
     def __init__(self, workspace: str | Path) -> None:
         self.workspace = Path(workspace)
+        self._opened: tuple[str, Any] = ("", None)  # the files of a commit, as opening them takes a while
 
-    def command(self, setting: Setting) -> list[str]:
-        """The command of a setting."""
-        options = [word for override in setting.overrides for word in ("-S", override)]
-        return ["dvc", "exp", "run", "--temp", "--name", setting.name, *options]
-
-    def run(self, setting: Setting, parent: str | None) -> SettingResult:
-        """Run a setting.
+    def __call__(self, setting: Setting, parent: str | None, **variables: str) -> SettingResult:
+        """Run a setting; `variables` are for the environment of its stages.
 
         Raises
         ------
@@ -54,7 +67,7 @@ class Dvc:
         client_of(self.workspace)  # the train stage would find out only after the stages before it
         if self._commit(setting.name):  # from an earlier run: DVC refuses a second experiment of the same name
             self._run(["dvc", "exp", "remove", "--quiet", setting.name])
-        self._run(self.command(setting), **({PARENT: parent} if parent else {}))
+        self._run(command(setting), **({PARENT: parent} if parent else {}), **variables)
         return self._result(setting.name)
 
     def _run(self, command: Sequence[str], **variables: str) -> None:
@@ -71,11 +84,31 @@ class Dvc:
             "for-each-ref", "--format=%(objectname)", f"refs/exps/{head[:2]}/{head[2:]}/{name}", folder=self.workspace
         )
 
-    def _result(self, name: str) -> SettingResult:
-        from dvc.api import DVCFileSystem
+    def read(self, name: str, path: str) -> bytes:
+        """A file of an experiment's results, from DVC's cache; that of this commit, or else of another.
 
-        files = DVCFileSystem(str(self.workspace), rev=self._commit(name))
+        Raises
+        ------
+        AudioRNNError
+            If it is not there.
+        """
+        from dvc.api import DVCFileSystem
+        from dvc.exceptions import DvcException
+
+        commit = self._commit(name) or git(
+            "for-each-ref", "--count=1", "--format=%(objectname)", f"refs/exps/*/*/{name}", folder=self.workspace
+        )
+        if not commit:
+            raise AudioRNNError(f"{path} of experiment {name}: there is no such experiment")
+        try:
+            if self._opened[0] != commit:
+                self._opened = commit, DVCFileSystem(str(self.workspace), rev=commit)
+            return self._opened[1].read_bytes(path)
+        except (DvcException, OSError) as error:
+            raise AudioRNNError(f"{path} of experiment {name}: {one_line(error)}") from None
+
+    def _result(self, name: str) -> SettingResult:
         metrics = {
-            stage: json.loads(files.read_text(f"metrics/{stage}.json")) for stage in ("train", "evaluate", "generate")
+            stage: json.loads(self.read(name, f"metrics/{stage}.json")) for stage in ("train", "evaluate", "generate")
         }
-        return SettingResult(json.loads(files.read_text("models/mlflow.json"))["run_id"], metrics)
+        return SettingResult(json.loads(self.read(name, "models/mlflow.json"))["run_id"], metrics)

@@ -1,25 +1,17 @@
 """Report of a run as a self-contained HTML page with figures and audio."""
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import soundfile as sf
-from markupsafe import Markup
 
-from audiornn import figures
-from audiornn.array_types import Samples
-from audiornn.audio.decoders import open_audio
 from audiornn.dataset.recordings import REAL_CLIP
 from audiornn.files import read_json, read_yaml
 from audiornn.provenance.overrides import flatten
 from audiornn.provenance.reproduction import Reproduction, reproduction
-from audiornn.report import recordings
+from audiornn.report import embedding, recordings
 from audiornn.report.recordings import RecordingsList
 from audiornn.report.results import ClipResults, Results, read_results
 
@@ -83,49 +75,16 @@ class Page:
 
 def render(page: Page) -> str:
     """The page as HTML. All text is escaped; figures and audio are data URIs."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = embedding.templates()
     environment.filters |= {
-        "picture": lambda name: _data_uri("image/png", page.pictures[name].read_bytes()),
-        "sound": lambda sound: _sound(*_wave(sound.file, page.seconds)),
-        "spectrogram": lambda sound: _spectrogram(*_wave(sound.file, page.seconds), sound.title),
+        "picture": lambda name: embedding.data_uri("image/png", page.pictures[name].read_bytes()),
+        "sound": lambda sound: embedding.sound(*embedding.wave(sound.file, page.seconds)),
+        "spectrogram": lambda sound: embedding.spectrogram(*embedding.wave(sound.file, page.seconds), sound.title),
     }
     return (
         environment.get_template(TEMPLATE).render(page=page, params=dict(flatten(page.params)), max_listed=MAX_LISTED)
         + "\n"
     )
-
-
-def _data_uri(kind: str, content: bytes) -> Markup:
-    return Markup(f"data:{kind};base64,{base64.b64encode(content).decode()}")
-
-
-def _wave(file: Path, seconds: float) -> tuple[Samples, int]:
-    """The start of a mono recording, float [n], and its sample rate in Hz."""
-    with open_audio(file) as opened:
-        block = next(opened.blocks(round(seconds * opened.samplerate)), np.zeros((0, 1), np.float32))
-        return block[:, 0].astype(np.float64), opened.samplerate
-
-
-def _sound(wave: Samples, rate: int) -> Markup:
-    """A wave as wav in a data URI."""
-    held = io.BytesIO()
-    sf.write(held, wave, rate, subtype="PCM_16", format="WAV")
-    return _data_uri("audio/wav", held.getvalue())
-
-
-def _spectrogram(wave: Samples, rate: int, title: str) -> Markup:
-    """A wave and its spectrogram as PNG in a data URI."""
-    held = io.BytesIO()
-    figures.write(figures.clip(wave, rate, title), held, dpi=80)
-    return _data_uri("image/png", held.getvalue())
 
 
 def collect(root: str | Path, run_id: str, clips: int = 8, seconds: float = 30.0) -> Page:

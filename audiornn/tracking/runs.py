@@ -22,6 +22,7 @@ from audiornn.tracking.delivery import APPEND, RERUN, RESUME, Delivery, Point
 from audiornn.tracking.outbox import FOLDER, Outbox
 from audiornn.tracking.store import StoreError, client_of, direct, experiment_id, label, masked, reason, store
 from audiornn.tracking.tags import provenance_tags
+from audiornn.tracking.trials import Pruned
 from audiornn.validation import parse
 
 if TYPE_CHECKING:
@@ -195,6 +196,10 @@ def terminating(log: Run) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        log.ended("KILLED")
+        raise
+    except Pruned as pruned:
+        log.tags({"stopped": f"pruned {pruned}", "pruned": True})
         log.ended("KILLED")
         raise
     except BaseException as error:

@@ -46,7 +46,9 @@ def _begin(client: "MlflowClient", experiment: str, name: str, tags: dict[str, s
 
 
 class Sweep(Run):
-    """Writer of the parent run of a sweep."""
+    """Writer of the parent run of a sweep. `last_figure` is the last figure that was logged, as PNG."""
+
+    last_figure = b""
 
     def child(self, run_id: str, name: str, params: Mapping[str, Any], metrics: Mapping[str, float | None]) -> str:
         """Make the run of a setting a child of the sweep, see `adopt`; returns the child's id.
@@ -75,10 +77,21 @@ class Sweep(Run):
         self._text(frame.to_json(orient="split", index=False), f"{name}.json")
         self.tags({"mlflow.loggedArtifacts": json.dumps([{"path": f"{name}.json", "type": "table"}])})
 
+    def csv(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+        """Log rows as CSV."""
+        import pandas as pd
+
+        self._text(pd.DataFrame(list(rows)).to_csv(index=False), f"{name}.csv")
+
+    def note(self, text: str) -> None:
+        """Set the description that MLflow shows with the run."""
+        self.tags({"mlflow.note.content": text})
+
     def figure(self, figure: "Figure", name: str) -> None:
         """Log a matplotlib figure as a picture."""
         with TemporaryDirectory() as folder:
             figure.savefig(Path(folder) / name, dpi=120, facecolor="white")
+            self.last_figure = (Path(folder) / name).read_bytes()
             self.artifact(Path(folder) / name, None)
 
     def _text(self, text: str, name: str) -> None:

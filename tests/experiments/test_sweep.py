@@ -1,14 +1,19 @@
 """Named experiments: what a file may hold, which settings it means, and what a sweep leaves behind."""
 
+import io
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pytest
+import soundfile as sf
 import yaml
 from mlflow.artifacts import download_artifacts, load_text
 
+from audiornn import cli
 from audiornn.errors import AudioRNNError
 from audiornn.experiments import definition, dvc, plan
 from audiornn.experiments import sweep as sweep_module
@@ -34,14 +39,35 @@ def workspace(tmp_path):
 
 def test_the_experiments_of_the_project_are_valid():
     found = definition.list_experiments(PROJECT / "experiments")
-    assert {"context", "models", "music", "original"} <= found.keys()
+    named = {"context", "hour", "models", "music", "original", "sixty-seconds", "ten-minutes"}
+    assert named <= found.keys() and all(found[name].takes for name in named)
     plans = {name: plan.plan(name, workspace=PROJECT) for name in found}
     assert [setting.params.shard.context for setting in plans["context"]] == [128, 512, 1000, 4000]
     assert [setting.params.train.model.name for setting in plans["models"]] == list(REGISTRY)
     (music,) = plans["music"]
     assert (music.params.corpus.synthetic, music.params.resample.sample_rate) == ("music", 16_000)
-    (original,) = plans["original"]
-    assert (original.params.train.objective, original.params.shard.targets) == ("window", 1)
+    assert {(each.params.train.objective, each.params.shard.targets) for each in plans["original"]} == {("window", 1)}
+    assert [setting.params.train.optimizer for setting in plans["original"]] == ["rmsprop", "adam"]
+    assert len(plans["hour"]) == 12 and {setting.seed for setting in plans["hour"]} == {0, 1, 2}
+    assert all(setting.params.train.minutes <= 120 for name in named - {"context", "models"} for setting in plans[name])
+
+
+def test_recordings_that_are_not_there_are_named_before_anything_runs(workspace):
+    root = workspace("one", set={"corpus.path": "recordings/none"})
+    with pytest.raises(AudioRNNError, match=r"corpus.path is 'recordings/none', which does not exist: experiments/one"):
+        sweep_module.run("one", [], root, runner=lambda *_: pytest.fail("it ran"))
+
+
+def test_how_long_an_experiment_takes_is_said_before_it_starts_and_in_the_list(workspace, monkeypatch, capsys):
+    root = workspace("one", takes="a week")
+    workspace("two")
+    (root / "experiments/one.yaml").rename(root / "experiments/first.yaml")
+    with pytest.raises(AudioRNNError, match="it failed"):
+        sweep_module.run("first", [], root, runner=lambda *_: (_ for _ in ()).throw(AudioRNNError("it failed")))
+    assert capsys.readouterr().out == "first: What for?\none training; on 2 cores, without further options: a week\n"
+    monkeypatch.chdir(root)
+    cli.main(["experiment"])
+    assert capsys.readouterr().out.splitlines() == ["first         What for? (a week)", "two           What for?"]
 
 
 def test_a_sweep_has_every_combination_of_its_values(workspace):
@@ -100,6 +126,18 @@ def test_a_section_as_value_replaces_the_section(workspace):
         ({}, ["train.epochs"], "-S train.epochs: must be KEY=VALUE"),
         ({}, ["train.epochs=["], "-S train.epochs=[: not readable as YAML"),
         ({}, ["train.epochs=two"], "train.epochs is 'two'"),
+        ({"repeat": 0}, [], "repeat is 0, but must be greater than or equal to 1"),
+        ({"repeat": 2, "sweep": {"train.seed": [1]}}, [], "train.seed must not vary by itself"),
+        ({"repeat": 2, "seeds": ["train.sed"]}, [], "seeds.0 is 'train.sed', but must be 'corpus.seed'"),
+        ({"search": {"train.epochs": {"low": 1, "high": 3}}}, [], "search and trials must be given together"),
+        ({"trials": 3}, [], "search and trials must be given together"),
+        ({"search": {"train.epochs": {"low": 3, "high": 3}}, "trials": 1}, [], "low is 3, but must be below high, 3"),
+        ({"search": {"train.epochs": True}, "trials": 1}, [], "search.train.epochs is True, but must be a section"),
+        ({"search": {"train.epochs": {"lo": 3}}, "trials": 1}, [], "unknown key search.train.epochs.lo (value 3); did"),
+        ({"search": {"train.epochs": {"low": 3}}, "trials": 1}, [], "low and high, or choice, must be given"),
+        ({"search": {"train.ema": {"low": 0, "high": 1, "log": True}}, "trials": 1}, [], "low must be above 0"),
+        ({"search": {"train.epochs": {"low": 0, "high": 3}}, "trials": 1}, [], "train.epochs is 0, but must be"),
+        ({"search": {"train.optimizer": {"choice": ["adam", "adm"]}}, "trials": 1}, [], "train.optimizer is 'adm'"),
         ({"settings": {"a": {"train.epochs": 1}}}, ["train.epochs=2"], "wrong itself varies train.epochs"),
     ],
 )
@@ -143,8 +181,9 @@ class Fake:
         self.root, self.fails, self.interrupts = root, fails, interrupts
         self.ran, self.cache = [], {}
         self.distances = {4: 6.0, 8: 3.0}  # in dB by context
+        self.noise = 0.0  # bits that each seed adds
 
-    def __call__(self, setting, parent):
+    def __call__(self, setting, parent, **variables):
         self.ran.append(setting.label)
         if setting.label in self.fails:
             raise AudioRNNError("exit code 255 of dvc")
@@ -152,9 +191,10 @@ class Fake:
             raise KeyboardInterrupt
         context = setting.params.shard.context
         if setting.name not in self.cache:
-            with pipeline_run(self.root, {}, {tags.PARENT_TAG: parent} if parent else {}, "n") as log:
+            with pipeline_run(self.root, {}, {tags.PARENT_TAG: parent} if parent else {}, setting.name) as log:
                 self.cache[setting.name] = log.run_id
-        scores = {"bits_per_sample": 4 + 1 / context, "accuracy": 0.2}
+        bits = 4 + 1 / context + self.noise * (setting.params.train.seed % 3)
+        scores = {"bits_per_sample": bits, "accuracy": 0.2}
         return dvc.SettingResult(
             self.cache[setting.name],
             {
@@ -170,6 +210,15 @@ class Fake:
                 },
             },
         )
+
+    def read(self, name, path):
+        """What the generate stage leaves: one clip, and a second that is the same everywhere."""
+        if path.endswith(".json"):
+            clip = {"findings": "none", "advice": "", "seed": 0}
+            return json.dumps({"01": clip | {"prompt": "a"}, "02": clip | {"prompt": name}}).encode()
+        held = io.BytesIO()
+        sf.write(held, 0.3 * np.sin(np.arange(800) / 5), 8000, format="WAV")
+        return held.getvalue()
 
 
 @pytest.fixture
@@ -189,7 +238,7 @@ def test_a_sweep_is_a_parent_run_with_one_child_per_setting_and_a_summary(sweep,
     sweep_module.run("context", [], sweep, Fake(sweep))
     parent, children = parent_and_children(sweep)
     assert (parent.info.status, len(children)) == ("FINISHED", 3)
-    assert parent.data.tags["mlflow.note.content"] == "What for?"
+    assert parent.data.tags["mlflow.note.content"].startswith("What for?\n\nBest: shard.context=16, with 4.0625 bits")
     assert parent.data.metrics["best.validation_bits_per_sample"] == 4.0625
     assert parent.data.metrics["best.distance_ratio"] == 0.375
     told = capsys.readouterr().out.splitlines()
@@ -214,6 +263,58 @@ def test_a_sweep_is_a_parent_run_with_one_child_per_setting_and_a_summary(sweep,
     )
     picture = Path(download_artifacts(f"{parent.info.artifact_uri}/sweep.png"))
     assert picture.read_bytes().startswith(b"\x89PNG")
+    concluded = (
+        "Best: shard.context=16, with 4.0625 bits per sample on validation. "
+        "The next, shard.context=8, needs 0.0625 bits more, which may be chance: each has one seed. "
+        "Training it took 960 s, the next 480 s; all 3 finished trainings 1,680 s."
+    )
+    assert concluded in told and markdown[-1] == concluded
+    assert told[-1] == f"listen to all settings: {sweep / 'comparisons/context.html'}"
+    page = Path(download_artifacts(f"{parent.info.artifact_uri}/context.html")).read_text()
+    assert page == (sweep / "comparisons/context.html").read_text()
+    assert page.count("<audio") == 3 * 2 + 1 and concluded in page
+
+
+def test_repeats_differ_in_the_seed_of_training_alone_unless_the_file_says_more(workspace):
+    root = workspace("twice", sweep={"shard.context": [4, 8]}, repeat=2, set={"train.seed": 5})
+    planned = plan.plan("twice", workspace=root)
+    assert [setting.label for setting in planned[:2]] == ["shard.context=4 seed=5", "shard.context=4 seed=6"]
+    assert planned[1].name.startswith("twice-4-seed6-")
+    first, second = (setting.params.model_dump() for setting in planned[:2])
+    assert second.pop("train") == first.pop("train") | {"seed": 6}
+    assert first == second, "data are the same"
+    root = workspace("twice", repeat=3, seeds=["train.seed", "shard.seed"])
+    planned = plan.plan("twice", workspace=root)
+    assert [(s.params.train.seed, s.params.shard.seed, s.params.corpus.seed) for s in planned] == [
+        (0, 0, 0),
+        (1, 1, 0),
+        (2, 2, 0),
+    ]
+    assert len(plan.plan("twice", workspace=root, repeat=4)) == 4
+    assert plan.plan("twice", workspace=root, repeat=1)[0].seed is None
+
+
+def test_a_repeated_sweep_has_means_with_errors_and_children_by_setting_and_seed(sweep, capsys):
+    fake = Fake(sweep)
+    fake.noise = 0.03
+    sweep_module.run("context", ["shard.context=8,16"], sweep, fake, repeat=3)
+    parent, children = parent_and_children(sweep)
+    assert {child.info.run_name.rsplit("-", 1)[0] for child in children} == {
+        f"context-{context}-seed{seed}" for context in (8, 16) for seed in range(3)
+    }
+    shown = mlflow.MlflowClient().load_table(parent.info.experiment_id, "summary.json", [parent.info.run_id])
+    assert shown["seeds"].tolist() == [3, 3]
+    assert shown["validation_bits_per_sample"].tolist() == pytest.approx([4.155, 4.0925])
+    assert shown["validation_bits_per_sample_se"].tolist() == pytest.approx([0.03 / 3**0.5] * 2)
+    runs = load_text(f"{parent.info.artifact_uri}/runs.csv").splitlines()
+    assert len(runs) == 7 and runs[0].startswith("seed,shard.context,validation_bits_per_sample,")
+    told = capsys.readouterr().out
+    assert "| 8 | 3 | 4.1550 ± 0.0173 |" in told
+    assert "Best: shard.context=16, with 4.0925 ± 0.0173 bits per sample on validation (mean of 3 seeds ± " in told
+    assert "The next, shard.context=8, needs 0.0625 ± 0.0245 bits more: more than twice the error" in told
+    fake.noise = 0.06
+    sweep_module.run("context", ["shard.context=8,16"], sweep, fake, repeat=3)
+    assert "No difference to shard.context=8: the next needs 0.0625 ± 0.0490 bits more, not" in capsys.readouterr().out
 
 
 def test_a_setting_that_fails_does_not_lose_the_others(sweep):
@@ -234,7 +335,8 @@ def test_an_interrupted_sweep_resumes_under_the_same_parent(sweep):
         sweep_module.run("context", [], sweep, fake)
     parent, children = parent_and_children(sweep)
     assert (parent.info.status, len(children)) == ("KILLED", 2)
-    assert len(load_text(f"{parent.info.artifact_uri}/summary.md").splitlines()) == 4, "the summary of what was done"
+    table = [line for line in load_text(f"{parent.info.artifact_uri}/summary.md").splitlines() if line.startswith("|")]
+    assert len(table) == 4, "the summary of what was done"
     fake.interrupts = None
     sweep_module.run("context", [], sweep, fake)
     again, children = parent_and_children(sweep)

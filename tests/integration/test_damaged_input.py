@@ -20,7 +20,7 @@ from audiornn.dataset.encoded import EncodedCorpus
 from audiornn.dataset.manifest import read_manifest
 from audiornn.dataset.recordings import SplitRecordings
 from audiornn.errors import AudioRNNError
-from audiornn.experiments import plan
+from audiornn.experiments import plan, search
 from audiornn.files import read_json, write_json
 from audiornn.models import storage
 from audiornn.models.base import TrainingWindow
@@ -136,6 +136,28 @@ def test_a_damaged_experiment_is_understood_or_answered(tmp_path, data):
     damaged = st.one_of(trees, damaged_bytes(yaml.safe_dump(content).encode()))
     path.write_bytes(data.draw(damaged))
     check_answer(lambda: plan.plan("e", workspace=tmp_path))
+
+
+@many
+@given(st.data())
+def test_a_damaged_search_is_understood_or_answered(tmp_path, data):
+    path = tmp_path / "experiments/e.yaml"
+    path.parent.mkdir(exist_ok=True)
+    (tmp_path / "params.yaml").write_bytes(SHIPPED.read_bytes())
+    searched = {
+        "train.learning_rate": {"low": 0.001, "high": 0.01, "log": True},
+        "train.epochs": {"low": 1, "high": 3},
+        "train.model": {"choice": [{"name": "audiornn", "units": 5}, {"name": "linear"}]},
+    }
+    content = {"description": "What for?", "search": searched, "trials": 3, "prune": False}
+    path.write_text(yaml.safe_dump(data.draw(damaged_trees(content))), encoding="utf-8", errors="replace")
+
+    def read():
+        shared = plan.common("e", workspace=tmp_path)
+        if shared.experiment.search:
+            search.Space(shared).distributions()
+
+    check_answer(read)
 
 
 def test_an_experiment_of_more_settings_than_anyone_waits_for_is_refused(tmp_path):

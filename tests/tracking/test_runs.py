@@ -12,6 +12,7 @@ from audiornn.files import read_json, write_json
 from audiornn.provenance import command
 from audiornn.tracking import registry, runs, store
 from audiornn.tracking.tags import VALIDATION_DIGEST_TAG, provenance_tags
+from audiornn.tracking.trials import Pruned
 
 pytestmark = pytest.mark.usefixtures("empty_store")
 DIGEST, PROFILE = "ab" * 32, {"context": 3, "targets_per_window": 4, "train": {"windows": 2, "targets": 9, "bytes": 50}}
@@ -217,13 +218,16 @@ def test_a_champion_has_a_model_and_was_evaluated(tmp_path, run_with_model):
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("error", "status"), [(ValueError("why"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("why"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (Pruned("why"), "KILLED")]
+)
 def test_a_failed_run_is_marked_as_failed(tmp_path, error, status):
     with pytest.raises(type(error)), runs.pipeline_run(tmp_path, {}, {}, name="n") as log:
         raise error
     run = mlflow.MlflowClient(store.store(tmp_path)).get_run(log.run_id)
     assert run.info.status == status
     assert run.data.tags.get("error", "why") == "why"
+    assert run.data.tags.get("stopped") == ("pruned why" if isinstance(error, Pruned) else None)
 
 
 def test_an_interrupted_run_is_resumed_and_repeats_nothing(tmp_path):

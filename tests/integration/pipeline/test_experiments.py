@@ -8,8 +8,12 @@ import sys
 import time
 import urllib.error
 
+import optuna
 import pytest
+import yaml
 
+from audiornn.experiments import plan, search, summary
+from audiornn.tracking import trials
 from tests.helpers.servers import fetch, free_port, serving
 
 pytestmark = pytest.mark.pipeline
@@ -105,10 +109,42 @@ def test_a_named_sweep_is_a_parent_whose_settings_share_the_data(queued):
     assert {run.info.run_id for run in runs} - before == {parent.info.run_id, children["4"].info.run_id}
     assert children["4"].data.tags["command"].startswith("dvc exp run --temp --name tiny-4-")
     files = {item.path for item in client.list_artifacts(parent.info.run_id)}
-    assert {"summary.csv", "summary.md", "summary.json", "sweep.png"} <= files
+    assert {"summary.csv", "summary.md", "summary.json", "sweep.png", "tiny.html"} <= files
+    page = (workspace.root / "comparisons/tiny.html").read_text()
+    assert page.count("<audio") == 3 and "Same prompt, same random numbers." in page, "two settings and real audio"
     assert "best by bits: train.epochs=" in done.stdout and "best by sound: train.epochs=" in done.stdout
     always = {"recordings", "ancestor"}
     assert set(re.findall(r"^(\w+):", workspace.run("dvc", "status").stdout, re.M)) == always, "no other"
+
+
+def test_a_hopeless_trial_is_pruned_and_leaves_no_half_of_anything(finished):
+    workspace, _ = finished
+    before = workspace.run("git", "status", "--porcelain").stdout
+    searched = {"train.learning_rate": {"low": 0.001, "high": 0.002}}
+    content = {"description": "What is best?", "search": searched, "trials": trials.COMPLETE_FIRST + 1}
+    (workspace.root / "experiments/find.yaml").write_text(yaml.safe_dump(content))
+    space = search.Space(plan.common("find", workspace=workspace.root))
+    place = workspace.root / search.FOLDER / f"find-{space.identity[:8]}.db"
+    study = trials.open_study(place)
+    row = dict.fromkeys(summary.COLUMNS, 1.0) | {"run": "", "name": "none", "command": ""}
+    for _ in range(trials.COMPLETE_FIRST):  # better than any real training
+        params, curve = {"train.learning_rate": 0.0015}, {1: 1.5, 2: 1.0}
+        trial = {"params": params, "distributions": space.distributions(), "intermediate_values": curve}
+        study.add_trial(optuna.trial.create_trial(**trial, value=1.0, user_attrs={"row": row}))
+    done = workspace.run(sys.executable, "-m", "audiornn.cli", "experiment", "find")
+    (workspace.root / "experiments/find.yaml").unlink()
+    assert "pruned after epoch 2 at " in done.stdout and "Of 6 trials 1 were pruned, and 0 failed." in done.stdout
+    *_, last = study.trials
+    assert (last.state.name, list(last.intermediate_values)) == ("PRUNED", [1, 2])
+    _, runs = workspace.store()
+    run = next(run for run in runs if run.info.run_name.startswith("find-trial5-"))
+    assert (run.info.status, run.data.tags["pruned"]) == ("KILLED", "True")
+    parent = next(run for run in runs if run.info.run_name == "find")
+    assert (parent.info.status, run.data.tags["mlflow.parentRunId"]) == ("FINISHED", parent.info.run_id)
+    assert "find-trial" not in workspace.run("dvc", "exp", "list").stdout
+    assert not list((workspace.root / "checkpoints").glob("*/*")), "nobody will resume it"
+    assert not list((workspace.root / ".dvc/tmp/exps/standalone").glob("tmp*"))
+    assert workspace.run("git", "status", "--porcelain").stdout == before
 
 
 def test_the_champion_is_served_and_answers_with_audio(finished, tmp_path):
