@@ -11,10 +11,12 @@ from audiornn.training.checkpoints import TRAINING_CODE
 
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-# What no output depends on: types, errors, how files are written, how parameters are read, what is logged, signals.
-WITHOUT_EFFECT = {"audiornn", "stages.common", "audiornn.generation.training_clips"}
+# What no output depends on: types, errors, how files are written, how parameters are read, what is logged, signals,
+# on how many cores work is done, what of it was done before.
+WITHOUT_EFFECT = {"audiornn", "stages.common", "audiornn.generation.training_clips", "audiornn.waits"}
 WITHOUT_EFFECT |= {
-    f"audiornn.{name}" for name in ("array_types", "errors", "files", "interrupts", "params", "validation", "waits")
+    f"audiornn.{name}"
+    for name in ("array_types", "errors", "files", "interrupts", "parallel", "params", "prepared", "validation")
 }
 # Modules that import others by a name at run time.
 BY_NAME = {
