@@ -42,20 +42,18 @@ class _Content:
     recordings: Sequence[EncodedRecording]
 
 
-def read_codes(path: str | Path, start: int, count: int, size: int | None = None) -> Codes:
-    """Codes uint8 [count] of a file of codes, mapped; `size`: how many the file must hold.
+def open_codes(path: str | Path, size: int) -> Codes:
+    """Codes uint8 [size] of a file, mapped.
 
     Raises
     ------
     ValueError, OSError
-        If it holds something else, or others.
+        If it holds something else, or less or more.
     """
     codes = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(codes, np.memmap) or codes.dtype != np.uint8 or codes.ndim != 1:
-        raise ValueError("it is another array")
-    if len(codes) < start + count or size not in (None, len(codes)):
-        raise ValueError(f"it holds {len(codes)} codes, not {size or start + count}")
-    return codes[start : start + count]
+    if not isinstance(codes, np.memmap) or codes.dtype != np.uint8 or codes.shape != (size,):
+        raise ValueError(f"it does not hold {size} codes")
+    return codes
 
 
 class EncodedCorpus:
@@ -86,6 +84,7 @@ class EncodedCorpus:
         self.codec, self.metrics = content.codec, content.metrics
         self.recordings = {recording.name: recording for recording in content.recordings}
         self._verified: set[str] = set()
+        self._open: dict[str, Codes] = {}  # mapped once, as a process may have 65,530 mappings
         self._sizes: dict[str, int] = {}  # codes of a file
         for recording in content.recordings:
             end = recording.start + recording.codes
@@ -104,11 +103,13 @@ class EncodedCorpus:
             raise AudioRNNError(f"{self.folder / MANIFEST}: has no recording {one_line(name)}; {mend}")
         path = self.folder / recording.file
         try:
-            codes = read_codes(path, recording.start, recording.codes, self._sizes[recording.file])
+            if recording.file not in self._open:
+                self._open[recording.file] = open_codes(path, self._sizes[recording.file])
         except OSError as error:
             raise AudioRNNError(f"{path}: cannot be read: {error.strerror or error}; {mend}") from None
         except Exception as error:  # whatever numpy makes of a file that is something else
             raise AudioRNNError(f"{path}: not readable as codes: {one_line(error)}; {mend}") from None
+        codes = self._open[recording.file][recording.start : recording.start + recording.codes]
         if recording.sha256 and name not in self._verified:
             if hashlib.sha256(codes.data).hexdigest() != recording.sha256:
                 raise AudioRNNError(f"{path}: damaged: its SHA-256 is not the one it was written with; {mend}")

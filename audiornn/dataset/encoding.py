@@ -7,16 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audiornn.array_types import Counts
+from audiornn.array_types import Codes, Counts
 from audiornn.audio.packs import read_samples
 from audiornn.codec import CODES, CodecSettings, Measurement, MeasuringEncoder
-from audiornn.dataset.encoded import read_codes
 from audiornn.errors import AudioRNNError
 from audiornn.files import unique_file
 from audiornn.prepared import Held, Pack, PackJob
 from audiornn.validation import Sha256, Size
 
-CODE = ("array_types.py", "audio", "codec.py", "dataset/encoded.py", "dataset/encoding.py")  # what determines the codes
+CODE = ("array_types.py", "audio", "codec.py", "dataset/encoding.py")  # what determines the codes
 SUFFIX = ".npy"
 
 
@@ -56,10 +55,24 @@ class EncodedCodes:
 EncodeJob = PackJob[Source, EncodedCodes]
 
 
+def read_codes(held: Held) -> Codes:
+    """Codes uint8 [n] of an earlier pack, mapped.
+
+    Raises
+    ------
+    ValueError, OSError
+        If it is not a pack, or ends before.
+    """
+    codes = np.load(held.path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(codes, np.memmap) or codes.dtype != np.uint8 or codes.ndim != 1:
+        raise ValueError(f"{held.path}: is not a pack")
+    return codes[held.start : held.start + held.length]
+
+
 def intact(held: Held) -> bool:
     """Whether codes are those that were written."""
     try:
-        return hashlib.sha256(read_codes(held.path, held.start, held.length).data).hexdigest() == held.sha256
+        return hashlib.sha256(read_codes(held).data).hexdigest() == held.sha256
     except Exception:  # whatever numpy makes of a file that is something else
         return False
 
@@ -81,7 +94,7 @@ def encode_pack(job: EncodeJob) -> Pack[EncodedCodes]:
         np.lib.format.write_array_header_1_0(pack, header)
         for piece in job.pieces:
             if piece.held and piece.earlier and intact(piece.held):
-                pack.write(read_codes(piece.held.path, piece.held.start, piece.held.length).data)
+                pack.write(read_codes(piece.held).data)
                 results.append(piece.earlier)
                 continue
             source, encoder = piece.source, MeasuringEncoder(piece.source.codec)
