@@ -111,25 +111,23 @@ def _gather(
             future.add_done_callback(ended.put)
             return
 
-    for _ in range(2 * workers):
-        submit()
-    while running:
-        future = ended.get()
-        try:
+    try:
+        for _ in range(2 * workers):
+            submit()
+        while running:
+            future = ended.get()
             result = future.result()
-        except (AudioRNNError, OSError):
+            number = running.pop(future)
+            submit()
+            take(number, result)
+    except Exception as error:
+        if not isinstance(error, BrokenProcessPool) and type(error).__name__ not in LOST:
             raise
-        except Exception as error:
-            if not isinstance(error, BrokenProcessPool) and type(error).__name__ not in LOST:
-                raise
-            among = ", ".join([names[i] for i in running.values()][:3])
-            raise AudioRNNError(
-                f"{what}: a worker was killed, most likely for want of memory, or its cluster was lost, at {among}; "
-                "what was finished is kept: run again, with fewer workers by LOKY_MAX_CPU_COUNT=1"
-            ) from None
-        number = running.pop(future)
-        submit()
-        take(number, result)
+        among = ", ".join([names[i] for i in running.values()][:3])
+        raise AudioRNNError(
+            f"{what}: a worker was killed, most likely for want of memory, or its cluster was lost, at {among}; what "
+            "was finished is kept: run again, with fewer workers by LOKY_MAX_CPU_COUNT=1"
+        ) from None
 
 
 @contextmanager

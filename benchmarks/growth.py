@@ -5,6 +5,7 @@
     python benchmarks/growth.py --hours 1,10                            recordings of an hour
     python benchmarks/growth.py --files 1000 --cores 1,2                the same on fewer cores
     python benchmarks/growth.py --files 10000 --dvc                     with DVC's own share
+    python benchmarks/growth.py --earlier A.json,B.json --figure FILE   a figure of earlier results
     options: --json FILE, --figure FILE, --folder FOLDER (default: a temporary one)
 
 Recordings are generated: tones that glide, with noise, 16 kHz mono FLAC (hours: 44.1 kHz stereo). Each stage is a
@@ -103,6 +104,7 @@ def main() -> None:
     parser.add_argument("--cores", default="", help="numbers of cores to use (default: all)")
     parser.add_argument("--to", default="shard", choices=STAGES, help="last stage (default: %(default)s)")
     parser.add_argument("--dvc", action="store_true", help="measure `dvc repro` as a whole")
+    parser.add_argument("--earlier", default="", help="files that --json wrote, to add to the results")
     parser.add_argument("--folder", type=Path, help="where to work")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--figure", type=Path)
@@ -111,7 +113,7 @@ def main() -> None:
     sizes = [(int(n), arguments.seconds, 16_000, 1) for n in filter(None, arguments.files.split(","))]
     for n in filter(None, arguments.hours.split(",")):
         sizes.append((max(1, round(float(n))), min(float(n), 1) * 3600, 44_100, 2))
-    rows = []
+    rows = [row for name in filter(None, arguments.earlier.split(",")) for row in json.loads(Path(name).read_text())]
     with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
         for files, seconds, rate, channels in sizes:
             source = Path(temporary, f"source-{files}-{seconds:g}")
