@@ -5,6 +5,7 @@
     python benchmarks/growth.py --hours 1,10                            recordings of an hour
     python benchmarks/growth.py --files 1000 --cores 1,2                the same on fewer cores
     python benchmarks/growth.py --files 10000 --dvc                     with DVC's own share
+    python benchmarks/growth.py --outputs 256,10000                     DVC alone, by files of an output
     python benchmarks/growth.py --earlier A.json,B.json --figure FILE   a figure of earlier results
     options: --json FILE, --figure FILE, --folder FOLDER (default: a temporary one)
 
@@ -95,6 +96,23 @@ def measure(folder: Path, cores: int | None, stages: tuple[str, ...], dvc: bool)
     return {stage: run([sys.executable, "-m", f"stages.{stage}"], folder, cores) for stage in stages}
 
 
+def outputs(folder: Path, files: int) -> dict[str, float]:
+    """What DVC needs for an output of so many small files, of which one is new."""
+    folder.mkdir()
+    make = "import pathlib; out = pathlib.Path('out'); out.mkdir(); n = int(pathlib.Path('n').read_text()); "
+    make += "[(out / str(i)).write_bytes(i.to_bytes(8) * 1000) for i in range(n)]"
+    stage = {"cmd": "python make.py", "deps": ["make.py", "n"], "outs": ["out"]}
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"make": stage}}))
+    (folder / "make.py").write_text(make)
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
+        subprocess.run(command, cwd=folder, check=True)
+    shutil.copy(ROOT / ".dvc/config", folder / ".dvc/config")
+    for n in (files - 1, files):
+        (folder / "n").write_text(str(n))
+        row = run(["dvc", "repro"], folder, None)
+    return row
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -108,6 +126,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to work")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--figure", type=Path)
+    parser.add_argument("--outputs", default="", help="numbers of files of an output")
     arguments = parser.parse_args()
     stages = STAGES[: STAGES.index(arguments.to) + 1]
     sizes = [(int(n), arguments.seconds, 16_000, 1) for n in filter(None, arguments.files.split(","))]
@@ -115,6 +134,9 @@ def main() -> None:
         sizes.append((max(1, round(float(n))), min(float(n), 1) * 3600, 44_100, 2))
     rows = [row for name in filter(None, arguments.earlier.split(",")) for row in json.loads(Path(name).read_text())]
     with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
+        for n in filter(None, arguments.outputs.split(",")):
+            row = outputs(Path(temporary, f"outputs-{n}"), int(n))
+            print(f"{n:>6} files of an output, one new: {row['seconds']:.2f} s, {row['cpu_seconds']:.2f} cpu s")
         for files, seconds, rate, channels in sizes:
             source = Path(temporary, f"source-{files}-{seconds:g}")
             source.mkdir()
@@ -158,20 +180,22 @@ def draw(rows: list[dict], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
     long = [row["hours"] / row["files"] > 0.1 for row in rows]
-    for axis, of_hours in zip(axes, (False, True), strict=True):
+    sizes = {(is_long, row["files"]) for row, is_long in zip(rows, long, strict=True)}
+    kinds = [of_hours for of_hours in (False, True) if sum(size[0] == of_hours for size in sizes) > 1]  # two points
+    figure, axes = plt.subplots(1, len(kinds), figsize=(5 * len(kinds) + 1, 4), sharey=True, squeeze=False)
+    for axis, of_hours in zip(axes[0], kinds, strict=True):
         chosen = [row for row, is_long in zip(rows, long, strict=True) if is_long == of_hours]
         for color, stage in enumerate(dict.fromkeys(row["stage"] for row in chosen)):
             for kind, style in (("first", "o-"), ("again", "o:")):
                 points = [row for row in chosen if (row["stage"], row["run"]) == (stage, kind)]
                 x = [row["hours"] if of_hours else row["files"] for row in points]
                 label = stage if kind == "first" else None
-                axis.loglog(x, [row["seconds"] for row in points], style, color=f"C{color}", label=label)
+                axis.loglog(x, [row["cpu_seconds"] for row in points], style, color=f"C{color}", label=label)
         axis.set_xlabel("hours" if of_hours else "recordings")
         axis.grid(True, alpha=0.3)
-    axes[0].set_ylabel("seconds (dotted: one recording added)")
-    axes[0].legend()
+    axes[0, 0].set_ylabel("processor seconds (dotted: one recording added)")
+    axes[0, 0].legend(fontsize="small")
     figure.tight_layout()
     figure.savefig(path, dpi=100)
 
