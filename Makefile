@@ -70,5 +70,5 @@ lock: ## renew Pipfile.lock from pyproject.toml and Pipfile
 
 clean: ## remove the environment and the pipeline's outputs, but not metrics/, the MLflow store and the DVC cache
 	rm -rf .venv .tools *.egg-info build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -rf data models generated passages figures report.html checkpoints comparisons dvc_plots .*.partial*
+	rm -rf .audiornn/prepared data models generated passages figures report.html checkpoints comparisons dvc_plots .*.partial*
 	find . -name __pycache__ -not -path './.dvc/*' -prune -exec rm -rf {} +

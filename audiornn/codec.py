@@ -6,6 +6,7 @@ noise like the signal afterwards. In between is µ-law companding (the continuou
 codes are 256 uniform steps of the companded amplitude.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
@@ -238,11 +239,19 @@ class CodecSnr:
 
     def add(self, wave: Wave, decoded: Wave) -> None:
         """Add a block of the wave, float [n], and the same block decoded, float [n]."""
+        self.add_energy(self.energy(wave, decoded))
+
+    def energy(self, wave: Wave, decoded: Wave) -> list[list[float]]:
+        """Energies of signal and error, of the whole band and of its upper half, in a recording's next block."""
         if not len(wave):
-            return
+            return [[0.0, 0.0], [0.0, 0.0]]
         both = np.stack([wave, wave - decoded])
         high, self._state = signal.sosfilt(self._sos, both, zi=self._state)
-        self._energy += [np.sum(both**2, axis=1), np.sum(high**2, axis=1)]
+        return [np.sum(both**2, axis=1).tolist(), np.sum(high**2, axis=1).tolist()]
+
+    def add_energy(self, energy: Sequence[Sequence[float]]) -> None:
+        """Add what `energy` returned."""
+        self._energy += energy
 
     def snr_db(self) -> tuple[float | None, float | None]:
         """Signal-to-noise ratio overall and above a quarter of the sample rate, in dB; None if undefined."""
@@ -286,8 +295,27 @@ class EncodedBlock(NamedTuple):
     decoded: Wave
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """What quantisation loses of a recording.
+
+    Attributes
+    ----------
+    energies
+        Of each block, as `CodecSnr.energy` gives them.
+    clipped
+        Samples that left [-1, 1] after pre-emphasis.
+    counts
+        How often each of the 256 codes is used.
+    """
+
+    energies: Sequence[Sequence[Sequence[float]]]
+    clipped: int
+    counts: Counts
+
+
 class MeasuringEncoder:
-    """Encode recordings block by block, and measure what quantisation loses over all of them.
+    """Encode a recording block by block, and measure what quantisation loses.
 
     Parameters
     ----------
@@ -298,36 +326,33 @@ class MeasuringEncoder:
     def __init__(self, codec: CodecSettings) -> None:
         self._codec = codec
         self._snr = CodecSnr(codec.sample_rate)
+        self._energies: list[list[list[float]]] = []
         self._counts: Counts = np.zeros(CODES, np.int64)
-        self._clipped = 0
-        self.start_recording()
-
-    def start_recording(self) -> None:
-        """Reset the filters for the next recording."""
-        self._encoder, self._decoder = Encoder(self._codec.preemphasis), Decoder(self._codec.preemphasis)
-        self._snr.start_recording()
-
-    @property
-    def samples(self) -> int:
-        """Samples so far, of all recordings."""
-        return int(self._counts.sum())
-
-    @property
-    def clipped_in_recording(self) -> int:
-        """Samples of the current recording that were clipped after pre-emphasis."""
-        return self._encoder.clipped
+        self._encoder, self._decoder = Encoder(codec.preemphasis), Decoder(codec.preemphasis)
 
     def encode(self, wave: Wave) -> EncodedBlock:
-        """Encode and decode the next block of a recording, float [n] in [-1, 1]."""
-        clipped = self._encoder.clipped
+        """Encode and decode the next block of the recording, float [n] in [-1, 1]."""
         emphasised = self._encoder.emphasise(wave)
         codes = mu_law_encode(emphasised)
         decoded = self._decoder.decode(codes)
-        self._clipped += self._encoder.clipped - clipped
-        self._snr.add(wave, decoded)
+        self._energies.append(self._snr.energy(wave, decoded))
         self._counts += np.bincount(codes, minlength=CODES)
         return EncodedBlock(emphasised, codes, decoded)
 
+    def measured(self) -> Measurement:
+        """What was measured so far."""
+        return Measurement(self._energies, self._encoder.clipped, self._counts)
+
     def metrics(self) -> CodecMetrics:
-        """What was measured, of at least one sample."""
-        return CodecMetrics(*self._snr.snr_db(), self._clipped / self.samples, entropy_bits(self._counts))
+        """The same as metrics, of at least one sample."""
+        return codec_metrics(self._codec.sample_rate, [self.measured()])
+
+
+def codec_metrics(sample_rate: int, recordings: Iterable[Measurement]) -> CodecMetrics:
+    """Metrics of the codec over recordings, in order, with at least one sample among them."""
+    snr, clipped, counts = CodecSnr(sample_rate), 0, np.zeros(CODES, np.int64)
+    for recording in recordings:
+        for energy in recording.energies:
+            snr.add_energy(energy)
+        clipped, counts = clipped + recording.clipped, counts + recording.counts
+    return CodecMetrics(*snr.snr_db(), clipped / int(counts.sum()), entropy_bits(counts))

@@ -10,6 +10,7 @@ import re
 import shutil
 import time
 import unicodedata
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,25 @@ def atomic_file(path: str | Path, size: int | None = None) -> Iterator[Path]:
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         with _full_disk_named(path, size):
+            yield partial
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def unique_file(path: str | Path) -> Iterator[Path]:
+    """As `atomic_file`, where several machines may write the same path at once; what is killed leaves a hidden file.
+
+    Raises
+    ------
+    AudioRNNError
+        If the disk is full.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.partial{path.suffix}")
+    try:
+        with _full_disk_named(path):
             yield partial
             partial.replace(path)
     finally:

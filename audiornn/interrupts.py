@@ -28,7 +28,7 @@ def interrupted_by_signals() -> Iterator[None]:
         yield
         return
     if "DVC_STAGE" in os.environ:
-        threading.Thread(target=_end_with_parent, args=(os.getppid(),), name="parent", daemon=True).start()
+        threading.Thread(target=end_with_parent, args=(os.getppid(),), name="parent", daemon=True).start()
     before = {n: signal.signal(n, interrupt) for n in SIGNALS if signal.getsignal(n) == signal.SIG_DFL}
     try:
         yield
@@ -37,7 +37,8 @@ def interrupted_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _end_with_parent(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
+    """Send this process SIGTERM when the process that started it is gone."""
     while os.getppid() == parent:
         time.sleep(PARENT_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""How long it takes to know a recording by heart: accuracy and free-running agreement against minutes of training.
+"""How long it takes to memorise a recording: accuracy and free-running agreement against minutes of training.
 
     python tools/excerpt.py FOLDER --seconds 60 --to recordings/sixty-seconds
     python benchmarks/memorising.py recordings/sixty-seconds/recording.wav --minutes 90 --output DIR
         [--seconds 60] [--windows 8] [--model samplernn] [--every 1000] [--set KEY=VALUE ...]
 
 All codes of the recording, at 8 kHz, are training targets, in --windows windows of equal length, each entered with a
-fresh state. Every --every updates the model is scored on all of these targets, and then goes on from the first half
+fresh state. Every --every updates the model is scored on all of these targets, and then continues from the first half
 second of each window, always with the likeliest code: the agreement is the share of codes that equal the recording's,
 by second, and the exact seconds are those before the first code that differs. --set changes the `train` section, for
-instance `--set model.units=512 learning_rate=0.002`. Minutes are those since the begin, scoring included; the budget
+instance `--set model.units=512 learning_rate=0.002`. Minutes are those since the start, scoring included; the budget
 of training does not include it.
 
 DIR gets curve.csv and curve.png, a row and a point per scoring; model, the weights with the fewest bits; and, of these,
-continued.wav beside recorded.wav. After an interruption the same command goes on from the last checkpoint.
+continued.wav beside recorded.wav. After an interruption the same command resumes from the last checkpoint.
 """
 
 import argparse

@@ -21,7 +21,7 @@ import soundfile as sf
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("corpus", "resample", "encode", "shard")
+STAGES = ("recordings", "corpus", "resample", "encode", "shard")
 
 
 def long_recording(path: Path, hours: float) -> None:

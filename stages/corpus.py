@@ -10,6 +10,7 @@ from audiornn.corpus.synthetic.speech import speech, voices
 from audiornn.errors import AudioRNNError
 from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Params
+from audiornn.prepared import FOLDER, Index
 from audiornn.validation import parse
 from stages.common import WORKSPACE, run
 
@@ -19,18 +20,25 @@ SYNTHESES = {"speech": speech, "voices": voices, "music": music}  # corpus.synth
 
 def main(p: Params) -> None:
     own = own_recordings(p.corpus.path, WORKSPACE)
+    known = Index(WORKSPACE / FOLDER / "corpus.json", scan.Examined, scan.CODE)
     with atomic_folder(OUTPUT) as folder:
         if own:
             root = source = str(p.corpus.path)
         else:
             SYNTHESES[p.corpus.synthetic](folder / "audio", p.corpus.minutes, p.corpus.seed)
             root, source = f"{OUTPUT}/audio", f"the synthetic default ({p.corpus.synthetic})"
-        recordings, left_out = scan.scan(own or folder / "audio")
+        listed = parse(Listing, read_json(LISTING), LISTING) if own else None
+        digests = {file.path: file.sha256 for file in listed.files} if listed else None
+        try:
+            recordings, left_out = scan.scan(own or folder / "audio", digests, known)
+        except BaseException:  # what was examined until then need not be again
+            known.save(complete=False)
+            raise
         report = scan.report(recordings, left_out, source)
         print(report)
-        if own:
-            listed = parse(Listing, read_json(LISTING), LISTING)
+        if listed:
             check_unchanged(listed.files, {r.path: r.sha256 for r in recordings})
+            known.save()
         if not recordings:
             raise AudioRNNError(f"corpus.path is {source!r}, but has no usable recording; see above")
         seconds = sum(recording.seconds for recording in recordings)

@@ -1,51 +1,59 @@
 """Encode the recordings as µ-law codes; measure the quantisation loss."""
 
+from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
-from audiornn.audio import waves
-from audiornn.audio.decoders import open_audio
-from audiornn.audio.resampling import ResampledManifest
-from audiornn.codec import CodecSettings, MeasuringEncoder
-from audiornn.dataset import encoded
-from audiornn.errors import AudioRNNError
-from audiornn.files import atomic_folder, read_json, sha256, write_json
+from audiornn.audio.resampling import ResampledManifest, ResampledRecording
+from audiornn.codec import CodecSettings, codec_metrics
+from audiornn.dataset import encoded, encoding
+from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Params
+from audiornn.prepared import Packs, Piece
 from audiornn.validation import parse
-from stages.common import run
+from stages.common import WORKSPACE, run
 
 INPUT, OUTPUT = Path("data/resample"), Path("data/encode")
+Store = Packs[encoding.Source, encoding.EncodedCodes]
+PAYS_FROM = 3600.0  # seconds of audio from which on more than one core pays
 
 
 def main(p: Params) -> None:
     resampled = parse(ResampledManifest, read_json(INPUT / "manifest.json"), INPUT / "manifest.json")
     codec = CodecSettings(resampled.sample_rate, resampled.highpass_hz, p.encode.preemphasis)
-    encoder = MeasuringEncoder(codec)
+    store: Store = Packs("encode", OUTPUT, WORKSPACE, encoding.EncodedCodes, encoding.CODE, encoding.SUFFIX)
+    members: dict[str, list[ResampledRecording]] = defaultdict(list)
+    for recording in sorted(resampled.recordings, key=lambda recording: (recording.file, recording.start)):
+        members[Path(recording.file).stem].append(recording)
+
+    def piece(recording: ResampledRecording) -> Piece[encoding.Source, encoding.EncodedCodes]:
+        path = str((INPUT / recording.file).absolute())
+        source = encoding.Source(path, recording.start, recording.samples, recording.sha256, codec)
+        key = store.index.key(recording.sha256, asdict(codec))
+        return Piece(source, key, recording.samples / codec.sample_rate)
+
+    wanted = {name: [piece(recording) for recording in of_pack] for name, of_pack in members.items()}
     with atomic_folder(OUTPUT) as folder:
-        recordings = []
-        for recording in tqdm(resampled.recordings, "encode", unit="file"):
-            name, wav = Path(recording.file).stem, INPUT / recording.file
-            with open_audio(wav) as file:
-                if file.frames != recording.samples:
-                    raise AudioRNNError(
-                        f"{wav}: has {file.frames} samples, but had {recording.samples} when it was written; "
-                        "run dvc repro resample"
-                    )
-            codes = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, (recording.samples,))
-            encoder.start_recording()
-            done = 0
-            for block in waves.read_blocks(wav):
-                wave = block[:, 0].astype(np.float64)
-                codes[done : done + len(wave)] = encoder.encode(wave).codes
-                done += len(wave)
-            digest = sha256(folder / f"{name}.npy")
-            clipped = encoder.clipped_in_recording / max(done, 1)
-            recordings.append(encoded.EncodedRecording(name, f"{name}.npy", recording.source, done, digest, clipped))
-        encoded.write_manifest(folder, codec, encoder.metrics(), recordings)
-    write_json("metrics/encode.json", asdict(encoder.metrics()))
+        results = store.make(encoding.encode_pack, wanted, folder, "encode", PAYS_FROM)
+        made: dict[str, encoding.EncodedCodes] = {}
+        for name, of_pack in members.items():
+            made |= {r.name: result for r, result in zip(of_pack, results[name], strict=True)}
+        metrics = codec_metrics(codec.sample_rate, (made[r.name].measured() for r in resampled.recordings))
+        recordings = [
+            encoded.EncodedRecording(
+                r.name,
+                f"{Path(r.file).stem}{encoding.SUFFIX}",
+                r.source,
+                r.samples,
+                made[r.name].sha256,
+                made[r.name].clipped / max(r.samples, 1),
+                r.start,
+            )
+            for r in resampled.recordings
+        ]
+        encoded.write_manifest(folder, codec, metrics, recordings)
+    store.close()
+    write_json("metrics/encode.json", asdict(metrics))
 
 
 if __name__ == "__main__":

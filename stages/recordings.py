@@ -7,14 +7,18 @@ from audiornn.corpus.listing import Known, Listing, list_files, own_recordings
 from audiornn.errors import AudioRNNError
 from audiornn.files import read_json, write_json
 from audiornn.params import Params
+from audiornn.prepared import keep
 from audiornn.validation import parse
 from stages.common import WORKSPACE, run
 
 OUTPUT = Path("data/recordings.json")
+PREPARED = Path("data/resample"), Path("data/encode")  # which their stages use again as far as they can
 KNOWN = WORKSPACE / ".dvc/tmp/audiornn-recordings.json"  # hashes of files that have not changed since the last time
 
 
 def main(p: Params) -> None:
+    for output in PREPARED:
+        keep(output)
     own = own_recordings(p.corpus.path, WORKSPACE)
     if not own:
         write_json(OUTPUT, asdict(Listing(None, [])))

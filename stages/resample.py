@@ -1,21 +1,23 @@
 """Convert every recording to mono PCM at one sample rate, without DC and rumble."""
 
+from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
 
-from tqdm import tqdm
-
-from audiornn.audio import resampling
-from audiornn.corpus.scan import CorpusManifest
+from audiornn.audio import packs, resampling
+from audiornn.corpus.scan import CorpusManifest, Recording
 from audiornn.errors import AudioRNNError, shown
 from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Params
+from audiornn.prepared import PACK_DIGITS, Packs, Piece
 from audiornn.validation import parse
-from stages.common import resolve, run
+from stages.common import WORKSPACE, resolve, run
 
 INPUT, OUTPUT = Path("data/corpus/manifest.json"), Path("data/resample")
 SYNTHETIC = "data/corpus/audio"  # where recordings are if there are no own ones
+Store = Packs[packs.Source, packs.ResampledSamples]
 MAX_PLOTTED = 10  # recordings that are named on the terminal; data/resample/manifest.json has all
+PAYS_FROM = 1800.0  # seconds of audio from which on more than one core pays
 
 
 def tell(what: str, lines: list[str]) -> None:
@@ -25,19 +27,51 @@ def tell(what: str, lines: list[str]) -> None:
         print(f"{len(lines)} recordings {what}:", *lines[:MAX_PLOTTED], *more, sep="\n  ")
 
 
+def resample(
+    corpus: CorpusManifest, folder: Path, rate: int, highpass_hz: float, store: Store
+) -> list[resampling.ResampledRecording]:
+    """Write all recordings to packs in a folder: what they became, in the order of the corpus."""
+    members: dict[str, list[Recording]] = defaultdict(list)
+    for recording in sorted(corpus.recordings, key=lambda recording: recording.sha256):
+        members[recording.sha256[:PACK_DIGITS]].append(recording)
+
+    def piece(recording: Recording) -> Piece[packs.Source, packs.ResampledSamples]:
+        path = resolve(Path(corpus.root, recording.path))
+        source = packs.Source(str(path.absolute()), recording.sha256, recording.reading, rate, highpass_hz)
+        settings = [recording.sha256, path.suffix, asdict(recording.reading), rate, highpass_hz]
+        return Piece(source, store.index.key(*settings), recording.seconds)
+
+    wanted = {name: [piece(recording) for recording in members[name]] for name in sorted(members)}
+    results = store.make(packs.resample_pack, wanted, folder, "resample", PAYS_FROM)
+    resampled = {}
+    for name, of_pack in members.items():
+        start = 0
+        for recording, made in zip(of_pack, results[name], strict=True):
+            resampled[recording.path] = resampling.ResampledRecording(
+                recording.name,
+                f"{name}{packs.SUFFIX}",
+                start,
+                recording.path,
+                made.samples,
+                made.peak,
+                made.gain,
+                made.sha256,
+            )
+            start += made.samples
+    return [resampled[recording.path] for recording in corpus.recordings]
+
+
 def main(p: Params) -> None:
     corpus = parse(CorpusManifest, read_json(INPUT), INPUT)
     if corpus.root not in (p.corpus.path, SYNTHETIC):
         raise AudioRNNError(f"{INPUT}: is of the folder {shown(corpus.root)}, not of corpus.path; run dvc repro corpus")
     rate, highpass_hz = p.resample.sample_rate, p.resample.highpass_hz
-    recordings = []
+    store: Store = Packs("resample", OUTPUT, WORKSPACE, packs.ResampledSamples, packs.CODE, packs.SUFFIX)
     with atomic_folder(OUTPUT) as folder:
-        for recording in tqdm(corpus.recordings, "resample", unit="file"):
-            source, name = resolve(Path(corpus.root, recording.path)), f"{recording.name}.wav"
-            wav = resampling.resample_file(source, folder / name, rate, highpass_hz, recording.reading)
-            recordings.append(resampling.ResampledRecording(name, recording.path, wav.samples, wav.peak, wav.gain))
+        recordings = resample(corpus, folder, rate, highpass_hz, store)
         manifest = resampling.ResampledManifest(rate, highpass_hz, recordings)
         write_json(folder / "manifest.json", asdict(manifest))
+    store.close()
     pairs = list(zip(corpus.recordings, recordings, strict=True))
     gains = {before.path: after.gain / before.reading.gain for before, after in pairs}
     scaled = [f"{path}: by {gain:.3f}" for path, gain in gains.items() if gain != 1]

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audiornn.errors import AudioRNNError
-from audiornn.files import atomic_file, atomic_folder, read_json, sha256, slug, write_json
+from audiornn.files import atomic_file, atomic_folder, read_json, sha256, slug, unique_file, write_json
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 documents = st.recursive(
@@ -233,6 +233,8 @@ def test_a_full_disk_is_named_and_leaves_what_was_there(small_disk):
         atomic_file(small_disk / "b.wav", size=99) as partial,
     ):
         soundfile.write(partial, np.zeros(2_000_000), 8000)  # libsndfile has an error of its own
+    with pytest.raises(AudioRNNError, match=r"b\.npy: the disk is full"), unique_file(small_disk / "b.npy") as partial:
+        partial.write_bytes(bytes(2_000_000))
     with pytest.raises(AudioRNNError, match="c: the disk is full"), atomic_folder(small_disk / "c") as partial:
         (partial / "d").write_bytes(bytes(2_000_000))
     assert content(small_disk) == {"a.json": "1\n"}

@@ -7,14 +7,19 @@ import grimp
 import pytest
 import yaml
 
+from audiornn.audio import packs
+from audiornn.corpus import scan
+from audiornn.dataset import encoding
 from audiornn.training.checkpoints import TRAINING_CODE
 
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-# What no output depends on: types, errors, how files are written, how parameters are read, what is logged, signals.
-WITHOUT_EFFECT = {"audiornn", "stages.common", "audiornn.generation.training_clips"}
+# What no output depends on: types, errors, how files are written, how parameters are read, what is logged, signals,
+# on how many cores work is done, what of it was done before.
+WITHOUT_EFFECT = {"audiornn", "stages.common", "audiornn.generation.training_clips", "audiornn.waits"}
 WITHOUT_EFFECT |= {
-    f"audiornn.{name}" for name in ("array_types", "errors", "files", "interrupts", "params", "validation", "waits")
+    f"audiornn.{name}"
+    for name in ("array_types", "errors", "files", "interrupts", "parallel", "params", "prepared", "validation")
 }
 # Modules that import others by a name at run time.
 BY_NAME = {
@@ -42,9 +47,9 @@ def imported(module):
     return graph().find_modules_directly_imported_by(module) | by_name
 
 
-def reached(stage):
-    """Paths of the library's modules that a stage needs, directly or not."""
-    seen, ahead = set(), [f"stages.{stage}"]
+def reached(start):
+    """Paths of the modules that a module needs, directly or not."""
+    seen, ahead = set(), [start]
     while ahead:
         found = {module for module in imported(ahead.pop()) if not without_effect(module)} - seen
         seen |= found
@@ -60,7 +65,7 @@ def code(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_all_code_that_can_change_its_output_and_on_no_other_package(stage):
-    listed, needed = code(stage), reached(stage)
+    listed, needed = code(stage), reached(f"stages.{stage}")
     assert {path for path in needed if not any(path.is_relative_to(dep) for dep in listed)} == set()
     assert {dep for dep in listed if not any(path.is_relative_to(dep) for path in needed)} == set()
     assert f"stages/{stage}.py" in STAGES[stage]["deps"]
@@ -69,11 +74,22 @@ def test_a_stage_depends_on_all_code_that_can_change_its_output_and_on_no_other_
 def test_training_depends_on_nothing_that_cannot_change_it():
     packages = [dep for dep in code("train") if dep.is_dir()]
     files = {path for package in packages for path in package.rglob("*.py") if path.name != "__init__.py"}
-    assert files <= reached("train")
+    assert files <= reached("stages.train")
 
 
 def test_a_checkpoint_belongs_to_the_code_that_the_train_stage_depends_on():
     assert [ROOT / "audiornn" / name for name in TRAINING_CODE] == code("train")
+
+
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [("audio.examination", scan.CODE), ("audio.packs", packs.CODE), ("dataset.encoding", encoding.CODE)],
+)
+def test_what_a_recording_gave_before_is_known_for_all_code_that_can_change_it(module, code):
+    listed = [ROOT / "audiornn" / name for name in code]
+    assert all(path.exists() for path in listed)
+    needed = reached(f"audiornn.{module}") | {ROOT / "audiornn" / f"{module.replace('.', '/')}.py"}
+    assert {path for path in needed if not any(path.is_relative_to(part) for part in listed)} == set()
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -89,9 +89,12 @@ class _Statistics:
             for block in file.blocks(max(1, BLOCK_SAMPLES // file.channels)):
                 if not np.isfinite(block).all():
                     raise AudioRNNError(f"{path}: holds samples that are not finite")
-                both = np.column_stack([block, block.mean(axis=1)]).astype(np.float64)
-                self.low, self.high = np.minimum(self.low, both.min(axis=0)), np.maximum(self.high, both.max(axis=0))
-                sums, squares = sums + both.sum(axis=0), squares + np.square(both).sum(axis=0)
+                # A row per channel: sums along rows are several times faster than down columns of a few.
+                channels = np.ascontiguousarray(block.T)
+                both = np.vstack([channels, channels.mean(axis=0, dtype=np.float32)])
+                self.low, self.high = np.minimum(self.low, both.min(axis=1)), np.maximum(self.high, both.max(axis=1))
+                exact = both.astype(np.float64)
+                sums, squares = sums + exact.sum(axis=1), squares + np.einsum("ij,ij->i", exact, exact)
                 self.frames += len(block)
                 if self.frames > max_seconds * self.rate:
                     raise AudioRNNError(f"{path}: is longer than {max_seconds:g} s")

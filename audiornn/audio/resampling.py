@@ -13,7 +13,7 @@ from scipy import signal
 from audiornn.array_types import Samples, Wave
 from audiornn.audio.decoders import open_audio
 from audiornn.audio.waves import Reading, WaveWriter, read_mono
-from audiornn.validation import AnyText, FileName, Size
+from audiornn.validation import AnyText, FileName, Sha256, Size
 
 HIGHPASS_ORDER = 2
 CEILING = 0.98  # the highest peak of a recording that is scaled as a whole, and of generated audio
@@ -22,13 +22,20 @@ OFFSET_FRAMES = 1 << 14  # frames at the start of a recording from which its DC 
 
 @dataclass(frozen=True)
 class ResampledRecording:
-    """A recording as the resample stage leaves it: `file` in its folder, `source`, length, peak, and gain when read."""
+    """A recording as the resample stage leaves it.
 
+    Its `name`; `file` in the folder, which several share, and the sample there at which it begins; `source`, the
+    recording's path; length, peak, and gain when read; SHA-256 of the samples as 32-bit integers.
+    """
+
+    name: FileName
     file: FileName
+    start: Size
     source: AnyText
     samples: Size
     peak: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     gain: Annotated[float, Field(gt=0, le=1)]
+    sha256: Sha256
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,11 @@ def read_mono(path: str | Path, frames: int | None = None, reading: Reading | No
         yield reading.mono(block)
 
 
+def container(samples: int) -> str:
+    """The form of a wav file of about so many samples, of all channels: RF64 beyond the 4 GiB that WAV can hold."""
+    return "RF64" if samples * 4 > (1 << 32) - (1 << 20) else "WAV"
+
+
 class WaveWriter:
     """Write PCM to a wav file block by block; samples beyond full scale are clipped and counted.
 
@@ -87,8 +92,8 @@ class WaveWriter:
     def __init__(
         self, path: str | Path, sample_rate: int, subtype: str = "PCM_24", frames: int = 0, channels: int = 1
     ) -> None:
-        container = "RF64" if frames * channels * 4 > (1 << 32) - (1 << 20) else "WAV"
-        self._file = sf.SoundFile(native(path), "w", sample_rate, channels, subtype, format=container)
+        form = container(frames * channels)
+        self._file = sf.SoundFile(native(path), "w", sample_rate, channels, subtype, format=form)
         self.samples = 0
         self.clipped = 0
         self.peak = 0.0

@@ -2,16 +2,20 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from tqdm import tqdm
 
+from audiornn import parallel
 from audiornn.errors import AudioRNNError
 from audiornn.files import sha256
 from audiornn.validation import AnyText, Sha256, Size
 
 DROP_FOLDER = "recordings"  # ships empty, which counts as unset
+AT_A_TIME = 10_000  # files that wait for a thread
 Known = dict[AnyText, tuple[list[int], Sha256]]  # by path: size, time of change and inode; SHA-256
 
 
@@ -83,22 +87,42 @@ def list_files(folder: str | Path, known: Known | None = None) -> tuple[list[Lis
     listed: list[ListedFile] = []
     remembered: Known = {}
     unreadable: list[OSError] = []
-    paths = sorted(files_below(Path(folder), unreadable), key=os.fsencode)
-    for path in tqdm(paths, "list recordings", unit="file", delay=1, disable=None):
-        relative = os.fsencode(Path(path).relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+    stamps: dict[str, list[int] | None] = {}
+    for path in sorted(files_below(Path(folder), unreadable), key=os.fsencode):
         try:
             state = Path(path).stat()
-            stamp = [state.st_size, state.st_mtime_ns, state.st_ino]
-            held = known.get(path)
-            digest = held[1] if held and held[0] == stamp else sha256(path) if Path(path).is_file() else None
+            stamps[path] = [state.st_size, state.st_mtime_ns, state.st_ino]
         except OSError:
-            listed.append(ListedFile(relative, 0, None))
-            continue
-        listed.append(ListedFile(relative, state.st_size, digest))
-        if digest:
+            stamps[path] = None
+    same = {path: held[1] for path, stamp in stamps.items() if (held := known.get(path)) and held[0] == stamp}
+    digests = same | _hash([path for path, stamp in stamps.items() if stamp and path not in same])
+    for path, stamp in stamps.items():
+        relative = os.fsencode(Path(path).relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+        digest = digests.get(path)
+        listed.append(ListedFile(relative, stamp[0] if stamp and path in digests else 0, digest))
+        if stamp and digest:
             remembered[path] = (stamp, digest)
     listed += [ListedFile(str(error.filename), 0, None) for error in unreadable]
     return listed, remembered
+
+
+def _hash(paths: Sequence[str]) -> dict[str, str | None]:
+    """SHA-256 of files, by a thread per core; None: not a file. Those that cannot be read are missing."""
+
+    def digest(path: str) -> tuple[str, str | None] | None:
+        try:
+            return path, sha256(path) if Path(path).is_file() else None
+        except OSError:
+            return None
+
+    pool = ThreadPoolExecutor(parallel.cores())
+    try:
+        slices = (paths[start : start + AT_A_TIME] for start in range(0, len(paths), AT_A_TIME))
+        found = chain.from_iterable(pool.map(digest, some) for some in slices)
+        told = tqdm(found, "list recordings", len(paths), unit="file", delay=1, disable=None)
+        return dict(pair for pair in told if pair)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,26 @@
 """Find readable recordings, and explain which files are skipped."""
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
-from tqdm import tqdm
 
+from audiornn import parallel
 from audiornn.audio.decoders import MAX_RATE, MIN_RATE
-from audiornn.audio.examination import examine
+from audiornn.audio.examination import Examination, examine
 from audiornn.audio.waves import Reading
 from audiornn.corpus.listing import files_below
 from audiornn.errors import AudioRNNError
 from audiornn.files import sha256, slug
+from audiornn.prepared import Index
 from audiornn.validation import AnyText, RelativePath, Sha256, Size
+
+CODE = ("array_types.py", "audio", "corpus/scan.py")  # what determines the examination of a file
+PAYS_FROM = 64e6  # bytes from which on more than one core pays
 
 
 @dataclass(frozen=True)
@@ -49,13 +54,56 @@ class SkippedFile:
     reason: AnyText
 
 
-def scan(folder: str | Path) -> tuple[list[Recording], list[SkippedFile]]:
+@dataclass(frozen=True)
+class Examined:
+    """What the examination of a file gave: its SHA-256; how it is read, or why it is skipped.
+
+    `lasting`: the file itself is why, not the system; the same content gives the same again.
+    """
+
+    sha256: AnyText
+    found: Examination | None
+    reason: AnyText = ""
+    lasting: bool = True
+
+
+def examine_file(path: str) -> Examined:
+    """Examine a file."""
+    digest = ""
+    try:
+        if is_file := Path(path).is_file():
+            before = Path(path).stat()
+            digest = sha256(path)
+        found = examine(path)
+        after = Path(path).stat()
+        if is_file and (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            return Examined(digest, None, "changed while it was read; run dvc repro again", False)
+        return Examined(digest, found)
+    except AudioRNNError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        return Examined(digest, None, reason, not isinstance(error.__context__, OSError) and path not in reason)
+    except OSError as error:
+        return Examined(digest, None, f"cannot be read: {error.strerror}", False)
+
+
+def scan(
+    folder: str | Path, listed: Mapping[str, str | None] | None = None, known: Index[Examined] | None = None
+) -> tuple[list[Recording], list[SkippedFile]]:
     """Find all readable recordings below a folder, sorted by path.
 
     Every file is decoded completely, as headers may be wrong. Files that no decoder can read, that are empty, silent (a
     peak below -80 dBFS), not finite or the same as an earlier file are left out, and so are folders that may not be
     read. What can be decoded of a damaged file is used, and noted. Hidden files and folders are skipped without a
     word.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    listed
+        SHA-256 of files, by their paths from there.
+    known
+        What files of a SHA-256 gave before: they are not examined again.
 
     Raises
     ------
@@ -65,35 +113,84 @@ def scan(folder: str | Path) -> tuple[list[Recording], list[SkippedFile]]:
     root = Path(folder)
     if not root.is_dir():
         raise AudioRNNError(f"{folder}: {'not a folder' if root.exists() else 'no such folder'}")
+    unreadable: list[OSError] = []
+    paths = {path: _below(path, root) for path in sorted(files_below(root, unreadable), key=os.fsencode)}
     recordings: list[Recording] = []
     left_out: list[SkippedFile] = []
     seen: dict[str, str] = {}
-    unreadable: list[OSError] = []
-    paths = sorted(files_below(root, unreadable), key=os.fsencode)
-    for path in tqdm(paths, "examine recordings", unit="file", disable=None):
-        relative = Path(path).relative_to(root).as_posix()
-        try:
-            recording = _examine(root, relative)
-            if (first := seen.setdefault(recording.sha256, relative)) != relative:
-                raise AudioRNNError(f"the same as {first}")
-            recordings.append(recording)
-        except AudioRNNError as error:
-            left_out.append(SkippedFile(relative, str(error).removeprefix(f"{root / relative}: ")))
-        except OSError as error:
-            left_out.append(SkippedFile(relative, f"cannot be read: {error.strerror}"))
-    for refused in unreadable:
-        relative = Path(refused.filename).relative_to(root).as_posix()
-        left_out.append(SkippedFile(relative, f"folder cannot be read: {refused.strerror}"))
+    for path, examined in _examine(paths, listed or {}, known).items():
+        relative, found = paths[path], examined.found
+        if not found:
+            left_out.append(SkippedFile(relative, examined.reason))
+        elif (first := seen.setdefault(examined.sha256, relative)) != relative:
+            left_out.append(SkippedFile(relative, f"the same as {first}"))
+        else:
+            recordings.append(
+                Recording(
+                    relative,
+                    found.rate,
+                    found.channels,
+                    found.frames,
+                    found.frames / found.rate,
+                    examined.sha256,
+                    found.reading,
+                    found.notes,
+                )
+            )
+    left_out += [
+        SkippedFile(_below(refused.filename, root), f"folder cannot be read: {refused.strerror}")
+        for refused in unreadable
+    ]
     return recordings, left_out
 
 
-def _examine(root: Path, relative: str) -> Recording:
-    path = root / relative
-    found = examine(path)
-    seconds = found.frames / found.rate
-    return Recording(
-        relative, found.rate, found.channels, found.frames, seconds, sha256(path), found.reading, found.notes
+def _below(path: str, root: Path) -> str:
+    return Path(path).relative_to(root).as_posix()
+
+
+def _examine(
+    paths: Mapping[str, str], listed: Mapping[str, str | None], known: Index[Examined] | None
+) -> dict[str, Examined]:
+    """What the examination of files gives; those of which that is known are not read."""
+    examined: dict[str, Examined] = {}
+    keys: dict[str, str] = {}
+    for path, relative in paths.items():
+        digest = listed.get(os.fsencode(relative).decode("utf-8", "backslashreplace"))
+        if known and digest:
+            keys[path] = known.key(digest, Path(path).suffix)  # decoders look at the suffix, too
+            if found := known.get(keys[path]):
+                examined[path] = found
+    new = [path for path in paths if path not in examined]
+    hours = 0.0
+
+    def take(number: int, result: Examined) -> str:
+        nonlocal hours
+        path = new[number]
+        examined[path] = result
+        if known and path in keys and result.lasting and keys[path] == known.key(result.sha256, Path(path).suffix):
+            known.add(keys[path], result)
+            known.save_regularly()
+        hours += result.found.frames / result.found.rate / 3600 if result.found else 0
+        return f"{len(examined)}/{len(paths)} files, {hours:.2f} h"
+
+    parallel.run(
+        known.with_same_code(examine_file) if known else examine_file,
+        [str(Path(path).absolute()) if known else path for path in new],
+        take,
+        what="examine recordings",
+        weights=[_size(path) for path in new],
+        names=[paths[path] for path in new],
+        unit="B",
+        pays_from=PAYS_FROM if known else math.inf,
     )
+    return {path: examined[path] for path in paths}
+
+
+def _size(path: str) -> float:
+    try:
+        return float(Path(path).stat().st_size)
+    except OSError:
+        return 0.0
 
 
 def report(recordings: Sequence[Recording], left_out: Sequence[SkippedFile], source: str) -> str:

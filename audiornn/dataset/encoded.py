@@ -1,5 +1,6 @@
-"""Recordings as codes on disk, as the encode stage leaves them: an array for each, and `manifest.json`."""
+"""Recordings as codes on disk, as the encode stage leaves them: arrays of several, and `manifest.json`."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 from audiornn.array_types import Codes
 from audiornn.codec import CodecMetrics, CodecSettings
 from audiornn.errors import AudioRNNError, one_line
-from audiornn.files import check_file, read_json, write_json
+from audiornn.files import read_json, write_json
 from audiornn.validation import AnyText, FileName, Sha256, Size, parse
 
 MANIFEST = "manifest.json"
@@ -19,8 +20,8 @@ MANIFEST = "manifest.json"
 class EncodedRecording:
     """One recording.
 
-    Its `name`; `file` in the folder; `source`, the recording's path; how many `codes` it has; the file's SHA-256, which
-    manifests of earlier versions lack.
+    Its `name`; `file` in the folder, which several share, and the code there at which it begins; `source`, the
+    recording's path; how many `codes` it has; their SHA-256 as bytes.
     """
 
     name: FileName
@@ -29,6 +30,7 @@ class EncodedRecording:
     codes: Size
     sha256: Sha256 | None = None
     clipped_share: float = 0.0
+    start: Size = 0
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,20 @@ class _Content:
     codec: CodecSettings
     metrics: CodecMetrics
     recordings: Sequence[EncodedRecording]
+
+
+def open_codes(path: str | Path, size: int) -> Codes:
+    """Codes uint8 [size] of a file, mapped.
+
+    Raises
+    ------
+    ValueError, OSError
+        If it holds something else, or less or more.
+    """
+    codes = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(codes, np.memmap) or codes.dtype != np.uint8 or codes.shape != (size,):
+        raise ValueError(f"it does not hold {size} codes")
+    return codes
 
 
 class EncodedCorpus:
@@ -68,9 +84,14 @@ class EncodedCorpus:
         self.codec, self.metrics = content.codec, content.metrics
         self.recordings = {recording.name: recording for recording in content.recordings}
         self._verified: set[str] = set()
+        self._open: dict[str, Codes] = {}  # mapped once, as a process may have 65,530 mappings
+        self._sizes: dict[str, int] = {}  # codes of a file
+        for recording in content.recordings:
+            end = recording.start + recording.codes
+            self._sizes[recording.file] = max(end, self._sizes.get(recording.file, 0))
 
     def codes(self, name: str) -> Codes:
-        """Codes uint8 [n] of a recording, mapped; the file is read once, to compare it with its digest.
+        """Codes uint8 [n] of a recording, mapped; they are read once, to compare them with their digest.
 
         Raises
         ------
@@ -81,15 +102,18 @@ class EncodedCorpus:
         if not (recording := self.recordings.get(name)):
             raise AudioRNNError(f"{self.folder / MANIFEST}: has no recording {one_line(name)}; {mend}")
         path = self.folder / recording.file
-        if recording.sha256 and name not in self._verified:
-            check_file(path, recording.sha256, mend)
-            self._verified.add(name)
         try:
-            codes = np.load(path, mmap_mode="r", allow_pickle=False)
+            if recording.file not in self._open:
+                self._open[recording.file] = open_codes(path, self._sizes[recording.file])
+        except OSError as error:
+            raise AudioRNNError(f"{path}: cannot be read: {error.strerror or error}; {mend}") from None
         except Exception as error:  # whatever numpy makes of a file that is something else
             raise AudioRNNError(f"{path}: not readable as codes: {one_line(error)}; {mend}") from None
-        if not isinstance(codes, np.memmap) or codes.dtype != np.uint8 or codes.shape != (recording.codes,):
-            raise AudioRNNError(f"{path}: does not hold the {recording.codes} codes of {MANIFEST}; {mend}")
+        codes = self._open[recording.file][recording.start : recording.start + recording.codes]
+        if recording.sha256 and name not in self._verified:
+            if hashlib.sha256(codes.data).hexdigest() != recording.sha256:
+                raise AudioRNNError(f"{path}: damaged: its SHA-256 is not the one it was written with; {mend}")
+            self._verified.add(name)
         return codes
 
 

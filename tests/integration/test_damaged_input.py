@@ -211,7 +211,12 @@ FILES = {
         {
             "sample_rate": 8000,
             "highpass_hz": 20.0,
-            "recordings": [{"file": "b.wav", "source": "a/b.wav", "samples": 80, "peak": 0.5, "gain": 1.0}],
+            "recordings": [
+                {
+                    **{"name": "b", "file": "00.wav", "start": 0, "source": "a/b.wav", "samples": 80},
+                    **{"peak": 0.5, "gain": 1.0, "sha256": DIGEST},
+                }
+            ],
         },
     ),
 }

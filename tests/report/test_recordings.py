@@ -26,8 +26,8 @@ def workspace(tmp_path):
     ]
     left_out = [SkippedFile("text.wav", "it is text"), SkippedFile(ODD, "empty")]
     resampled = [
-        ResampledRecording("good.wav", "good.wav", 480_000, 0.5, 1.0),
-        ResampledRecording("b.wav", "b.wav", 240_000, 1.0, 0.45),
+        ResampledRecording("good", "01.wav", 0, "good.wav", 480_000, 0.5, 1.0, "0" * 64),
+        ResampledRecording("b", "01.wav", 480_000, "b.wav", 240_000, 1.0, 0.45, "1" * 64),
     ]
     data = tmp_path / "data"
     write_json(data / "corpus/manifest.json", asdict(CorpusManifest("recordings", 90.0, found, left_out)))
