@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "params.yaml"
 
 # Where the shipped file says something else than the classes, on purpose: the drop folder, and a choice of clips.
-TUNED = {"corpus.path", "generate.temperature"}
+TUNED = {"corpus.path", "generate.count"}
 
 # Words of pydantic and Python that mean nothing to the writer of a parameter file.
 JARGON = re.compile(
@@ -82,7 +82,7 @@ KEYS = sorted(leaves())
 # --- The file that ships -----------------------------------------------------------------------------------------
 
 
-def test_the_shipped_file_sets_what_the_classes_default_to_but_for_the_recordings_and_the_temperatures():
+def test_the_shipped_file_sets_what_the_classes_default_to_but_for_the_recordings_and_the_number_of_clips():
     shipped, default = load(SHIPPED), Params()
     assert {key for key in KEYS if value_at(shipped, key) != value_at(default, key)} == TUNED
     assert shipped.corpus.path == "recordings"

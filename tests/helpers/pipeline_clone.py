@@ -16,7 +16,7 @@ TINY = {
     "shard": {"context": 64, "targets_per_window": 256},
     "train": {"model": {"name": "audiornn", "dense": 12, "units": 12, "layers": 2}, "epochs": 2, "batch_size": 16},
     "evaluate": {"context_targets": 64},
-    "generate": {"seconds": 0.25, "temperature": 1.0, "prompt_seconds": 0.05},
+    "generate": {"seconds": 0.25, "count": 1, "temperature": 1.0, "prompt_seconds": 0.05},
 }
 
 

@@ -25,8 +25,8 @@ def speech(folder: Path, minutes: float, seed: int = 0) -> list[Path]:
     """Write a corpus of English sentences spoken by one clear voice of espeak-ng.
 
     Every file is one or two sentences, about 3 to 8 seconds of 16-bit mono WAV at espeak-ng's own rate, 22050 Hz, and
-    is named by number and voice, for example `0007-en-gb-steph.wav`. The silence before and after is cut, and noise of
-    a few steps of 16 bits is added, as recordings have it: a model that learns digital silence hardly leaves it again.
+    is named by number and voice, for example `0007-en-gb-steph.wav`. The silence before and after is cut, and noise at
+    -70 dBFS is added, as recordings have it: a model that learns digital silence hardly leaves it again.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ VOICES = (
     Voice("en-gb-x-rp-m7", "en-gb-x-rp+m7", 175, 40),
 )
 AUDIBLE, MARGIN_SECONDS = 30, 0.08  # steps of 16 bits that are no silence; silence kept before and after
-NOISE_STEPS = 6.4  # peak of the noise, whose distribution is triangular: an RMS of 2.6 steps, -82 dBFS
+NOISE_STEPS = 24  # peak of the noise, whose distribution is triangular: an RMS of 9.8 steps, -70 dBFS
 
 
 def _write(folder: Path, minutes: float, seed: int, chosen: tuple[Voice, ...]) -> list[Path]:
