@@ -24,12 +24,12 @@ class Fake:
 
     Parameters
     ----------
-    killed, failing, hopeless
-        Which calls, counted from 0, are interrupted, fail, or report worse losses than all others.
+    killed, failing, hopeless, promising
+        Which calls, counted from 0, are interrupted, fail, or report worse or better losses than all others.
     """
 
-    def __init__(self, killed=(), failing=(), hopeless=()):
-        self.killed, self.failing, self.hopeless = killed, failing, hopeless
+    def __init__(self, killed=(), failing=(), hopeless=(), promising=()):
+        self.killed, self.failing, self.hopeless, self.promising = killed, failing, hopeless, promising
         self.settings, self.validations = [], []
 
     def __call__(self, setting, parent, **variables):
@@ -40,7 +40,8 @@ class Fake:
         if call in self.failing:
             raise AudioRNNError("exit code 255 of dvc")
         p = setting.params
-        bits = 4 + abs(p.train.learning_rate - 0.004) * 10 + p.shard.context / 1000 + 3 * (call in self.hopeless)
+        bits = 4 + abs(p.train.learning_rate - 0.004) * 10 + p.shard.context / 1000
+        bits += 3 * (call in self.hopeless) - 3 * (call in self.promising)
         self._train(bits, variables)
         metrics = {"evaluate": {"validation": {"bits_per_sample": bits, "accuracy": 0.1}}}
         metrics["evaluate"]["test"] = metrics["evaluate"]["validation"]
@@ -130,7 +131,7 @@ def test_a_study_whose_process_died_is_closed_by_the_next(begun):
 
 def test_hopeless_and_failing_trials_end_and_the_search_goes_on(begun, capsys, monkeypatch):
     monkeypatch.setattr(trials, "COMPLETE_FIRST", 3)
-    fake = Fake(hopeless=[3], failing=[4])
+    fake = Fake(hopeless=[3], failing=[4], promising=[5])
     with pytest.raises(AudioRNNError) as error:
         begun(fake, 6)
     assert str(error.value).splitlines() == ["find: 1 of 6 trials failed", "find: trial 4 failed: exit code 255 of dvc"]

@@ -23,6 +23,7 @@ from tests.conftest import CODEC
 from tests.exporting.conftest import compiled, made
 from tests.helpers.mutations import damaged_bytes, damaged_trees, many, places
 
+DEFAULT = Limits(params.Generate().top_k, params.Generate().top_p, params.Generate().confidence_threshold)
 SETTINGS = [
     (1.0, Limits()),
     (0.0, Limits()),
@@ -91,7 +92,7 @@ def test_settings_come_from_the_folder_and_can_be_edited_there(model, exported, 
     codes = codes_of(play(tmp_path / "out", "--codes", "--seconds", 0.1))
     given = codes_of(play(exported, "--codes", "--seconds", 0.1, "--seed", 3, *options(0.7, Limits(top_k=5))))
     np.testing.assert_array_equal(codes, given)
-    default = sampling.generate(model, 300, [1.0], limits=Limits(0, 0.99, 0.5))[0]
+    default = sampling.generate(model, 300, [1.0], limits=DEFAULT)[0]
     np.testing.assert_array_equal(codes_of(play(exported, "--codes", "--seconds", 0.0375)), default)
 
 
@@ -99,7 +100,7 @@ def test_a_prompt_is_continued_as_by_the_library(model, exported, tmp_path, play
     prompt = sine_codes[:1003]
     prompt.tofile(tmp_path / "prompt")
     codes = codes_of(play(exported, "--codes", "--seconds", 0.05, "--prompt-codes", tmp_path / "prompt"))
-    expected = sampling.generate(model, 400, [1.0], prompt=prompt[None], limits=Limits(0, 0.99, 0.5))[0]
+    expected = sampling.generate(model, 400, [1.0], prompt=prompt[None], limits=DEFAULT)[0]
     np.testing.assert_array_equal(codes, expected)
 
 

@@ -17,7 +17,7 @@ def test_a_run_goes_on_from_its_ancestor_and_another_ancestor_of_that_name_train
     before, root = len(workspace.store()[1]), workspace.root
     train = yaml.safe_load((root / "params.yaml").read_text())["train"]
     shutil.copytree(root / "models", root / "ancestor")
-    workspace.set(train={"start_from": "ancestor", "steps": 25})
+    workspace.set(train={"start_from": "ancestor", "steps": 25, "validate_every_steps": 10})
     workspace.run("dvc", "repro", "train")
     client, runs = workspace.store()
     assert len(runs) == before + 1
