@@ -61,7 +61,7 @@ def test_what_was_forgotten_changes_no_take_after_it(loaded):
 
 def test_after_the_fade_in_a_stream_is_that_of_audiornn_generate(loaded, workspace):
     output = io.BytesIO()
-    p = Generate(seed=3, seconds=0.5, top_p=0.99, confidence_threshold=0.5)
+    p = Generate(seed=3, seconds=0.5)
     streaming.stream(storage.load(workspace / "models"), p, output, finite=True)
     expected = np.frombuffer(output.getvalue(), "<i2")[:3000]
     heard = played(begun(loaded), 20)[:3000]
