@@ -16,7 +16,7 @@ SECONDS, PROMPT = 2, 0.25
 
 def speech(folder):
     """Codes of two seconds of synthesised speech."""
-    for path in speech_module.speech(folder, 0.4):
+    for path in speech_module.voices(folder, 0.4):
         wave, rate = soundfile.read(path)
         if len(wave) >= SECONDS * rate:
             return codec.encode(soxr.resample(wave, rate, RATE)[: SECONDS * RATE])
