@@ -44,7 +44,7 @@ $(READY): Pipfile.lock pyproject.toml
 	  exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || { \
 	  echo "error: $(PYTHON) cannot make environments: on Debian and Ubuntu, apt-get install python3-venv"; exit 2; }
-	@echo "installing into .venv: 3.4 GB of disk, 0.8 GB to download; half a minute on 2 cores, if the network is fast"
+	@echo "installing into .venv: 3.7 GB of disk, 0.9 GB to download; half a minute on 2 cores, if the network is fast"
 	@test -x .venv/bin/pip || $(PYTHON) -m venv --clear .venv
 	@test -x .tools/bin/pip || $(PYTHON) -m venv --clear .tools
 	@$(INSTALL_TOOL) uv==$(UV_VERSION)

@@ -76,4 +76,4 @@ def test_set_up_says_what_an_unsuitable_python_lacks_and_leaves_nothing(tmp_path
 
 def test_set_up_says_before_it_installs_what_that_takes(tmp_path):
     done = make_setup(tmp_path, f'case "$*" in *venv*--clear*) exit 1;; esac; exec {sys.executable} "$@"')
-    assert done.stdout.splitlines()[-1].startswith("installing into .venv: 3.4 GB of disk")
+    assert done.stdout.splitlines()[-1].startswith("installing into .venv: 3.7 GB of disk")
