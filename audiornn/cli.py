@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
         "--top-p",
         type=float,
         metavar="P",
-        help="sample from the likeliest codes of this total probability (default: 0.995)",
+        help="sample from the likeliest codes of this total probability (default: 0.998)",
     )
     generate.add_argument(
         "--confidence-threshold",

@@ -179,7 +179,7 @@ class Generate(Section):
     count: Annotated[int, Field(ge=1, le=10_000)] = 1
     temperature: tuple[Temperature | tuple[Temperature, Temperature], ...] = (1.0,)
     top_k: Annotated[int, Field(ge=0, le=256)] = 0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.995
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.998
     confidence_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
     prompt: Annotated[str, Field(min_length=1)] | None = "test"
     prompt_offset: Annotated[float, Field(ge=0, le=DAY)] = 0.0

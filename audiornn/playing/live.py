@@ -32,7 +32,7 @@ class Controls(Section):
 
     temperature: Annotated[float, Field(ge=0, le=10)] = 1.0
     top_k: Annotated[int, Field(ge=0, le=256)] = 0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.995
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.998
     confidence_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
     level_db: Annotated[float, Field(ge=-60, le=12)] = 0.0
 
