@@ -3,7 +3,7 @@
 
     python benchmarks/finetuning.py [--steps 400] [--budget 100] [--learning-rates 0.004,0.001] [--json FILE]
 
-The ancestor, a small linear model, learns four of the synthetic voices. The fifth, of which there are 56 s, is the
+The ancestor, a small linear model, learns four of the synthetic voices. The fifth, of which there are 58 s, is the
 new recordings: 80 % of them are for training, 10 % for validation, 10 % for the score. Both trainings get the same
 budget at each of the learning rates; `train.start_from` alone differs between them.
 """
