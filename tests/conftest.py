@@ -104,12 +104,17 @@ settings.register_profile("cores are shared", deadline=None)
 settings.load_profile("cores are shared")
 
 
+PIPELINE = ("tests/integration/pipeline/", "tests/integration/browser/")
+
+
 class Scheduling(LoadFileScheduling):
-    """With -n a file goes to one worker as a whole, and all files whose tests share a workspace go to the same one."""
+    """With -n a file goes to one worker as a whole, and files whose tests share a workspace go to the same one."""
 
     def _split_scope(self, nodeid):
         file = super()._split_scope(nodeid)
-        return "pipeline" if file.startswith(("tests/integration/pipeline/", "tests/integration/browser/")) else file
+        if file == "tests/integration/pipeline/test_experiments.py":  # long enough to be worth a workspace of its own
+            return file
+        return "pipeline" if file.startswith(PIPELINE) else file
 
 
 def pytest_xdist_make_scheduler(config, log):
@@ -122,14 +127,14 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config, items):
-    """Mark slow tests, choose long forms by --soak; the browser comes after the pipeline, to look at its runs."""
+    """Mark slow tests, choose long forms by --soak; first come the pipeline, which takes longest, and pages of its runs."""
     for item in items:
         if item.nodeid.startswith(SLOW):
             item.add_marker("slow")
     left_out = [item for item in items if ("soak" in item.keywords) != config.getoption("--soak")]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
-    items.sort(key=lambda item: item.nodeid.startswith("tests/integration/browser/"))
+    items.sort(key=lambda item: next((i for i, place in enumerate(PIPELINE) if item.nodeid.startswith(place)), 2))
 
 
 @pytest.fixture(scope="session")
