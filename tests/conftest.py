@@ -127,7 +127,7 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config, items):
-    """Mark slow tests, choose long forms by --soak; first come the pipeline, which takes longest, and pages of its runs."""
+    """Mark slow tests, choose long forms by --soak; first come the pipeline, the longest, and its pages."""
     for item in items:
         if item.nodeid.startswith(SLOW):
             item.add_marker("slow")
