@@ -111,7 +111,7 @@ def plot(rows: list[dict[str, Any]]) -> Figure:
         shade = 0.25 + 0.75 * agreements.index(key) / len(agreements)
         label = f"free-running, second {key.removeprefix('agreement_')}"
         above.plot(minutes, [row[key] for row in rows], color=figures.ORANGE, alpha=1.25 - shade, lw=1, label=label)
-    above.set(ylabel="share of codes that are right", ylim=(0, 1.02), title="Knowing a recording by heart")
+    above.set(ylabel="share of codes that are right", ylim=(0, 1.02), title="Memorising a recording")
     above.legend(fontsize=7)
     below.plot(minutes, [row["exact_seconds_mean"] for row in rows], color=figures.GREEN, label="mean over windows")
     below.plot(minutes, [row["exact_seconds_least"] for row in rows], "--", color=figures.PURPLE, label="least")
