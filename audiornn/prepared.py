@@ -29,7 +29,7 @@ FOLDER = Path(".audiornn/prepared")
 PACK_DIGITS = 2  # hexadecimal digits that name a pack: DVC needs half a millisecond per file of an output
 LIBRARIES = ("av", "numpy", "scipy", "soundfile", "soxr")
 OTHERS = 3  # entries of an index that the last run did not use, per one that it did
-SAVE_SECONDS = 60.0  # between saves of an index while work goes on
+SAVE_SECONDS = 60.0  # between saves of an index during the work
 
 
 class Made(Protocol):
@@ -125,7 +125,7 @@ class Index(Generic[T]):
         self._save_next = time.monotonic() + SAVE_SECONDS
 
     def save_regularly(self) -> None:
-        """Write the index once a minute while work goes on."""
+        """Write the index once a minute during the work."""
         if time.monotonic() > self._save_next:
             self.save(complete=False)
 

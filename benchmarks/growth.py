@@ -97,7 +97,7 @@ def measure(folder: Path, cores: int | None, stages: tuple[str, ...], dvc: bool)
 
 
 def outputs(folder: Path, files: int) -> dict[str, float]:
-    """What DVC needs for an output of so many small files, of which one is new."""
+    """What DVC needs for an output of N small files, of which one is new."""
     folder.mkdir()
     make = "import pathlib; out = pathlib.Path('out'); out.mkdir(); n = int(pathlib.Path('n').read_text()); "
     make += "[(out / str(i)).write_bytes(i.to_bytes(8) * 1000) for i in range(n)]"

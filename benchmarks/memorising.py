@@ -73,7 +73,7 @@ def write_shards(folder: Path, codes: Any, windows: int) -> Manifest:
 
 
 def free_running(model: AudioModel, codes: Any, windows: int) -> Any:
-    """Whether codes that the model goes on with, from the begin of each window, are right: bool [windows, n]."""
+    """Whether the codes with which the model continues the start of each window are right: bool [windows, n]."""
     length = -(-(len(codes) - 1) // windows)
     starts = range(0, len(codes) - length, length) if windows > 1 else [0]
     prompt = min(round(PROMPT_SECONDS * RATE), length // 2)

@@ -108,7 +108,7 @@ def test_an_index_stays_bounded(workspace):
     assert len(kept._known) == 2 * (1 + prepared.OTHERS)
 
 
-def test_other_settings_code_or_libraries_make_everything_anew(workspace, monkeypatch):
+def test_other_settings_code_or_libraries_make_everything_again(workspace, monkeypatch):
     _, made = workspace.prepare()
     path = workspace.root / "params.yaml"
     text = path.read_text()

@@ -5,7 +5,7 @@
     python tools/excerpt.py FOLDER --seconds 60 --passages 5 --to recordings/sixty-seconds
 
 It is written to recording.wav in the new folder --to, mono, at the rate of the first recording. With --passages the
-folder also gets validation.wav and test.wav, passages of it of so many seconds: a training on the folder is then
+folder also gets validation.wav and test.wav, passages of it of that many seconds: a training on the folder is then
 validated on what it has heard, and keeps the weights that reproduce it best. Recordings that are silent are left
 out. --skip leaves out the first of those that remain.
 """

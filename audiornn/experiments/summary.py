@@ -29,7 +29,7 @@ COLUMNS = tuple(column for column, _, _ in RESULTS)
 VALIDATION_BITS, SECONDS = COLUMNS[0], "training_seconds"
 WITH_ERROR = (*COLUMNS[:4], SECONDS, "clips_with_findings")  # columns whose standard error over seeds is given
 ERROR = "_se"  # suffix of the columns of standard errors
-CLEAR = 2.0  # a difference is one if it is more than so many of its standard errors
+CLEAR = 2.0  # standard errors by which two settings must differ to count as different
 
 
 def row(setting: Setting, result: SettingResult) -> dict[str, Any]:

@@ -171,7 +171,7 @@ def _write_shards(
     layout: WindowLayout,
     needed: Mapping[str, int],
 ) -> Manifest:
-    """Shards of random codes, with at most so many windows by split."""
+    """Shards of random codes, with a maximum number of windows per split."""
     random = np.random.default_rng(0)
     codes, ranges = dict[str, Codes](), dict[str, list[CodeRange]]()
     for name, of_split in splits.items():

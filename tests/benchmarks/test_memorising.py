@@ -1,4 +1,4 @@
-"""The benchmark of memorising compares what the model goes on with to the right codes of the recording."""
+"""The benchmark of memorising compares the model's continuation with the codes of the recording."""
 
 import csv
 import sys

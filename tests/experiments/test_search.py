@@ -106,7 +106,7 @@ def test_a_search_that_was_killed_resumes_and_finds_the_same_as_one_that_was_not
     assert [trial.state.name for trial in begun.study()] == ["COMPLETE"] * 3 + ["FAIL", "WAITING"]
     rest = Fake()
     found = begun(rest, 5)
-    assert len(rest.settings) == 2, "finished trials are not run again, and more of them go on from those before"
+    assert len(rest.settings) == 2, "finished trials are not run again, and further ones continue from those before"
     assert chosen(first)[3] == chosen(rest)[0], "what the killed one tried is tried again"
     assert [trial.state.name for trial in found] == ["COMPLETE"] * 3 + ["FAIL"] + ["COMPLETE"] * 2
     assert found[3].user_attrs["failure"] == "killed"
