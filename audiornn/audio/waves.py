@@ -74,7 +74,7 @@ def read_mono(path: str | Path, frames: int | None = None, reading: Reading | No
 
 
 def container(samples: int) -> str:
-    """The form of a wav file by its number of samples, of all channels together: RF64 beyond the 4 GiB that WAV can hold."""
+    """The form of a wav file by its samples, of all channels together: RF64 beyond the 4 GiB that WAV can hold."""
     return "RF64" if samples * 4 > (1 << 32) - (1 << 20) else "WAV"
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from audiornn.experiments import preparation, trial
+from audiornn.experiments import preparation, timed_training
 from audiornn.experiments.plan import overridden
 from audiornn.params import Params
 from audiornn.waits import announced
@@ -80,7 +80,7 @@ def estimate(set_params: Sequence[str] = (), workspace: str | Path = ".") -> tup
             prepared = preparation.measure(p, found, scratch)
         with announced("training for a few seconds"):
             lengths = {f"{i:07d}": int(seconds * rate) for i, seconds in enumerate(found.seconds)}
-            trained = trial.run(p, lengths, scratch)
+            trained = timed_training.run(p, lengths, scratch)
     before = prepared.seconds + trained.sharding
     training = prepared.training_imports + trained.training(p.train)
     end = datetime.now().astimezone() + timedelta(seconds=before + training)

@@ -16,7 +16,7 @@ from audiornn.codec import CodecMetrics, CodecSettings
 from audiornn.dataset import shards, split
 from audiornn.dataset.windows import WindowLayout
 from audiornn.errors import AudioRNNError
-from audiornn.experiments import estimate, preparation, trial
+from audiornn.experiments import estimate, preparation, timed_training
 from audiornn.params import Params, Train
 from audiornn.validation import validate
 
@@ -39,7 +39,7 @@ def workspace(tmp_path, monkeypatch):
         wave = 0.1 * np.random.default_rng(i).standard_normal(int(seconds * 8000))
         sf.write(root / "recordings" / ("more" if i % 2 else ".") / f"{i}.wav", wave, 8000)
     (root / "recordings/notes.txt").write_text("none")
-    monkeypatch.setattr(trial, "MEASURED", 0.5)
+    monkeypatch.setattr(timed_training, "MEASURED", 0.5)
     monkeypatch.setattr(preparation, "IMPORTS", (("json", 2),))
     monkeypatch.setattr(preparation, "TRAINING_IMPORTS", "json")
     monkeypatch.chdir(root)
@@ -123,8 +123,8 @@ def test_a_folder_without_recordings_is_named(workspace):
 
 
 def test_the_time_of_a_training_follows_from_its_budget():
-    layout = trial.Layout({"train": 40, "validation": 4, "test": 4}, {}, 0)
-    measured = trial.Trial(layout, 0, 7.0, 2.0, 10, 3.0, 5.0, 0, {}, 0)
+    layout = timed_training.Layout({"train": 40, "validation": 4, "test": 4}, {}, 0)
+    measured = timed_training.TimedTraining(layout, 0, 7.0, 2.0, 10, 3.0, 5.0, 0, {}, 0)
     assert measured.epoch == 20
     assert measured.training(Train(epochs=3)) == 7 + 3 * (20 + 5)
     assert measured.training(Train(steps=45)) == 7 + 1.5 * 20 + 2 * 5

@@ -29,7 +29,7 @@ from audiornn.training.checkpoints import MAX_TO_KEEP
 from audiornn.training.progress import ModelOnDemand, Progress
 
 MEASURED = 12.0  # seconds of updates, after compilation
-BATCHES_PER_EPOCH = 6  # of the trial, so that there are validations, too
+BATCHES_PER_EPOCH = 6  # of this training, so that there are validations, too
 SLOTS = {"adamw": 2, "adam": 2, "rmsprop": 1}  # numbers that the optimiser keeps for each weight
 FLOAT32 = 4  # bytes
 SHUFFLED = 64 * 10**6  # bytes of shards that the training holds
@@ -45,7 +45,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Trial:
+class TimedTraining:
     """What a training was measured to take.
 
     Attributes
@@ -94,7 +94,7 @@ class Trial:
         return self.start + epochs * self.epoch + math.ceil(validations) * self.validation
 
 
-def run(p: Params, lengths: Mapping[str, int], scratch: Path) -> Trial:
+def run(p: Params, lengths: Mapping[str, int], scratch: Path) -> TimedTraining:
     """Train for a few seconds on random codes, in recordings as long as the real ones.
 
     Parameters
@@ -139,7 +139,7 @@ def run(p: Params, lengths: Mapping[str, int], scratch: Path) -> Trial:
     averages = weights if p.train.ema else 0
     checkpoint = weights * (2 + SLOTS[p.train.optimizer]) + averages  # the best weights, too
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Trial(
+    return TimedTraining(
         layout,
         sharding,
         start,
