@@ -39,6 +39,7 @@ def run(
     names: Sequence[str],
     unit: str = "h",
     pays_from: float = 0.0,
+    here: bool = False,
 ) -> None:
     """Call a function for each job, on all cores, or on a cluster if DASK_SCHEDULER_ADDRESS names its scheduler.
 
@@ -61,6 +62,8 @@ def run(
         Of the weights.
     pays_from
         Total weight below which no processes are started on this machine.
+    here
+        Whether this process does it all, as jobs hold what others should not get.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def run(
         If a worker is killed, or the cluster cannot be reached.
     """
     order = sorted(range(len(jobs)), key=lambda i: -weights[i])
-    workers = min(cores(), len(jobs)) if sum(weights) >= pays_from else 1
+    workers = min(cores(), len(jobs)) if sum(weights) >= pays_from and not here else 1
     with tqdm(desc=what, total=sum(weights), unit=unit, unit_scale=True, disable=None) as bar:
 
         def take(number: int, result: R) -> None:
@@ -77,7 +80,7 @@ def run(
 
         if not jobs:
             return
-        if address := os.environ.get(SCHEDULER):
+        if not here and (address := os.environ.get(SCHEDULER)):
             with _cluster(address) as (executor, size):
                 _gather(executor, size, function, jobs, order, take, what, names)
         elif workers > 1:

@@ -112,6 +112,7 @@ class Train(Section):
     model: ModelParams = ModelParams()
     start_from: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")] | None = None
     strategy: Literal["auto", "default", "mirrored", "multiworker"] = "auto"
+    shard_policy: Literal["auto", "data", "file"] = "auto"
     objective: Literal["sequence", "window"] = "sequence"
     epochs: Count | None = 2
     steps: Count | None = None

@@ -20,7 +20,7 @@ import soxr
 
 from audiornn import codec
 from audiornn.corpus.synthetic.speech import voices
-from audiornn.dataset import shards, split
+from audiornn.dataset import shard_writer, split
 from audiornn.dataset.manifest import Manifest
 from audiornn.dataset.windows import WindowLayout
 from audiornn.evaluation import scores
@@ -45,7 +45,7 @@ def shards_of(paths: list[Path], folder: Path) -> Manifest:
     }
     folder.mkdir()
     settings = codec.CodecSettings(sample_rate=RATE, highpass_hz=0.0, preemphasis=0.95)
-    return shards.write(folder, codes, ranges, LAYOUT, settings, codec.CodecMetrics(None, None, 0.0, 8.0))
+    return shard_writer.write(folder, codes, ranges, LAYOUT, settings, codec.CodecMetrics(None, None, 0.0, 8.0))
 
 
 def main() -> None:

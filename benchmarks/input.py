@@ -21,7 +21,7 @@ import numpy as np
 
 from audiornn.backend import deterministic
 from audiornn.codec import CodecMetrics, CodecSettings
-from audiornn.dataset import shards, split
+from audiornn.dataset import shard_writer, shards, split
 from audiornn.dataset.windows import WindowLayout
 from audiornn.models import storage
 from audiornn.params import ModelParams, Shard, Train
@@ -56,7 +56,7 @@ def main() -> None:
     ranges = {name: [] for name in split.SPLITS} | {"train": [split.CodeRange("noise", 0, len(codes["noise"]))]}
     codec, metrics = CodecSettings(8000, 0.0, 0.0), CodecMetrics(None, None, 0.0, 8.0)
     with tempfile.TemporaryDirectory() as folder:
-        manifest = shards.write(folder, codes, ranges, layout, codec, metrics)
+        manifest = shard_writer.write(folder, codes, ranges, layout, codec, metrics)
         windows = manifest.splits["train"].windows
         model = storage.build(arguments.model)
         plan = BatchPlan.for_windows(params, layout.context, layout.targets_per_window, windows=windows, hop=model.hop)

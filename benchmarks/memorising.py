@@ -29,7 +29,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from audiornn import codec, figures, params, validation
-from audiornn.dataset import shards, split
+from audiornn.dataset import shard_writer, split
 from audiornn.dataset.manifest import Manifest
 from audiornn.dataset.windows import WindowLayout
 from audiornn.files import atomic_file
@@ -69,7 +69,9 @@ def write_shards(folder: Path, codes: Any, windows: int) -> Manifest:
     settings = codec.CodecSettings(sample_rate=RATE, highpass_hz=0.0, preemphasis=0.95)
     metrics = codec.CodecMetrics(None, None, 0.0, codec.entropy_bits(np.bincount(codes, minlength=codec.CODES)))
     layout = WindowLayout(1, targets, targets)
-    return shards.write(folder, {"recording": codes}, dict.fromkeys(split.SPLITS, ranges), layout, settings, metrics)
+    return shard_writer.write(
+        folder, {"recording": codes}, dict.fromkeys(split.SPLITS, ranges), layout, settings, metrics
+    )
 
 
 def free_running(model: AudioModel, codes: Any, windows: int) -> Any:

@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from audiornn import codec, params, validation
 from audiornn.backend import tf
-from audiornn.dataset import shards, split
+from audiornn.dataset import shard_writer, split
 from audiornn.dataset.manifest import Manifest
 from audiornn.dataset.windows import WindowLayout
 from audiornn.models.base import AudioModel
@@ -80,7 +80,7 @@ def write_shards(folder: Path, codes: dict[str, Any]) -> Manifest:
     ranges = {part: [split.CodeRange(part, 0, len(used[part]))] for part in split.SPLITS}
     metrics = codec.CodecMetrics(None, None, 0.0, codec.entropy_bits(np.bincount(used["train"], minlength=codec.CODES)))
     settings = codec.CodecSettings(sample_rate=8000, highpass_hz=20.0, preemphasis=0.95)
-    return shards.write(folder, used, ranges, WindowLayout(1, 2 * SEGMENT - 1, SEGMENT), settings, metrics)
+    return shard_writer.write(folder, used, ranges, WindowLayout(1, 2 * SEGMENT - 1, SEGMENT), settings, metrics)
 
 
 def bits_per_sample(model: AudioModel, codes: Any, batch: int = 4) -> float:

@@ -28,14 +28,14 @@ WARM_UP = 20  # updates that do not count
 def write_shards(folder: Path) -> None:
     """Windows of random codes."""
     from audiornn.codec import CodecMetrics, CodecSettings
-    from audiornn.dataset import shards, split
+    from audiornn.dataset import shard_writer, split
     from audiornn.dataset.windows import WindowLayout
 
     codes = {"noise": np.random.default_rng(0).integers(0, 256, 2_000_000, dtype=np.uint8)}
     ranges = {name: [split.CodeRange("noise", 0, 1_900_000)] for name in split.SPLITS[:1]}
     ranges |= {name: [split.CodeRange("noise", 1_900_000, 1_950_000)] for name in split.SPLITS[1:]}
     codec, metrics = CodecSettings(8000, 0.0, 0.0), CodecMetrics(None, None, 0.0, 8.0)
-    shards.write(folder, codes, ranges, WindowLayout(128, 512, 512), codec, metrics)
+    shard_writer.write(folder, codes, ranges, WindowLayout(128, 512, 512), codec, metrics)
 
 
 def work(folder: Path, model: str, steps: int, batch: int) -> None:

@@ -10,7 +10,7 @@ from audiornn.corpus.synthetic.speech import speech, voices
 from audiornn.errors import AudioRNNError
 from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Params
-from audiornn.prepared import FOLDER, Index
+from audiornn.prepared.index import FOLDER, Index
 from audiornn.validation import parse
 from stages.common import WORKSPACE, run
 

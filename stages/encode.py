@@ -9,7 +9,7 @@ from audiornn.codec import CodecSettings, codec_metrics
 from audiornn.dataset import encoded, encoding
 from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Params
-from audiornn.prepared import Packs, Piece
+from audiornn.prepared.packs import Packs, Piece
 from audiornn.validation import parse
 from stages.common import WORKSPACE, run
 

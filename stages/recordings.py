@@ -7,7 +7,7 @@ from audiornn.corpus.listing import Known, Listing, list_files, own_recordings
 from audiornn.errors import AudioRNNError
 from audiornn.files import read_json, write_json
 from audiornn.params import Params
-from audiornn.prepared import keep
+from audiornn.prepared.packs import keep
 from audiornn.validation import parse
 from stages.common import WORKSPACE, run
 

@@ -9,7 +9,7 @@ from audiornn.corpus.scan import CorpusManifest, Recording
 from audiornn.errors import AudioRNNError, shown
 from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Params
-from audiornn.prepared import PACK_DIGITS, Packs, Piece
+from audiornn.prepared.packs import PACK_DIGITS, Packs, Piece
 from audiornn.validation import parse
 from stages.common import WORKSPACE, resolve, run
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from audiornn.dataset import shards, split
+from audiornn.dataset import shard_writer, split
 from audiornn.dataset.encoded import EncodedCorpus
 from audiornn.dataset.windows import WindowLayout
 from audiornn.files import atomic_folder, write_json
@@ -21,9 +21,9 @@ def main(p: Params) -> None:
             f"{len(short)} recordings have no target: they are not longer than shard.context, {p.shard.context} codes"
         )
     with atomic_folder(OUTPUT) as folder:
-        manifest = shards.write(
+        manifest = shard_writer.write(
             folder,
-            {name: encoded.codes(name) for name in encoded.recordings},
+            {name: encoded.find(name) for name in encoded.recordings},
             splits,
             WindowLayout(p.shard.context, p.shard.targets, p.shard.step),
             encoded.codec,

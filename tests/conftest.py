@@ -12,7 +12,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
 from audiornn import codec
-from audiornn.dataset import encoded, shards, split
+from audiornn.dataset import encoded, shard_writer, split
 from audiornn.dataset.recordings import SplitRecordings
 from audiornn.dataset.windows import WindowLayout
 from audiornn.tracking import store, tags
@@ -190,12 +190,13 @@ def sine_codes():
 def make_shards(tmp_path):
     """Write shards of recordings given as codes, all of them in each split; gives their manifest."""
 
-    def write(recordings, context, targets_per_window, name="shards", stride=None):
+    def write(recordings, context, targets_per_window, name="shards", stride=None, **settings):
         folder = tmp_path / name
         folder.mkdir()
         ranges = [split.CodeRange(key, 0, len(codes)) for key, codes in recordings.items()]
         layout = WindowLayout(context, targets_per_window, stride or targets_per_window)
-        return shards.write(folder, recordings, dict.fromkeys(split.SPLITS, ranges), layout, CODEC, CODEC_METRICS)
+        splits = dict.fromkeys(split.SPLITS, ranges)
+        return shard_writer.write(folder, recordings, splits, layout, CODEC, CODEC_METRICS, **settings)
 
     return write
 

@@ -10,9 +10,10 @@ import psutil
 import pytest
 import soundfile
 
-from audiornn import parallel, prepared
+from audiornn import parallel
 from audiornn.audio import packs
 from audiornn.errors import AudioRNNError
+from audiornn.prepared import index
 from stages import encode, recordings, resample
 from tests.helpers.preparation import ROOT, Preparation, outputs, record
 
@@ -92,20 +93,20 @@ def test_it_is_the_same_when_outputs_are_removed_before_a_stage_as_dvc_does(work
 
 def test_after_a_stage_only_its_index_is_left(workspace):
     workspace.prepare()
-    left = {path.name for path in (workspace.root / prepared.FOLDER).iterdir()}
+    left = {path.name for path in (workspace.root / index.FOLDER).iterdir()}
     assert left == {"corpus.json", "resample.json", "resample-files.json", "encode.json", "encode-files.json"}
     assert not list(workspace.root.rglob("*.partial*"))
 
 
 def test_an_index_stays_bounded(workspace):
-    for i in range(2 * prepared.OTHERS + 2):
+    for i in range(2 * index.OTHERS + 2):
         for file in (workspace.root / "recordings").iterdir():
             file.unlink()
         record(workspace.root / "recordings/a.wav", i)
         record(workspace.root / "recordings/b.wav", 100 + i)
         workspace.prepare()
-    kept = prepared.Index(prepared.FOLDER / "resample.json", packs.ResampledSamples, packs.CODE)
-    assert len(kept._known) == 2 * (1 + prepared.OTHERS)
+    kept = index.Index(index.FOLDER / "resample.json", packs.ResampledSamples, packs.CODE)
+    assert len(kept._known) == 2 * (1 + index.OTHERS)
 
 
 def test_other_settings_code_or_libraries_make_everything_again(workspace, monkeypatch):
@@ -117,7 +118,7 @@ def test_other_settings_code_or_libraries_make_everything_again(workspace, monke
     path.write_text(text.replace("preemphasis: 0.95", "preemphasis: 0.5"))
     assert workspace.prepare()[0] == [0, FILES, FILES]
     path.write_text(text)
-    monkeypatch.setattr(prepared, "identity", lambda code: "other")
+    monkeypatch.setattr(index, "identity", lambda code: "other")
     assert workspace.prepare() == ([FILES, FILES, FILES], made)
 
 
@@ -136,7 +137,7 @@ def test_a_damaged_pack_is_made_again(stage, workspace):
 @pytest.mark.parametrize("name", ["corpus.json", "resample.json", "encode.json", "encode-files.json"])
 def test_a_damaged_index_costs_work_and_no_more(name, workspace):
     _, made = workspace.prepare()
-    (workspace.root / prepared.FOLDER / name).write_text('{"a": [1, 2')
+    (workspace.root / index.FOLDER / name).write_text('{"a": [1, 2')
     assert workspace.prepare()[1] == made
 
 
@@ -159,7 +160,7 @@ def test_what_was_finished_before_an_interruption_is_not_made_again(workspace, m
     done, made = workspace.prepare()
     assert done[0] == 0
     assert done[1] < FILES
-    assert not (workspace.root / prepared.FOLDER / "resample").exists()
+    assert not (workspace.root / index.FOLDER / "resample").exists()
     workspace.monkeypatch.chdir("/")
     assert made == outputs(workspace.root)
 
@@ -184,7 +185,7 @@ def test_a_recording_that_changes_under_way_is_named(workspace):
 
 def test_a_worker_with_other_code_is_refused():
     with pytest.raises(AudioRNNError, match="has other code or other libraries than this machine"):
-        prepared._with_same_code(len, packs.CODE, "another", "job")
+        index._if_same_code(len, packs.CODE, "another", "job")
 
 
 SCRIPT = """
@@ -214,7 +215,7 @@ def test_a_stage_that_ends_early_says_so_in_a_line_and_leaves_nothing_half_writt
         command, cwd=workspace.root, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     deadline = time.monotonic() + 60
-    done = workspace.root / prepared.FOLDER / "resample/done"
+    done = workspace.root / index.FOLDER / "resample/done"
     while not list(done.glob("*.json")):  # the first packs are finished
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)

@@ -9,7 +9,7 @@ import yaml
 
 from audiornn.audio import packs
 from audiornn.corpus import scan
-from audiornn.dataset import encoding
+from audiornn.dataset import encoding, shard_writer
 from audiornn.training.checkpoints import TRAINING_CODE
 
 ROOT = Path(__file__).parents[1]
@@ -18,8 +18,7 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages
 # on how many cores work is done, what of it was done before.
 WITHOUT_EFFECT = {"audiornn", "stages.common", "audiornn.generation.training_clips", "audiornn.waits"}
 WITHOUT_EFFECT |= {
-    f"audiornn.{name}"
-    for name in ("array_types", "errors", "files", "interrupts", "parallel", "params", "prepared", "validation")
+    f"audiornn.{name}" for name in ("array_types", "errors", "files", "interrupts", "parallel", "params", "validation")
 }
 # Modules that import others by a name at run time.
 BY_NAME = {
@@ -36,8 +35,10 @@ def graph():
 
 def without_effect(module):
     """Whether a module cannot alter an output; of tracking, only the ranking of models can."""
-    return module in WITHOUT_EFFECT or (
-        module.startswith("audiornn.tracking") and module != "audiornn.tracking.ranking"
+    return (
+        module in WITHOUT_EFFECT
+        or module.startswith("audiornn.prepared")
+        or (module.startswith("audiornn.tracking") and module != "audiornn.tracking.ranking")
     )
 
 
@@ -83,9 +84,14 @@ def test_a_checkpoint_belongs_to_the_code_that_the_train_stage_depends_on():
 
 @pytest.mark.parametrize(
     ("module", "code"),
-    [("audio.examination", scan.CODE), ("audio.packs", packs.CODE), ("dataset.encoding", encoding.CODE)],
+    [
+        ("audio.examination", scan.CODE),
+        ("audio.packs", packs.CODE),
+        ("dataset.encoding", encoding.CODE),
+        ("dataset.shard_writer", shard_writer.CODE),
+    ],
 )
-def test_what_a_recording_gave_before_is_known_for_all_code_that_can_change_it(module, code):
+def test_what_is_kept_or_made_elsewhere_is_identified_by_all_code_that_can_change_it(module, code):
     listed = [ROOT / "audiornn" / name for name in code]
     assert all(path.exists() for path in listed)
     needed = reached(f"audiornn.{module}") | {ROOT / "audiornn" / f"{module.replace('.', '/')}.py"}

@@ -17,7 +17,7 @@ from audiornn.audio.sndfile_decoders import native
 from audiornn.audio.waves import BLOCK_SAMPLES, Reading, container
 from audiornn.errors import AudioRNNError
 from audiornn.files import sha256, unique_file
-from audiornn.prepared import Held, Pack, PackJob
+from audiornn.prepared.packs import Held, Pack, PackJob
 from audiornn.validation import Sha256, Size
 
 CODE = ("array_types.py", "audio")  # what determines the samples

@@ -16,7 +16,7 @@ from audiornn.audio.waves import Reading
 from audiornn.corpus.listing import files_below
 from audiornn.errors import AudioRNNError
 from audiornn.files import sha256, slug
-from audiornn.prepared import Index
+from audiornn.prepared.index import Index, with_same_code
 from audiornn.validation import AnyText, RelativePath, Sha256, Size
 
 CODE = ("array_types.py", "audio", "corpus/scan.py")  # what determines the examination of a file
@@ -174,7 +174,7 @@ def _examine(
         return f"{len(examined)}/{len(paths)} files, {hours:.2f} h"
 
     parallel.run(
-        known.with_same_code(examine_file) if known else examine_file,
+        with_same_code(examine_file, known.code) if known else examine_file,
         [str(Path(path).absolute()) if known else path for path in new],
         take,
         what="examine recordings",

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from audiornn.files import read_json, write_json
 from audiornn.validation import AnyText, FileName, Sha256, Size, parse
 
 MANIFEST = "manifest.json"
+MEND = "run dvc repro encode"
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,55 @@ class _Content:
     recordings: Sequence[EncodedRecording]
 
 
-def open_codes(path: str | Path, size: int) -> Codes:
-    """Codes uint8 [size] of a file, mapped.
+@dataclass(frozen=True)
+class StoredCodes:
+    """Where the codes of a recording are, for any process to map them.
 
-    Raises
-    ------
-    ValueError, OSError
-        If it holds something else, or less or more.
+    The `path` of the file, which several recordings share, and how many codes it has (`size`); the code at which the
+    recording begins; how many `codes` it has; their SHA-256 as bytes.
     """
+
+    path: str
+    size: int
+    start: int
+    codes: int
+    sha256: str | None
+
+    def open(self) -> Codes:
+        """Codes uint8 [n], mapped; they are read once per process, to compare them with their digest.
+
+        Raises
+        ------
+        AudioRNNError
+            If the file is missing or damaged, or holds something else.
+        """
+        try:
+            state = Path(self.path).stat()
+            version = state.st_ino, state.st_mtime_ns
+            codes = _open_codes(self.path, self.size, version)[self.start : self.start + self.codes]
+        except OSError as error:
+            raise AudioRNNError(f"{self.path}: cannot be read: {error.strerror or error}; {MEND}") from None
+        except Exception as error:  # whatever numpy makes of a file that is something else
+            raise AudioRNNError(f"{self.path}: not readable as codes: {one_line(error)}; {MEND}") from None
+        if not _verified(self, version):
+            raise AudioRNNError(f"{self.path}: damaged: its SHA-256 is not the one it was written with; {MEND}")
+        return codes
+
+
+@lru_cache(1024)  # mapped once, as a process may have 65,530 mappings
+def _open_codes(path: str, size: int, version: tuple[int, int]) -> Codes:
     codes = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(codes, np.memmap) or codes.dtype != np.uint8 or codes.shape != (size,):
         raise ValueError(f"it does not hold {size} codes")
     return codes
+
+
+@lru_cache(1 << 16)
+def _verified(stored: StoredCodes, version: tuple[int, int]) -> bool:
+    if not stored.sha256:
+        return True
+    codes = _open_codes(stored.path, stored.size, version)[stored.start : stored.start + stored.codes]
+    return hashlib.sha256(codes.data).hexdigest() == stored.sha256
 
 
 class EncodedCorpus:
@@ -83,12 +122,23 @@ class EncodedCorpus:
         content = parse(_Content, read_json(path), path)
         self.codec, self.metrics = content.codec, content.metrics
         self.recordings = {recording.name: recording for recording in content.recordings}
-        self._verified: set[str] = set()
-        self._open: dict[str, Codes] = {}  # mapped once, as a process may have 65,530 mappings
         self._sizes: dict[str, int] = {}  # codes of a file
         for recording in content.recordings:
             end = recording.start + recording.codes
             self._sizes[recording.file] = max(end, self._sizes.get(recording.file, 0))
+
+    def find(self, name: str) -> StoredCodes:
+        """Where the codes of a recording are.
+
+        Raises
+        ------
+        AudioRNNError
+            If there is none of that name.
+        """
+        if not (recording := self.recordings.get(name)):
+            raise AudioRNNError(f"{self.folder / MANIFEST}: has no recording {one_line(name)}; {MEND}")
+        path = str(self.folder / recording.file)
+        return StoredCodes(path, self._sizes[recording.file], recording.start, recording.codes, recording.sha256)
 
     def codes(self, name: str) -> Codes:
         """Codes uint8 [n] of a recording, mapped; they are read once, to compare them with their digest.
@@ -98,23 +148,7 @@ class EncodedCorpus:
         AudioRNNError
             If there is none of that name, or its file is missing, damaged or not the manifest's.
         """
-        mend = "run dvc repro encode"
-        if not (recording := self.recordings.get(name)):
-            raise AudioRNNError(f"{self.folder / MANIFEST}: has no recording {one_line(name)}; {mend}")
-        path = self.folder / recording.file
-        try:
-            if recording.file not in self._open:
-                self._open[recording.file] = open_codes(path, self._sizes[recording.file])
-        except OSError as error:
-            raise AudioRNNError(f"{path}: cannot be read: {error.strerror or error}; {mend}") from None
-        except Exception as error:  # whatever numpy makes of a file that is something else
-            raise AudioRNNError(f"{path}: not readable as codes: {one_line(error)}; {mend}") from None
-        codes = self._open[recording.file][recording.start : recording.start + recording.codes]
-        if recording.sha256 and name not in self._verified:
-            if hashlib.sha256(codes.data).hexdigest() != recording.sha256:
-                raise AudioRNNError(f"{path}: damaged: its SHA-256 is not the one it was written with; {mend}")
-            self._verified.add(name)
-        return codes
+        return self.find(name).open()
 
 
 def write_manifest(

@@ -12,7 +12,7 @@ from audiornn.audio.packs import read_samples
 from audiornn.codec import CODES, CodecSettings, Measurement, MeasuringEncoder
 from audiornn.errors import AudioRNNError
 from audiornn.files import unique_file
-from audiornn.prepared import Held, Pack, PackJob
+from audiornn.prepared.packs import Held, Pack, PackJob
 from audiornn.validation import Sha256, Size
 
 CODE = ("array_types.py", "audio", "codec.py", "dataset/encoding.py")  # what determines the codes

@@ -16,7 +16,7 @@ import numpy as np
 
 from audiornn.array_types import Codes
 from audiornn.codec import CodecMetrics, CodecSettings
-from audiornn.dataset import shards, split
+from audiornn.dataset import shard_writer, split
 from audiornn.dataset.manifest import RECORD_BYTES, Manifest
 from audiornn.dataset.split import SPLITS, CodeRange
 from audiornn.dataset.windows import WindowLayout
@@ -187,7 +187,7 @@ def _write_shards(
                 break
     folder.mkdir()
     codec = CodecSettings(p.resample.sample_rate, p.resample.highpass_hz, p.encode.preemphasis)
-    return shards.write(folder, codes, ranges, layout, codec, CodecMetrics(None, None, 0.0, 8.0), seed=0)
+    return shard_writer.write(folder, codes, ranges, layout, codec, CodecMetrics(None, None, 0.0, 8.0), seed=0)
 
 
 def _train(params: Train, manifest: Manifest, plan: BatchPlan, output: Path) -> tuple[float, float, float]:

@@ -51,15 +51,18 @@ class DeviceSteps:
         with self.strategy.scope():
             self.averages = [tf.Variable(v.value) for v in model.variables] if params.ema else []
 
-    def split_over_devices(self, *tensors: Tensor) -> tuple:
-        """Tensors with the batch as first axis, an equal part of it on each device."""
+    def split_over_devices(self, *tensors: Tensor, own: bool = False) -> tuple:
+        """Tensors with the batch as first axis, an equal part of it on each device: of all machines, or of this one."""
         replicas = self.strategy.num_replicas_in_sync
-        if replicas == 1:
+        if own:
+            replicas = len(self.strategy.extended.worker_devices)
+        elif replicas == 1:
             return tensors
 
         def rows(tensor: Tensor, replica: int) -> Tensor:
             size = tensor.shape[0] // replicas
-            return tensor[replica * size : (replica + 1) * size]
+            first = replica % replicas * size
+            return tensor[first : first + size]
 
         distribute = self.strategy.experimental_distribute_values_from_function
         return tuple(distribute(lambda at, t=t: rows(t, at.replica_id_in_sync_group)) for t in tensors)
@@ -72,6 +75,10 @@ class DeviceSteps:
         if not distribution.cluster():
             return numbers
         return tuple(self._mean(tf.constant(numbers, tf.float64)).numpy().tolist())
+
+    def max_over_workers(self, number: int, limit: int) -> int:
+        """The maximum over all machines of a whole number from 0 to a limit; see `mean_over_workers`."""
+        return sum(share > 0 for share in self.mean_over_workers(*(float(number > i) for i in range(limit))))
 
     @tf.function
     def _mean(self, numbers: Tensor) -> Tensor:

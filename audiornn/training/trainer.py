@@ -60,7 +60,7 @@ def train(
     Parameters
     ----------
     manifest
-        Of the shards, as `audiornn.dataset.shards.write` leaves them.
+        Of the shards, as `audiornn.dataset.shard_writer.write` leaves them.
     output
         Folder for the best model.
     params
@@ -123,9 +123,11 @@ def train(
         params, layout.context, layout.targets_per_window, windows=split.windows, hop=model.hop, replicas=replicas
     )
     devices = DeviceSteps(model, optimizer, plan, params, strategy)
-    budget = Budget(params, -(-split.windows // plan.batch_size), clock, start)
+    worker, workers = distribution.own_shards(params, split)
+    batches = shards.number_of_batches(manifest, "train", plan.batch_size // workers, workers)
+    budget = Budget(params, batches, clock, start)
     start_digest = ancestor.weights_sha256 if ancestor else None
-    fingerprint = [training_fingerprint(params.model_dump(), manifest, start_digest), asdict(plan)]
+    fingerprint = [training_fingerprint(params.model_dump(), manifest, start_digest), asdict(plan), workers]
     checkpointer = Checkpointer(store, params, fingerprint, writes=is_chief)
     validation = shards.read(manifest, "validation", default_batch_size(layout.length))
 
@@ -138,7 +140,7 @@ def train(
         on_validation(record, scored)
 
     with ProgressBar(visible=progress and is_chief) as bar:
-        trainer = Trainer(devices, manifest, validation, budget, checkpointer, bar)
+        trainer = Trainer(devices, manifest, validation, budget, checkpointer, bar, worker, workers)
         if is_chief:
             trainer.on_validation, trainer.on_batch, trainer.curves.report = keep, on_batch, on_steps
         trainer.resume()
@@ -183,8 +185,9 @@ class Trainer:
     """A training run: `fit` is the loop, and the methods after it stand in the order in which it calls them.
 
     Where several workers train together, each runs this same loop. They wait for each other wherever they compute
-    together: in the gradients and updates, in a validation, and in `_agree_with_workers`, once per batch and at the
-    end. Nothing else may do so, as what leads there, such as a checkpoint that is due, may differ between them.
+    together: in the gradients and updates, in a validation, in `_agree_with_workers`, once per batch and at the end,
+    and where each reads its own shards, in `_chunk_starts`. Nothing else may do so, as what leads there, such as a
+    checkpoint that is due, may differ between them.
 
     Parameters
     ----------
@@ -196,6 +199,8 @@ class Trainer:
         Batches of the validation split.
     budget, checkpointer, bar
         How long to train; checkpoints; where progress is shown.
+    worker, workers
+        Which shards to read: all, or those of one of several workers; see `distribution.own_shards`.
 
     Attributes
     ----------
@@ -211,9 +216,12 @@ class Trainer:
         budget: Budget,
         checkpointer: Checkpointer,
         bar: ProgressBar,
+        worker: int = 0,
+        workers: int = 1,
     ) -> None:
         self.devices, self.params, self.plan = devices, devices.params, devices.plan
         self.manifest, self.validation = manifest, validation
+        self.worker, self.workers = worker, workers
         size = default_batch_size(manifest.layout.length)
         self.validation_batches = -(-manifest.splits["validation"].windows // size)
         self.budget, self.checkpointer, self.bar = budget, checkpointer, bar
@@ -282,16 +290,27 @@ class Trainer:
         self._finish()
 
     def _read_epoch(self) -> "tf.data.Dataset":
-        """The remaining batches of the epoch: codes uint8 [batch, context + targets], targets int32 [batch]."""
-        state, params = self.state, self.params
-        order: dict[str, Any] = {"seed": params.seed, "epoch": state.epochs, "skip": state.batches}
-        return shards.read(self.manifest, "train", self.plan.batch_size, **order, crop_targets=params.crop_targets)
+        """The remaining batches of the epoch: codes uint8 [batch, context + targets], targets int32 [batch].
+
+        Where each worker reads its own shards, its part of the batches.
+        """
+        return shards.read(
+            self.manifest,
+            "train",
+            self.plan.batch_size // self.workers,
+            seed=self.params.seed,
+            epoch=self.state.epochs,
+            skip=self.state.batches,
+            crop_targets=self.params.crop_targets,
+            worker=self.worker,
+            workers=self.workers,
+        )
 
     def _train_batch(self, codes: Tensor, targets: Tensor) -> None:
         """Train on a batch, chunk by chunk, with an update per `accumulation_steps` chunks, until the budget ends."""
         state, devices = self.state, self.devices
-        starts = self.plan.chunk_starts(int(targets.numpy().max()))
-        codes, targets = devices.split_over_devices(codes, targets)
+        starts = self._chunk_starts(targets)
+        codes, targets = devices.split_over_devices(codes, targets, own=self.workers > 1)
         carried = devices.burn_in(codes)
         for i, start in enumerate(starts):
             budget_used = self._budget_used(of_batch=i / len(starts))
@@ -303,6 +322,14 @@ class Trainer:
                 self._stop_if_budget_is_used_up(of_batch=(i + 1) / len(starts))
                 if state.stop_reason:
                     return
+
+    def _chunk_starts(self, targets: Tensor) -> range:
+        """First codes of the chunks that have a target, on any worker."""
+        starts = self.plan.chunk_starts(int(targets.numpy().max()))
+        if self.workers == 1:
+            return starts
+        most = self.plan.chunk_starts(self.plan.targets)
+        return most[: self.devices.max_over_workers(len(starts), len(most))]
 
     def _accumulate(self, gradients: list[Tensor], sums: Tensor, budget_used: float) -> PendingGradients:
         """Add the gradients of a chunk to those that await an update."""

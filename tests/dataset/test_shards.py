@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +15,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from audiornn.dataset import shards
+from audiornn import parallel
+from audiornn.dataset import shard_writer, shards
 from audiornn.dataset.manifest import Manifest, read_manifest
 from audiornn.dataset.split import SPLITS, CodeRange, shuffled
 from audiornn.dataset.windows import WindowLayout
 from audiornn.errors import AudioRNNError
 from audiornn.files import write_json
 from audiornn.params import Shard
-from tests.conftest import CODEC, CODEC_METRICS
+from tests.conftest import CODEC, CODEC_METRICS, write_encoded
 
 Codes = dict[str, NDArray[np.uint8]]
 Pieces = dict[str, list[CodeRange]]
@@ -55,7 +58,7 @@ def written(
     folder: Path, codes: Codes, layout: WindowLayout = LAYOUT, pieces: Pieces | None = None, **settings: Any
 ) -> Manifest:
     folder.mkdir(parents=True, exist_ok=True)
-    return shards.write(folder, codes, pieces or PIECES, layout, CODEC, CODEC_METRICS, **settings)
+    return shard_writer.write(folder, codes, pieces or PIECES, layout, CODEC, CODEC_METRICS, **settings)
 
 
 def read_windows(manifest: Manifest, split: str, batch_size: int = 4, **settings: Any) -> list[bytes]:
@@ -181,6 +184,70 @@ def test_without_shuffling_each_epoch_has_the_order_of_the_disk(manifest, codes)
     data = shards.read(manifest, "train", 1)
     for _ in range(2):
         assert [row[0, : 16 + count[0]].tobytes() for row, count in data.as_numpy_iterator()] == on_disk
+
+
+# --- Each worker its own shards -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_that_read_their_own_shards_read_each_window_once_in_the_same_number_of_batches(
+    manifest, workers, seed
+):
+    batches = shards.number_of_batches(manifest, "train", 4, workers)
+    found: list[bytes] = []
+    for worker in range(workers):
+        part = {"seed": seed, "epoch": 1, "worker": worker, "workers": workers}
+        found += read_windows(manifest, "train", 4, **part)
+
+        def rows(skip: int, part: dict[str, Any] = part) -> list[bytes]:
+            data = shards.read(manifest, "train", 4, skip=skip, **part).as_numpy_iterator()
+            return [codes.tobytes() + targets.tobytes() for codes, targets in data]
+
+        whole = rows(0)
+        assert len(whole) == batches
+        for skip in (1, batches - 1, batches):
+            assert rows(skip) == whole[skip:]
+    assert sorted(found) == sorted(read_windows(manifest, "train"))
+
+
+def test_more_workers_than_shards_cannot_each_read_their_own(manifest):
+    number = len(manifest.splits["train"].shards)
+    with pytest.raises(AudioRNNError, match=f"train has {number} shards, but each of {number + 1} workers"):
+        shards.number_of_batches(manifest, "train", 4, number + 1)
+
+
+# --- Writing on all cores ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stride", [7, 40, 55])
+def test_the_bytes_do_not_depend_on_the_number_of_writers(tmp_path, codes, stride, monkeypatch):
+    stored = write_encoded(tmp_path / "encode", codes)
+    layout = replace(LAYOUT, stride=stride)
+    written(tmp_path / "here", codes, layout, megabytes=0.0004)
+    monkeypatch.setattr(shard_writer, "PAYS_FROM", 0)
+    for writers in (1, 2):
+        monkeypatch.setattr(parallel, "cores", lambda writers=writers: writers)
+        found = {name: stored.find(name) for name in stored.recordings}
+        written(tmp_path / str(writers), found, layout, megabytes=0.0004)
+    here, one, two = (
+        {path.name: path.read_bytes() for path in sorted((tmp_path / name).iterdir())} for name in ("here", "1", "2")
+    )
+    assert here == one == two
+    assert len(here) > 10
+
+
+def test_a_writer_names_codes_that_are_damaged(tmp_path, codes):
+    folder = tmp_path / "encode"
+    stored = write_encoded(folder, codes)
+    damaged = replace(stored.find("a"), sha256="0" * 64)
+    with pytest.raises(AudioRNNError, match=r"a\.npy: damaged: .*; run dvc repro encode"):
+        written(tmp_path / "shards", {name: stored.find(name) for name in codes} | {"a": damaged})
+
+
+def test_shards_are_written_without_tensorflow():
+    script = "import sys, stages.shard; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2]).returncode == 0
 
 
 # --- The manifest ------------------------------------------------------------------------------------------------

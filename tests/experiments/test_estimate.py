@@ -13,7 +13,7 @@ import yaml
 
 from audiornn import cli
 from audiornn.codec import CodecMetrics, CodecSettings
-from audiornn.dataset import shards, split
+from audiornn.dataset import shard_writer, split
 from audiornn.dataset.windows import WindowLayout
 from audiornn.errors import AudioRNNError
 from audiornn.experiments import estimate, preparation, timed_training
@@ -57,7 +57,7 @@ def sharded(folder):
     splits, layout = split.divide(lengths, 0.1, 0.1, 40)[0], WindowLayout(40, 100, 100)
     folder.mkdir()
     metrics = CodecMetrics(None, None, 0.0, 8.0)
-    written = shards.write(folder, codes, splits, layout, CodecSettings(4000, 20.0, 0.95), metrics)
+    written = shard_writer.write(folder, codes, splits, layout, CodecSettings(4000, 20.0, 0.95), metrics)
     return written, sum(path.stat().st_size for path in folder.glob("*.tfrecord"))
 
 

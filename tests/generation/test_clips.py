@@ -7,7 +7,7 @@ import soundfile as sf
 import audiornn
 from audiornn import codec
 from audiornn.corpus.synthetic import speech
-from audiornn.dataset import shards
+from audiornn.dataset import shard_writer
 from audiornn.dataset.recordings import SplitRecordings
 from audiornn.dataset.split import SPLITS, CodeRange
 from audiornn.dataset.windows import WindowLayout
@@ -26,7 +26,7 @@ def corpus(tmp_path):
     folder = tmp_path / "shard"
     folder.mkdir()
     ranges = {split: [CodeRange(f"r{i}", 0, len(codes[f"r{i}"]))] for i, split in enumerate(SPLITS)}
-    manifest = shards.write(folder, codes, ranges, WindowLayout(64, 512, 512), CODEC, CODEC_METRICS)
+    manifest = shard_writer.write(folder, codes, ranges, WindowLayout(64, 512, 512), CODEC, CODEC_METRICS)
     return SplitRecordings(write_encoded(tmp_path / "encode", codes), manifest), codes["r2"]
 
 

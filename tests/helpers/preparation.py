@@ -16,6 +16,7 @@ from stages import corpus, encode, recordings, resample
 
 ROOT = Path(__file__).parents[2]
 RATE = 8000
+STAGES = (recordings, corpus, resample, encode)
 
 
 def record(path: Path, seed: int, seconds: float = 0.3) -> None:
@@ -63,7 +64,7 @@ class Preparation:
 
         self.monkeypatch.setattr(module, name, counted)
 
-    def prepare(self, processes=False, stages=(recordings, corpus, resample, encode)):
+    def prepare(self, processes=False, stages=STAGES):
         """Run the stages: what was done, and what is there then; `processes`: on all cores, however little it is."""
         self.enter()
         self.work.clear()

@@ -15,7 +15,7 @@ from audiornn import cli, params
 from audiornn.audio.resampling import ResampledManifest
 from audiornn.corpus.listing import Known, Listing
 from audiornn.corpus.scan import CorpusManifest
-from audiornn.dataset import shards
+from audiornn.dataset import shard_writer, shards
 from audiornn.dataset.encoded import EncodedCorpus
 from audiornn.dataset.manifest import read_manifest
 from audiornn.dataset.recordings import SplitRecordings
@@ -248,10 +248,10 @@ def split_on_disk(tmp_path_factory):
     codes = {"a": np.arange(300, dtype=np.uint8), "b": np.arange(200, dtype=np.uint8)}
     write_encoded(root / "encode", codes)
     (root / "shard").mkdir()
-    ranges = [shards.CodeRange(name, 0, len(held)) for name, held in codes.items()]
-    layout = shards.WindowLayout(10, 40, 40)
+    ranges = [shard_writer.CodeRange(name, 0, len(held)) for name, held in codes.items()]
+    layout = shard_writer.WindowLayout(10, 40, 40)
     metrics = EncodedCorpus(root / "encode").metrics
-    shards.write(root / "shard", codes, dict.fromkeys(shards.SPLITS, ranges), layout, CODEC, metrics)
+    shard_writer.write(root / "shard", codes, dict.fromkeys(shard_writer.SPLITS, ranges), layout, CODEC, metrics)
     return root
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from audiornn.corpus.scan import CorpusManifest
-from audiornn.dataset import shards
+from audiornn.dataset import shard_writer, shards
 from audiornn.dataset.encoded import EncodedCorpus
 from audiornn.dataset.manifest import read_manifest
 from audiornn.errors import AudioRNNError
@@ -198,8 +198,8 @@ def split(tmp_path):
     codes = {"a": np.arange(200, dtype=np.uint8)}
     encoded = write_encoded(tmp_path / "encode", codes)
     (tmp_path / "shard").mkdir()
-    ranges = {name: [shards.CodeRange("a", 0, 200)] for name in shards.SPLITS}
-    shards.write(tmp_path / "shard", codes, ranges, shards.WindowLayout(10, 40, 40), CODEC, encoded.metrics)
+    ranges = {name: [shard_writer.CodeRange("a", 0, 200)] for name in shard_writer.SPLITS}
+    shard_writer.write(tmp_path / "shard", codes, ranges, shard_writer.WindowLayout(10, 40, 40), CODEC, encoded.metrics)
     return tmp_path
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from audiornn.dataset.manifest import Shard, SplitManifest
 from audiornn.errors import AudioRNNError
 from audiornn.params import Train
 from audiornn.training import distribution, trainer
@@ -127,6 +128,49 @@ def test_workers_with_a_budget_in_minutes_agree_though_their_clocks_differ(make_
     for weights, its_weights in zip(one[0], other[0], strict=True):
         np.testing.assert_array_equal(weights, its_weights)
     assert len(list((tmp_path / "place of worker 0/store").glob("*.npz"))) > 1
+
+
+def test_workers_that_read_their_own_shards_learn_from_every_target_once_per_epoch(make_shards, tmp_path, sine_codes):
+    # The shard of one worker has short windows alone: the other has fewer batches, and more chunks per batch.
+    recordings = {"a": sine_codes[:1016], **{f"short {i}": sine_codes[500 * i :][:40] for i in range(20)}}
+    folder = make_shards(recordings, 16, 100, megabytes=0.0012)
+    assert [shard.windows for shard in folder.splits["train"].shards] == [12, 18]
+    params = {**PARAMS, "shard_policy": "file", "crop_targets": None, "accumulation_steps": 1, "epochs": 3}
+    workers = {
+        f"worker {i}": start(tmp_path, f"worker {i}", folder, params, config=config)
+        for i, config in enumerate(cluster_of(2))
+    }
+    found = finish(tmp_path, workers)
+    one, other = (found[name] for name in workers)
+    assert one[1]["targets"] == other[1]["targets"] == 3 * folder.splits["train"].targets
+    assert one[1]["steps"] == other[1]["steps"]
+    assert one[1]["losses"] == other[1]["losses"]
+    assert one[1]["losses"][-1][1] < one[1]["losses"][0][1] < 8
+    for weights, its_weights in zip(one[0], other[0], strict=True):
+        np.testing.assert_array_equal(weights, its_weights)
+
+
+@pytest.mark.parametrize(
+    ("policy", "size", "number", "expected"),
+    [
+        ("data", 9e9, 8, (0, 1)),
+        ("file", 1e3, 2, (1, 2)),
+        ("auto", 9e9, 8, (1, 2)),
+        ("auto", 9e9, 7, (0, 1)),
+        ("auto", 7e9, 8, (0, 1)),
+    ],
+)
+def test_workers_read_their_own_shards_where_the_data_are_large(monkeypatch, policy, size, number, expected):
+    shards = [Shard(f"{i}.tfrecord", 1, 1, int(size / number), "0" * 64) for i in range(number)]
+    split = SplitManifest(number, number, int(size), shards, [], [0] * 256)
+    params = Train(shard_policy=policy)
+    for cluster, task in (({"worker": ["a", "b"]}, ("worker", 1)), ({"chief": ["a"], "worker": ["b"]}, ("worker", 0))):
+        config = {"cluster": cluster, "task": {"type": task[0], "index": task[1]}}
+        monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+        assert distribution.own_shards(params, split) == expected
+        assert distribution.own_shards(Train(shard_policy=policy, strategy="default"), split) == (0, 1)
+    monkeypatch.delenv("TF_CONFIG")
+    assert distribution.own_shards(params, split) == (0, 1)
 
 
 def test_no_worker_waits_forever_for_one_that_died(make_shards, tmp_path, sine_codes):

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from audiornn import parallel, prepared
+from audiornn import parallel
 from audiornn.audio import packs
 from audiornn.errors import AudioRNNError
-from tests.helpers.preparation import ROOT, Preparation, record
+from audiornn.prepared import index
+from stages import shard
+from tests.helpers.preparation import ROOT, STAGES, Preparation, record
 from tests.helpers.servers import free_port
 
 pytest.importorskip("distributed")
@@ -43,9 +45,9 @@ def test_a_cluster_makes_the_same_bytes_and_a_killed_worker_costs_no_more_than_i
     for i in range(6):
         record(alone.root / f"recordings/{i}.wav", i)
     (many.root / "recordings").symlink_to(alone.root / "recordings")
-    _, expected = alone.prepare()
+    _, expected = alone.prepare(stages=(*STAGES, shard))
     monkeypatch.setenv(parallel.SCHEDULER, cluster)
-    assert many.prepare(processes=True)[1] == expected
+    assert many.prepare(processes=True, stages=(*STAGES, shard))[1] == expected
 
     marks = tmp_path / "marks"
     marks.mkdir()
@@ -59,7 +61,7 @@ def test_a_cluster_makes_the_same_bytes_and_a_killed_worker_costs_no_more_than_i
     assert len(begun) <= 8  # and what waited for it at that worker
 
     with pytest.raises(AudioRNNError, match="has other code or other libraries"):
-        parallel.run(prepared.partial(prepared._with_same_code, len, packs.CODE, "another"), [""], print, **told)
+        parallel.run(index.partial(index._if_same_code, len, packs.CODE, "another"), [""], print, **told)
 
 
 def kill_the_worker_at_job_3_once(job):

@@ -1,0 +1,232 @@
+"""Windows of codes as TFRecord shards: the writer, on all cores or on many machines.
+
+A window is `context + targets_per_window` consecutive codes: the first `context` are burn-in, the others targets.
+Windows start `stride` codes apart, by default `targets_per_window`: then every code after the first `context` of a
+recording is a target exactly once, and a target costs `(context + targets_per_window) / targets_per_window` bytes. The
+last window of a recording may have fewer targets.
+
+A record holds the window's codes as bytes, nothing else: its length minus the context is its number of targets.
+"""
+
+import hashlib
+import itertools
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+
+from audiornn import parallel
+from audiornn.array_types import Codes
+from audiornn.codec import CODES, CodecMetrics, CodecSettings
+from audiornn.dataset.encoded import StoredCodes
+from audiornn.dataset.manifest import MANIFEST, RECORD_BYTES, Manifest, Shard, SplitManifest
+from audiornn.dataset.split import SPLITS, CodeRange, shuffled
+from audiornn.dataset.windows import WindowLayout
+from audiornn.files import write_json
+from audiornn.prepared.index import with_same_code
+
+CODE = (  # what determines the bytes of a shard
+    *("codec.py", "dataset/encoded.py", "dataset/manifest.py"),
+    *("dataset/shard_writer.py", "dataset/split.py", "dataset/windows.py"),
+)
+BLOCK = 1 << 20  # codes counted at a time
+PAYS_FROM = 200e6  # bytes of shards from which on more than one process pays
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Successive windows of a recording.
+
+    Its codes, or where they are; the first code of the first window and the end of what is cut into windows; how many
+    windows are meant; the code up to which this stretch counts how often each code occurs.
+    """
+
+    codes: StoredCodes | Codes
+    start: int
+    stop: int
+    windows: int
+    counted: int
+
+
+@dataclass(frozen=True)
+class _ShardJob:
+    """A shard to write at `path`."""
+
+    path: str
+    layout: WindowLayout
+    stretches: tuple[_Stretch, ...]
+
+    @property
+    def windows(self) -> int:
+        return sum(stretch.windows for stretch in self.stretches)
+
+
+def _plan(
+    folder: Path, split: str, pieces: Sequence[tuple[StoredCodes | Codes, CodeRange]], layout: WindowLayout, size: float
+) -> Iterator[tuple[_ShardJob, int]]:
+    """Files of `size` bytes at least, but for the last, named `train-00000.tfrecord` etc.; and the bytes of each."""
+    stretches: list[_Stretch] = []
+    names = (str(folder.absolute() / f"{split}-{number:05d}.tfrecord") for number in itertools.count())
+    filled = 0  # bytes
+
+    def stretch(codes: StoredCodes | Codes, start: int, windows: int, piece: CodeRange, counted: int) -> _Stretch:
+        if isinstance(codes, StoredCodes):
+            anywhere = replace(codes, path=str(Path(codes.path).absolute()))
+            return _Stretch(anywhere, start, piece.stop, windows, counted)
+        end = min(piece.stop, max(counted, start + (windows - 1) * layout.stride + layout.length))
+        return _Stretch(codes[start:end], 0, end - start, windows, counted - start)
+
+    for codes, piece in pieces:
+        start, windows = piece.start, 0  # of the stretch
+        for first, last in layout.windows(piece.start, piece.stop):
+            windows += 1
+            filled += last - first + RECORD_BYTES
+            if filled >= size:
+                following = min(first + layout.stride, piece.stop)
+                has_more = following < piece.stop - layout.context
+                counted = following if has_more else piece.stop
+                yield (
+                    _ShardJob(next(names), layout, (*stretches, stretch(codes, start, windows, piece, counted))),
+                    filled,
+                )
+                stretches, start, windows, filled = [], counted, 0, 0
+        if start < piece.stop:
+            stretches.append(stretch(codes, start, windows, piece, piece.stop))
+    if stretches:
+        yield _ShardJob(next(names), layout, tuple(stretches)), filled
+
+
+def _write_shard(job: _ShardJob) -> tuple[Shard | None, list[int]]:
+    """Write a shard: what it is, or None if it would hold no window; how often each code occurs."""
+    counts, digest = np.zeros(CODES, np.int64), hashlib.sha256()
+    path, targets, size = Path(job.path), 0, 0
+    with path.open("wb") if job.windows else nullcontext() as file:
+        for stretch in job.stretches:
+            codes = stretch.codes.open() if isinstance(stretch.codes, StoredCodes) else stretch.codes
+            for start in range(stretch.start, stretch.counted, BLOCK):  # bincount makes 8 bytes of each code
+                counts += np.bincount(codes[start : min(start + BLOCK, stretch.counted)], minlength=CODES)
+            for first, last in itertools.islice(job.layout.windows(stretch.start, stretch.stop), stretch.windows):
+                record = _record(codes[first:last].tobytes())
+                if file:
+                    file.write(record)
+                digest.update(record)
+                targets += last - first - job.layout.context
+                size += len(record)
+    shard = Shard(path.name, job.windows, targets, size, digest.hexdigest()) if job.windows else None
+    return shard, counts.tolist()
+
+
+def _record(content: bytes) -> bytes:
+    """A TFRecord: its length, the content, and a masked CRC-32C of each.
+
+    Writing them needs TensorFlow no more than that, whose import takes longer than an hour of audio.
+    Source: https://www.tensorflow.org/tutorials/load_data/tfrecord
+    """
+    length = struct.pack("<Q", len(content))
+    return b"".join((length, _masked_crc(length), content, _masked_crc(content)))
+
+
+def _masked_crc(content: bytes) -> bytes:
+    crc = google_crc32c.value(content)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def write(
+    folder: str | Path,
+    codes: Mapping[str, StoredCodes] | Mapping[str, Codes],
+    splits: Mapping[str, Sequence[CodeRange]],
+    layout: WindowLayout,
+    codec: CodecSettings,
+    encode_metrics: CodecMetrics,
+    *,
+    too_short: Sequence[str] = (),
+    megabytes: float = 32.0,
+    seed: int = 0,
+) -> Manifest:
+    """Write the windows of all splits as shards, and `manifest.json` beside them.
+
+    Shards are written on all cores, or by a cluster (see `audiornn.parallel.run`), with the same bytes.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    codes
+        By recording: where its codes are, or the codes uint8 [n] themselves, which this process alone then writes.
+    splits
+        Ranges of recordings for `train`, `validation` and `test`.
+    layout
+        Of the windows.
+    codec, encode_metrics, too_short
+        Kept in the manifest.
+    megabytes
+        Size of a shard in MB at which the next one is begun.
+    seed
+        Random seed of the order in which recordings are written, so that neighbours on disk are not neighbours in the
+        corpus.
+
+    Returns
+    -------
+    The manifest.
+
+    Raises
+    ------
+    AudioRNNError
+        If codes are missing or damaged, or a worker is killed.
+    """
+    folder = Path(folder)
+    jobs: list[_ShardJob] = []
+    sizes: list[int] = []
+    split_of: list[str] = []  # of each job
+    for split in SPLITS:
+        pieces = [(codes[piece.recording], piece) for piece in shuffled(splits[split], seed)]
+        for job, size in _plan(folder, split, pieces, layout, megabytes * 1e6):
+            jobs.append(job)
+            sizes.append(size)
+            split_of.append(split)
+    written: dict[int, tuple[Shard | None, list[int]]] = {}
+
+    def take(number: int, result: tuple[Shard | None, list[int]]) -> str:
+        written[number] = result
+        return f"{len(written)}/{len(jobs)} shards"
+
+    parallel.run(
+        with_same_code(_write_shard, CODE),
+        jobs,
+        take,
+        what="shard",
+        weights=sizes,
+        names=[Path(job.path).name for job in jobs],
+        unit="B",
+        pays_from=PAYS_FROM,
+        here=not all(isinstance(held, StoredCodes) for held in codes.values()),
+    )
+    split_manifests: dict[str, SplitManifest] = {}
+    for split in SPLITS:
+        results = [written[number] for number, of in enumerate(split_of) if of == split]
+        of_split = [shard for shard, _ in results if shard]
+        split_manifests[split] = SplitManifest(
+            windows=sum(shard.windows for shard in of_split),
+            targets=sum(shard.targets for shard in of_split),
+            bytes=sum(shard.bytes for shard in of_split),
+            shards=of_split,
+            ranges=list(splits[split]),
+            code_counts=np.sum([counts for _, counts in results] or [[0] * CODES], axis=0).tolist(),
+        )
+    over_shards = hashlib.sha256("".join(s.sha256 for m in split_manifests.values() for s in m.shards).encode())
+    short = list(too_short)
+    manifest = Manifest(folder, layout, over_shards.hexdigest(), codec, encode_metrics, short, split_manifests)
+    content = {
+        **asdict(layout),
+        "digest": manifest.digest,
+        "codec": asdict(codec),
+        "encode_metrics": asdict(encode_metrics),
+        "too_short": short,
+        "splits": {split: asdict(of_split) for split, of_split in split_manifests.items()},
+    }
+    write_json(folder / MANIFEST, content)
+    return manifest
