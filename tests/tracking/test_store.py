@@ -54,7 +54,7 @@ def test_a_store_that_many_processes_create_and_fill_loses_no_run(tmp_path):
     check_that_nothing_is_lost(tmp_path, names, 25, 4)
 
 
-def test_a_store_whose_creation_was_killed_is_created_anew(tmp_path):
+def test_a_store_whose_creation_was_killed_is_created_again(tmp_path):
     for seconds in (0.0, 0.5):
         process = writer(tmp_path, "killed", 1, 1)
         while not list(tmp_path.glob(".mlflow.*")):

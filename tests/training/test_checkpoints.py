@@ -14,7 +14,7 @@ import pytest
 from audiornn.dataset.windows import WindowLayout
 from audiornn.models import registry
 from audiornn.params import ModelParams, Train
-from audiornn.training import checkpoints, curves, trainer
+from audiornn.training import checkpoints, curves, loop, trainer
 from audiornn.training.checkpoints import Store
 from audiornn.training.steps import DeviceSteps
 
@@ -152,14 +152,14 @@ def test_a_signal_during_the_last_validation_is_not_swallowed_and_nothing_is_tra
     folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
     params, store = Train(model=little, batch_size=4, epochs=1), Store(tmp_path / "store")
     undisturbed, state = trainer.train(folder, tmp_path / "undisturbed", params, progress=False)
-    evaluate = trainer.evaluate_dataset
+    evaluate = loop.evaluate_dataset
 
     def interrupted(*arguments):
         terminate()
         return evaluate(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(trainer, "evaluate_dataset", interrupted)
+        patch.setattr(loop, "evaluate_dataset", interrupted)
         trainer.train(folder, tmp_path / "m", params, store=store, progress=False)
     assert "stopping after this update or validation, and saving; again to stop now" in capfd.readouterr().err
     at_update(1, lambda: pytest.fail("trained again"))

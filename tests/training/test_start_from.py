@@ -14,7 +14,7 @@ from audiornn.models import registry, storage
 from audiornn.models.base import TrainingWindow
 from audiornn.params import ModelParams, Params, Train
 from audiornn.tracking.tags import ancestor_tags
-from audiornn.training import trainer
+from audiornn.training import loop, trainer
 from audiornn.training.ancestor import find
 from audiornn.training.checkpoints import Store, training_fingerprint
 from audiornn.training.steps import DeviceSteps
@@ -96,7 +96,7 @@ def test_it_begins_with_exactly_the_weights_statistics_and_averages_of_its_ances
         found["averages"] = [variable.numpy() for variable in self.devices.averages]
         raise CrashError
 
-    monkeypatch.setattr(trainer.Trainer, "fit", look)
+    monkeypatch.setattr(loop.Trainer, "fit", look)
     with pytest.raises(CrashError):
         params = settings(ModelParams(name="audiornn", **sizes), steps=1, ema=0.9, start_from=str(tmp_path / "first"))
         train(data, tmp_path / "second", params)
@@ -107,7 +107,7 @@ def test_it_begins_with_exactly_the_weights_statistics_and_averages_of_its_ances
             np.testing.assert_array_equal(one, other, name)
 
 
-def test_updates_are_counted_on_from_the_ancestor_while_history_and_budget_begin_anew(data, folder, little, tmp_path):
+def test_updates_are_counted_on_from_the_ancestor_while_history_and_budget_restart(data, folder, little, tmp_path):
     assert read_json(folder / "config.json")["trained_steps"] == 7
     assert storage.load(folder).trained_steps == 7
     params = settings(little, steps=5, start_from=str(folder))
@@ -126,7 +126,7 @@ def test_an_ancestor_of_an_earlier_version_has_no_known_number_of_updates(folder
     assert found.weights_sha256 == sha256(folder / "model.weights.h5")
 
 
-def test_an_interrupted_fine_tuning_ends_as_if_it_had_not_been_and_another_ancestor_begins_anew(
+def test_an_interrupted_fine_tuning_ends_as_if_it_had_not_been_and_another_ancestor_starts_from_scratch(
     data, folder, little, tmp_path, before_update, capfd
 ):
     params = settings(little, steps=9, validate_every_steps=3, checkpoint_steps=2, ema=0.9, start_from=str(folder))

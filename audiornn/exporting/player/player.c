@@ -809,7 +809,7 @@ AudioRNN *audiornn_open(const char *folder, char *error, size_t size)
     return a;
 }
 
-/* Start the random numbers anew. */
+/* Restart the random numbers. */
 void audiornn_seed(AudioRNN *a, uint64_t seed)
 {
     a->seed = seed;
@@ -817,7 +817,7 @@ void audiornn_seed(AudioRNN *a, uint64_t seed)
     a->random_used = 8;
 }
 
-/* Start anew and continue these codes, at least one. */
+/* Restart, and continue these codes, at least one. */
 void audiornn_prompt(AudioRNN *a, const unsigned char *codes, size_t n)
 {
     reset(a);
