@@ -34,7 +34,7 @@ CODE = (  # what determines the bytes of a shard
     *("dataset/shard_writer.py", "dataset/split.py", "dataset/windows.py"),
 )
 BLOCK = 1 << 20  # codes counted at a time
-PAYS_FROM = 200e6  # bytes of shards from which on more than one process pays
+PAYS_FROM = 1e9  # bytes of shards from which on more than one process pays
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,10 @@ PIECES_SECONDS, PIECE_SECONDS = 30.0, 10.0  # of recordings that are prepared on
 SYNTHESISED_MINUTES = 0.5  # of the synthetic corpus, on trial
 PCM_16, PCM_24 = 2, 3  # bytes per sample
 HASHED = 1 << 26  # bytes
-# What is imported: by DVC; by the stages from recordings to encode, and ancestor; by shard.
+# What is imported: by DVC; by the stages from recordings to shard, and ancestor.
 IMPORTS = (
     ("dvc.repo, dvc.commands.repro", 1),
-    ("audiornn.audio.resampling, audiornn.dataset.encoded, audiornn.params", 5),
-    ("audiornn.dataset.shards, audiornn.backend", 1),
+    ("audiornn.audio.resampling, audiornn.dataset.encoded, audiornn.params", 6),
 )
 TRAINING_IMPORTS = "audiornn.training.trainer, audiornn.generation.training_clips, mlflow"
 
