@@ -16,6 +16,7 @@ from audiornn.validation import AnyText, FileName, Sha256, Size, parse
 
 MANIFEST = "manifest.json"
 MEND = "run dvc repro encode"
+BLOCK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -66,21 +67,36 @@ class StoredCodes:
         AudioRNNError
             If the file is missing or damaged, or holds something else.
         """
+        return self._open()[self.start : self.start + self.codes]
+
+    def read(self, start: int, stop: int) -> Codes:
+        """Codes `start` to `stop` in memory, as maps count as memory of a process that has read much of them.
+
+        Raises
+        ------
+        AudioRNNError
+            As for `open`.
+        """
+        return np.fromfile(self.path, np.uint8, stop - start, offset=self._open().offset + self.start + start)
+
+    def _open(self) -> "np.memmap":
+        """The file, mapped, once the codes of this recording have been compared with their digest."""
         try:
             state = Path(self.path).stat()
             version = state.st_ino, state.st_mtime_ns
-            codes = _open_codes(self.path, self.size, version)[self.start : self.start + self.codes]
+            mapped = _open_codes(self.path, self.size, version)
+            intact = _verified(self, mapped.offset, version)
         except OSError as error:
             raise AudioRNNError(f"{self.path}: cannot be read: {error.strerror or error}; {MEND}") from None
         except Exception as error:  # whatever numpy makes of a file that is something else
             raise AudioRNNError(f"{self.path}: not readable as codes: {one_line(error)}; {MEND}") from None
-        if not _verified(self, version):
+        if not intact:
             raise AudioRNNError(f"{self.path}: damaged: its SHA-256 is not the one it was written with; {MEND}")
-        return codes
+        return mapped
 
 
 @lru_cache(1024)  # mapped once, as a process may have 65,530 mappings
-def _open_codes(path: str, size: int, version: tuple[int, int]) -> Codes:
+def _open_codes(path: str, size: int, version: tuple[int, int]) -> "np.memmap":
     codes = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(codes, np.memmap) or codes.dtype != np.uint8 or codes.shape != (size,):
         raise ValueError(f"it does not hold {size} codes")
@@ -88,11 +104,17 @@ def _open_codes(path: str, size: int, version: tuple[int, int]) -> Codes:
 
 
 @lru_cache(1 << 16)
-def _verified(stored: StoredCodes, version: tuple[int, int]) -> bool:
+def _verified(stored: StoredCodes, offset: int, version: tuple[int, int]) -> bool:
     if not stored.sha256:
         return True
-    codes = _open_codes(stored.path, stored.size, version)[stored.start : stored.start + stored.codes]
-    return hashlib.sha256(codes.data).hexdigest() == stored.sha256
+    digest = hashlib.sha256()
+    with open(stored.path, "rb") as file:
+        file.seek(offset + stored.start)
+        left = stored.codes
+        while block := file.read(min(left, BLOCK)):
+            digest.update(block)
+            left -= len(block)
+    return digest.hexdigest() == stored.sha256
 
 
 class EncodedCorpus:

@@ -41,8 +41,8 @@ PAYS_FROM = 1e9  # bytes of shards from which on more than one process pays
 class _Stretch:
     """Successive windows of a recording.
 
-    Its codes, or where they are; the first code of the first window and the end of what is cut into windows; how many
-    windows are meant; the code up to which this stretch counts how often each code occurs.
+    Codes `start` to `stop` are cut into windows, of which the first ones are meant; the first `counted` of them are
+    those whose frequencies are counted here. `codes` says where the recording is, or holds these codes themselves.
     """
 
     codes: StoredCodes | Codes
@@ -73,12 +73,13 @@ def _plan(
     names = (str(folder.absolute() / f"{split}-{number:05d}.tfrecord") for number in itertools.count())
     filled = 0  # bytes
 
-    def stretch(codes: StoredCodes | Codes, start: int, windows: int, piece: CodeRange, counted: int) -> _Stretch:
+    def stretch(codes: StoredCodes | Codes, start: int, windows: int, stop: int, counted: int) -> _Stretch:
+        last = start + (windows - 1) * layout.stride + layout.length if windows else start
+        end = min(stop, max(counted, last))
         if isinstance(codes, StoredCodes):
             anywhere = replace(codes, path=str(Path(codes.path).absolute()))
-            return _Stretch(anywhere, start, piece.stop, windows, counted)
-        end = min(piece.stop, max(counted, start + (windows - 1) * layout.stride + layout.length))
-        return _Stretch(codes[start:end], 0, end - start, windows, counted - start)
+            return _Stretch(anywhere, start, end, windows, counted - start)
+        return _Stretch(codes[start:end], start, end, windows, counted - start)
 
     for codes, piece in pieces:
         start, windows = piece.start, 0  # of the stretch
@@ -89,13 +90,11 @@ def _plan(
                 following = min(first + layout.stride, piece.stop)
                 has_more = following < piece.stop - layout.context
                 counted = following if has_more else piece.stop
-                yield (
-                    _ShardJob(next(names), layout, (*stretches, stretch(codes, start, windows, piece, counted))),
-                    filled,
-                )
+                stretches.append(stretch(codes, start, windows, piece.stop, counted))
+                yield _ShardJob(next(names), layout, tuple(stretches)), filled
                 stretches, start, windows, filled = [], counted, 0, 0
         if start < piece.stop:
-            stretches.append(stretch(codes, start, windows, piece, piece.stop))
+            stretches.append(stretch(codes, start, windows, piece.stop, piece.stop))
     if stretches:
         yield _ShardJob(next(names), layout, tuple(stretches)), filled
 
@@ -106,10 +105,12 @@ def _write_shard(job: _ShardJob) -> tuple[Shard | None, list[int]]:
     path, targets, size = Path(job.path), 0, 0
     with path.open("wb") if job.windows else nullcontext() as file:
         for stretch in job.stretches:
-            codes = stretch.codes.open() if isinstance(stretch.codes, StoredCodes) else stretch.codes
-            for start in range(stretch.start, stretch.counted, BLOCK):  # bincount makes 8 bytes of each code
+            codes = stretch.codes
+            if isinstance(codes, StoredCodes):
+                codes = codes.read(stretch.start, stretch.stop)
+            for start in range(0, stretch.counted, BLOCK):  # bincount makes 8 bytes of each code
                 counts += np.bincount(codes[start : min(start + BLOCK, stretch.counted)], minlength=CODES)
-            for first, last in itertools.islice(job.layout.windows(stretch.start, stretch.stop), stretch.windows):
+            for first, last in itertools.islice(job.layout.windows(0, len(codes)), stretch.windows):
                 record = _record(codes[first:last].tobytes())
                 if file:
                     file.write(record)
