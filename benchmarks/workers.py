@@ -65,8 +65,8 @@ def work(folder: Path, model: str, steps: int, batch: int, policy: str) -> None:
     trained, result = trainer.train(
         read_manifest(folder), folder / f"model{index}", params, clock=clock, progress=False
     )
-    calls = len(marks) // steps  # of the clock, an update
-    wall, processor = (b - a for a, b in zip(marks[calls * WARM_UP], marks[-1], strict=True))
+    ends = marks[2 : steps + 2]  # of updates: the clock is read twice before the first, and again after the validation
+    wall, processor = (b - a for a, b in zip(ends[WARM_UP - 1], ends[-1], strict=True))
     targets = result.targets * (steps - WARM_UP) / steps
     print(json.dumps({"seconds": wall, "processor": processor, "targets": targets, "weights": trained.count_params()}))
 
