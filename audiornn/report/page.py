@@ -16,6 +16,7 @@ from audiornn.report.recordings import RecordingsList
 from audiornn.report.results import ClipResults, Results, read_results
 
 TEMPLATE = "page.html"
+MAX_SEARCHED = 20_000  # recordings that the page's search knows, about 100 bytes each
 MAX_LISTED = 100  # recordings of a kind that are named on the page; the MLflow run has all
 
 
@@ -81,10 +82,15 @@ def render(page: Page) -> str:
         "sound": lambda sound: embedding.sound(*embedding.wave(sound.file, page.seconds)),
         "spectrogram": lambda sound: embedding.spectrogram(*embedding.wave(sound.file, page.seconds), sound.title),
     }
-    return (
-        environment.get_template(TEMPLATE).render(page=page, params=dict(flatten(page.params)), max_listed=MAX_LISTED)
-        + "\n"
+    known = page.recordings.recordings
+    text = environment.get_template(TEMPLATE).render(
+        page=page,
+        params=dict(flatten(page.params)),
+        max_listed=MAX_LISTED,
+        searched=[(r.path, r.used, r.seconds, r.sample_rate, r.channels, r.notes) for r in known[:MAX_SEARCHED]],
+        not_searched=len(known[MAX_SEARCHED:]),
     )
+    return f"{text}\n"
 
 
 def collect(root: str | Path, run_id: str, clips: int = 8, seconds: float = 30.0) -> Page:

@@ -51,12 +51,14 @@ class Parsed(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.open, self.text = [], [], ""
+        self.tags, self.open, self.text, self.scripts = [], [], "", []
         self.feed(text)
         assert not self.open
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
+        if tag == "script":
+            self.scripts.append("")
         if tag not in VOID:
             self.open.append(tag)
 
@@ -64,7 +66,10 @@ class Parsed(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text += data
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1] += data
+        else:
+            self.text += data
 
     def all(self, name):
         return [attributes for tag, attributes in self.tags if tag == name]
@@ -109,7 +114,7 @@ def test_all_that_it_shows_is_in_the_page(page):
     text = page_module.render(page)
     html = Parsed(text)
     assert not re.search(r"https?:|//[a-z]|url\(|@import|<link", re.sub('base64,[^"]*', "", text))
-    assert not html.all("script")
+    assert html.all("script") == [{"type": "application/json"}, {}]
     pictures, players = html.all("img"), html.all("audio")
     assert len(pictures) == 6 + 3
     for attributes in pictures:
@@ -127,7 +132,7 @@ def test_all_that_it_shows_is_in_the_page(page):
 def test_text_is_escaped_wherever_it_comes_from(page):
     text = page_module.render(page)
     html = Parsed(text)
-    assert "<script" not in text
+    assert text.count("<script") == 2  # the page's own
     assert html.text.count(NASTY) >= 8
     assert html.all("audio")[0]["aria-label"] == f"{NASTY} 3"
 
@@ -171,13 +176,26 @@ def test_of_ten_thousand_recordings_it_names_some_with_notes_and_counts_the_rest
     assert shown.count("damaged") == 100 + 1  # and once among the reasons
     assert shown.count("no-") == 100
     assert "And 50 more" in shown and "And 900 more" in shown
-    assert len(text) < len(page_module.render(page)) + 50_000
+    assert len(text) < len(page_module.render(page)) + 700_000
+    searched = json.loads(Parsed(text).scripts[0])
+    assert len(searched) == 10_000
+    assert searched[0] == ["0.wav", True, 1.0, 8000, 1, "damaged"]
+    assert searched[-1] == ["no-999.wav", False, None, None, None, "empty"]
+
+
+def test_the_search_of_a_page_is_bounded_and_says_so(page, monkeypatch):
+    monkeypatch.setattr(page_module, "MAX_SEARCHED", 10)
+    used = [ListedRecording(f"{i}.wav", True, 1.0, 8000, 1, 0.0) for i in range(1_500)]
+    html = Parsed(page_module.render(replace(page, recordings=RecordingsList(used, 25.0, 0.0))))
+    assert len(json.loads(html.scripts[0])) == 10
+    assert "Of the first 10; data/recordings.csv in the run's artifacts has 1,490 more." in html.text
 
 
 def test_names_and_notes_of_recordings_are_escaped(page):
     nasty = [ListedRecording(NASTY, True, 1.0, 8000, 1, 0.0, NASTY), ListedRecording(NASTY, False, notes=NASTY)]
     html = Parsed(page_module.render(replace(page, recordings=RecordingsList(nasty, 1.0, 0.0))))
-    assert not html.all("script")
+    assert len(html.all("script")) == 2
+    assert json.loads(html.scripts[0])[0] == [NASTY, True, 1.0, 8000, 1, NASTY]
     assert html.text.count(NASTY) >= 12
 
 

@@ -34,6 +34,21 @@ def check(browser):
     assert all(alt and complete and width > 0 for alt, complete, width in pictures)
 
 
+def check_search(browser, root):
+    """What is typed finds recordings by their paths; words that are in none find nothing."""
+    recordings = json.loads((root / "data/corpus/manifest.json").read_text())["recordings"]
+    field = browser.driver.find_element("css selector", "[role=search] input")
+    for typed, expected in ((recordings[1]["path"], 1), ("wav", len(recordings)), ("wav nowhere", 0)):
+        field.clear()
+        field.send_keys(typed)
+        shown = f"{expected} of {len(recordings)} recordings"
+        browser.wait(lambda shown=shown: shown in browser.text(), f"{typed} to be searched")
+        rows = browser.script("return document.querySelectorAll('[role=search] tbody tr').length")
+        assert rows == min(expected, 100)
+    field.clear()
+    field.send_keys(recordings[0]["path"])
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_report_is_a_file_that_needs_nothing_else(browser, finished, scheme):
     workspace, _ = finished
@@ -43,6 +58,7 @@ def test_the_report_is_a_file_that_needs_nothing_else(browser, finished, scheme)
         check(browser)
         assert browser.script(FETCHED) == []
         assert browser.script(WIDER) <= 0  # nothing sticks out
+        check_search(browser, workspace.root)
         browser.screenshot(f"report-{scheme}", whole=True)
     finally:
         browser.scheme("light")
