@@ -39,6 +39,7 @@ def run(
     names: Sequence[str],
     unit: str = "h",
     pays_from: float = 0.0,
+    kept: bool = True,
     here: bool = False,
 ) -> None:
     """Call a function for each job, on all cores, or on a cluster if DASK_SCHEDULER_ADDRESS names its scheduler.
@@ -62,6 +63,8 @@ def run(
         Of the weights.
     pays_from
         Total weight below which no processes are started on this machine.
+    kept
+        Whether the results of jobs that have ended are still there at the next run, for errors.
     here
         Whether this process does it all, as jobs hold what others should not get.
 
@@ -82,10 +85,10 @@ def run(
             return
         if not here and (address := os.environ.get(SCHEDULER)):
             with _cluster(address) as (executor, size):
-                _gather(executor, size, function, jobs, order, take, what, names)
+                _gather(executor, size, function, jobs, order, take, what, names, kept)
         elif workers > 1:
             with _pool(workers) as executor:
-                _gather(executor, workers, function, jobs, order, take, what, names)
+                _gather(executor, workers, function, jobs, order, take, what, names, kept)
         else:
             for i in order:
                 take(i, function(jobs[i]))
@@ -100,6 +103,7 @@ def _gather(
     take: Callable[[int, R], None],
     what: str,
     names: Sequence[str],
+    kept: bool,
 ) -> None:
     """Keep two jobs per worker under way, and take results as they come."""
     ended: SimpleQueue[Future[R]] = SimpleQueue()
@@ -128,8 +132,8 @@ def _gather(
             raise
         among = ", ".join([names[i] for i in running.values()][:3])
         raise AudioRNNError(
-            f"{what}: a worker was killed, most likely for want of memory, or its cluster was lost, at {among}; what "
-            "was finished is kept: run again, with fewer workers by LOKY_MAX_CPU_COUNT=1"
+            f"{what}: a worker was killed, most likely because memory ran out, or its cluster was lost, at {among}; "
+            f"{'what was finished is kept: ' if kept else ''}run again, with fewer workers by LOKY_MAX_CPU_COUNT=1"
         ) from None
 
 

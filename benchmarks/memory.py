@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Memory of training, and seconds a target, against minutes of audio and context.
+"""Memory of training, and seconds per target, against minutes of audio and context.
 
     python benchmarks/memory.py [--minutes 1,10,60,120] [--contexts 1000,8000] [--set KEY=VALUE ...]
                                 [--folder RECORDINGS] [--figure FILE.png] [--json FILE]
@@ -7,7 +7,7 @@
 The stages run as in the pipeline, each a process of its own, in a temporary folder: the embedded speech of some
 minutes (or the recordings below --folder, for as long as they are), then 100 updates of `train` with what params.yaml
 says otherwise; --set changes it, for instance `--set train.model.name=samplernn`. The memory is the most that the train
-stage's process had, tracking and validation included; the seconds a target are the best of five times twenty updates,
+stage's process had, tracking and validation included; the seconds per target are the best of five times twenty updates,
 as other programs can only slow them down.
 """
 
@@ -69,12 +69,12 @@ def measure(work: Path, context: int) -> dict[str, Any]:
         "shards_mb": round(shard["bytes"] / 1e6, 1),
         "peak_mb": round(peak),
         "targets_per_second": round(max(speeds)),
-        "microseconds_a_target": round(1e6 / max(speeds), 1),
+        "microseconds_per_target": round(1e6 / max(speeds), 1),
     }
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Memory, and seconds a target, against minutes of audio."""
+    """Memory, and seconds per target, against minutes of audio."""
     from matplotlib.figure import Figure
 
     from audiornn import figures
@@ -84,12 +84,12 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     colours = [figures.BLUE, figures.ORANGE, figures.GREY]
     for i, context in enumerate(sorted({row["context"] for row in rows})):
         of = sorted((row for row in rows if row["context"] == context), key=lambda row: row["minutes"])
-        for at, key in zip(axes, ("peak_mb", "microseconds_a_target"), strict=True):
+        for at, key in zip(axes, ("peak_mb", "microseconds_per_target"), strict=True):
             line = {"color": colours[i % 3], "marker": "os^"[i % 3], "label": f"context {context}"}
             at.plot([row["minutes"] for row in of], [row[key] for row in of], **line)
     axes[0].axhline(3000, color=figures.GREY, linestyle=":")
     axes[0].set(ylabel="peak memory (MB)", title="Most memory that training took (dotted: 3 GB)")
-    axes[1].set(ylabel="time a target (µs)", title="Time that training took for a target")
+    axes[1].set(ylabel="time per target (µs)", title="Time of training per target")
     for at in axes:
         at.set(xlabel="minutes of audio", xscale="log", xticks=sorted({row["minutes"] for row in rows}))
         at.xaxis.set_major_formatter("{x:.0f}")
@@ -112,7 +112,7 @@ def main() -> None:
     arguments = parser.parse_args()
     changes = {key: yaml.safe_load(value) for key, _, value in (setting.partition("=") for setting in arguments.set)}
     rows: list[dict[str, Any]] = []
-    names = ["minutes", "context", "shards_mb", "peak_mb", "targets_per_second", "microseconds_a_target"]
+    names = ["minutes", "context", "shards_mb", "peak_mb", "targets_per_second", "microseconds_per_target"]
     print("  ".join(f"{name:>10}" for name in names))
     for minutes in [0] if arguments.folder else map(int, arguments.minutes.split(",")):
         with tempfile.TemporaryDirectory() as temporary:

@@ -7,8 +7,8 @@
 Each worker is a process on a core of its own, described to TensorFlow by TF_CONFIG as on a cluster; the global batch is
 the same however many they are. --policies are values of `train.shard_policy`: workers that read all shards, or each its
 own. The data are random codes, which cost what others cost. Wall-clock figures need a quiet machine with as many cores
-as workers; processor seconds a target, summed over the workers, tell what working together costs on a busy one, too.
-What a worker sends an update is calculated for a ring (Patarasuk & Yuan 2009), what it reads from the policy.
+as workers; processor seconds per target, summed over the workers, tell what working together costs on a busy one, too.
+What a worker sends per update is calculated for a ring (Patarasuk & Yuan 2009), what it reads from the policy.
 """
 
 import argparse
@@ -61,6 +61,7 @@ def work(folder: Path, model: str, steps: int, batch: int, policy: str) -> None:
     params = Train(
         **{"model": {"name": model}, "steps": steps, "batch_size": batch, "patience": None, "divergence_bits": 99.0},
         shard_policy=policy,
+        validate_every_steps=steps,  # at the end, where it does not count
     )
     trained, result = trainer.train(
         read_manifest(folder), folder / f"model{index}", params, clock=clock, progress=False
@@ -97,9 +98,9 @@ def measure(workers: int, policy: str, folder: Path, arguments: argparse.Namespa
         "workers": workers,
         "policy": policy,
         "targets_per_second": round(targets / max(report["seconds"] for report in reports)),
-        "processor_microseconds_a_target": round(1e6 * sum(report["processor"] for report in reports) / targets, 2),
-        "megabytes_read_an_update": round(windows * (LAYOUT.length + RECORD_BYTES) / 1e6, 3),
-        "megabytes_sent_an_update": round(2 * (workers - 1) / workers * 4 * reports[0]["weights"] / 1e6, 2),
+        "processor_microseconds_per_target": round(1e6 * sum(report["processor"] for report in reports) / targets, 2),
+        "megabytes_read_per_update": round(windows * (LAYOUT.length + RECORD_BYTES) / 1e6, 3),
+        "megabytes_sent_per_update": round(2 * (workers - 1) / workers * 4 * reports[0]["weights"] / 1e6, 2),
     }
 
 
@@ -116,6 +117,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.steps <= WARM_UP:
+        parser.error(f"--steps is {arguments.steps}, but must be more than {WARM_UP}, which do not count")
     if arguments.work:
         work(arguments.work, arguments.model, arguments.steps, arguments.batch, arguments.policies)
         return
@@ -125,7 +128,7 @@ def main() -> None:
             measure(int(number), policy, Path(folder), arguments)
             for number in arguments.workers.split(",")
             for policy in arguments.policies.split(",")
-            if policy == "data" or int(number) > 1
+            if int(number) > 1 or policy == arguments.policies.split(",")[0]  # for one worker all are the same
         ]
     print("  ".join(rows[0]))
     for row in rows:

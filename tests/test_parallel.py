@@ -53,6 +53,11 @@ def test_every_job_is_done_once(count, two_cores):
     assert run(double, list(range(count)), pays_from=99) == {i: 2 * i for i in range(count)}
 
 
+def test_work_that_must_stay_here_is_done_by_this_process_whatever_else_there_is(two_cores, monkeypatch):
+    monkeypatch.setenv(parallel.SCHEDULER, "tcp://127.0.0.1:1")
+    assert set(run(process, range(2), here=True).values()) == {os.getpid()}
+
+
 def test_more_than_one_process_works_where_that_pays_and_none_is_started_where_not(two_cores):
     assert len(set(run(process, range(6)).values()) - {os.getpid()}) == 2
     assert set(run(process, range(2), pays_from=3).values()) == {os.getpid()}

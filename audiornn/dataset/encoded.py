@@ -50,7 +50,7 @@ class StoredCodes:
     """Where the codes of a recording are, for any process to map them.
 
     The `path` of the file, which several recordings share, and how many codes it has (`size`); the code at which the
-    recording begins; how many `codes` it has; their SHA-256 as bytes.
+    recording begins; how many `codes` it has; their SHA-256 as bytes, or None where they need not be compared with it.
     """
 
     path: str
@@ -60,7 +60,7 @@ class StoredCodes:
     sha256: str | None
 
     def open(self) -> Codes:
-        """Codes uint8 [n], mapped; they are read once per process, to compare them with their digest.
+        """Codes uint8 [n], mapped; at first they are read once, to compare them with their digest.
 
         Raises
         ------
@@ -69,15 +69,20 @@ class StoredCodes:
         """
         return self._open()[self.start : self.start + self.codes]
 
-    def read(self, start: int, stop: int) -> Codes:
-        """Codes `start` to `stop` in memory, as maps count as memory of a process that has read much of them.
+    def open_range(self, start: int, stop: int) -> Codes:
+        """Codes `start` to `stop`, in a mapping of their own: what was read of it is no memory of the process any more
+        when the codes are gone.
 
         Raises
         ------
         AudioRNNError
             As for `open`.
         """
-        return np.fromfile(self.path, np.uint8, stop - start, offset=self._open().offset + self.start + start)
+        offset = self._open().offset + self.start + start
+        try:
+            return np.memmap(self.path, np.uint8, "r", offset, (stop - start,))
+        except (OSError, ValueError) as error:
+            raise AudioRNNError(f"{self.path}: cannot be read: {error}; {MEND}") from None
 
     def _open(self) -> "np.memmap":
         """The file, mapped, once the codes of this recording have been compared with their digest."""
@@ -95,7 +100,7 @@ class StoredCodes:
         return mapped
 
 
-@lru_cache(1024)  # mapped once, as a process may have 65,530 mappings
+@lru_cache(1 << 13)  # more than there are packs; each is mapped once, as a process may have 65,530 mappings
 def _open_codes(path: str, size: int, version: tuple[int, int]) -> "np.memmap":
     codes = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(codes, np.memmap) or codes.dtype != np.uint8 or codes.shape != (size,):

@@ -12,9 +12,10 @@ import hashlib
 import itertools
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import google_crc32c
 import numpy as np
@@ -26,7 +27,7 @@ from audiornn.dataset.encoded import StoredCodes
 from audiornn.dataset.manifest import MANIFEST, RECORD_BYTES, Manifest, Shard, SplitManifest
 from audiornn.dataset.split import SPLITS, CodeRange, shuffled
 from audiornn.dataset.windows import WindowLayout
-from audiornn.files import write_json
+from audiornn.files import unique_file, write_json
 from audiornn.prepared.index import with_same_code
 
 CODE = (  # what determines the bytes of a shard
@@ -34,15 +35,16 @@ CODE = (  # what determines the bytes of a shard
     *("dataset/shard_writer.py", "dataset/split.py", "dataset/windows.py"),
 )
 BLOCK = 1 << 20  # codes counted at a time
-PAYS_FROM = 1e9  # bytes of shards from which on more than one process pays
+PAYS_FROM = 1e9  # bytes of shards below which one process is faster than several
 
 
 @dataclass(frozen=True)
 class _Stretch:
-    """Successive windows of a recording.
+    """Consecutive windows of a recording.
 
-    Codes `start` to `stop` are cut into windows, of which the first ones are meant; the first `counted` of them are
-    those whose frequencies are counted here. `codes` says where the recording is, or holds these codes themselves.
+    Codes `start` to `stop` hold the first `windows` windows; the frequencies of the first `counted` codes are counted
+    with this shard, so that each code is counted once. `codes` says where the recording is, or holds these codes
+    themselves.
     """
 
     codes: StoredCodes | Codes
@@ -68,16 +70,17 @@ class _ShardJob:
 def _plan(
     folder: Path, split: str, pieces: Sequence[tuple[StoredCodes | Codes, CodeRange]], layout: WindowLayout, size: float
 ) -> Iterator[tuple[_ShardJob, int]]:
-    """Files of `size` bytes at least, but for the last, named `train-00000.tfrecord` etc.; and the bytes of each."""
+    """Shards of at least `size` bytes each, except the last, named `train-00000.tfrecord` etc.; and their bytes."""
     stretches: list[_Stretch] = []
     names = (str(folder.absolute() / f"{split}-{number:05d}.tfrecord") for number in itertools.count())
     filled = 0  # bytes
 
-    def stretch(codes: StoredCodes | Codes, start: int, windows: int, stop: int, counted: int) -> _Stretch:
+    def stretch(codes: StoredCodes | Codes, start: int, windows: int, piece: CodeRange, counted: int) -> _Stretch:
         last = start + (windows - 1) * layout.stride + layout.length if windows else start
-        end = min(stop, max(counted, last))
+        end = min(piece.stop, max(counted, last))
         if isinstance(codes, StoredCodes):
-            anywhere = replace(codes, path=str(Path(codes.path).absolute()))
+            digest = codes.sha256 if start == piece.start else None  # the whole recording is compared once
+            anywhere = replace(codes, path=str(Path(codes.path).absolute()), sha256=digest)
             return _Stretch(anywhere, start, end, windows, counted - start)
         return _Stretch(codes[start:end], start, end, windows, counted - start)
 
@@ -90,11 +93,11 @@ def _plan(
                 following = min(first + layout.stride, piece.stop)
                 has_more = following < piece.stop - layout.context
                 counted = following if has_more else piece.stop
-                stretches.append(stretch(codes, start, windows, piece.stop, counted))
+                stretches.append(stretch(codes, start, windows, piece, counted))
                 yield _ShardJob(next(names), layout, tuple(stretches)), filled
                 stretches, start, windows, filled = [], counted, 0, 0
         if start < piece.stop:
-            stretches.append(stretch(codes, start, windows, piece.stop, piece.stop))
+            stretches.append(stretch(codes, start, windows, piece, piece.stop))
     if stretches:
         yield _ShardJob(next(names), layout, tuple(stretches)), filled
 
@@ -102,12 +105,12 @@ def _plan(
 def _write_shard(job: _ShardJob) -> tuple[Shard | None, list[int]]:
     """Write a shard: what it is, or None if it would hold no window; how often each code occurs."""
     counts, digest = np.zeros(CODES, np.int64), hashlib.sha256()
-    path, targets, size = Path(job.path), 0, 0
-    with path.open("wb") if job.windows else nullcontext() as file:
+    targets, size = 0, 0
+    with unique_file(job.path) if job.windows else nullcontext() as partial, _opened(partial) as file:
         for stretch in job.stretches:
             codes = stretch.codes
             if isinstance(codes, StoredCodes):
-                codes = codes.read(stretch.start, stretch.stop)
+                codes = codes.open_range(stretch.start, stretch.stop)
             for start in range(0, stretch.counted, BLOCK):  # bincount makes 8 bytes of each code
                 counts += np.bincount(codes[start : min(start + BLOCK, stretch.counted)], minlength=CODES)
             for first, last in itertools.islice(job.layout.windows(0, len(codes)), stretch.windows):
@@ -117,14 +120,18 @@ def _write_shard(job: _ShardJob) -> tuple[Shard | None, list[int]]:
                 digest.update(record)
                 targets += last - first - job.layout.context
                 size += len(record)
-    shard = Shard(path.name, job.windows, targets, size, digest.hexdigest()) if job.windows else None
+    shard = Shard(Path(job.path).name, job.windows, targets, size, digest.hexdigest()) if job.windows else None
     return shard, counts.tolist()
+
+
+def _opened(path: Path | None) -> AbstractContextManager[IO[bytes] | None]:
+    return path.open("wb") if path else nullcontext()
 
 
 def _record(content: bytes) -> bytes:
     """A TFRecord: its length, the content, and a masked CRC-32C of each.
 
-    Writing them needs TensorFlow no more than that, whose import takes longer than an hour of audio.
+    Written here because importing TensorFlow takes longer than writing the shards of an hour of audio.
     Source: https://www.tensorflow.org/tutorials/load_data/tfrecord
     """
     length = struct.pack("<Q", len(content))
@@ -204,8 +211,11 @@ def write(
         names=[Path(job.path).name for job in jobs],
         unit="B",
         pays_from=PAYS_FROM,
+        kept=False,
         here=not all(isinstance(held, StoredCodes) for held in codes.values()),
     )
+    for leftover in folder.glob(".*.partial*"):  # of a worker that was killed
+        leftover.unlink()
     split_manifests: dict[str, SplitManifest] = {}
     for split in SPLITS:
         results = [written[number] for number, of in enumerate(split_of) if of == split]

@@ -110,7 +110,7 @@ def read(
 
 
 def number_of_batches(manifest: Manifest, split: str, batch_size: int, workers: int = 1) -> int:
-    """Batches of a split per epoch, where each of a number of workers reads only its own shards.
+    """Batches per epoch of a split when each of `workers` workers reads only its own shards.
 
     Raises
     ------

@@ -195,7 +195,13 @@ def _train(params: Train, manifest: Manifest, plan: BatchPlan, output: Path) -> 
     settings = params.model_copy(
         update={
             **{"batch_size": plan.batch_size, "epochs": None, "steps": None, "minutes": MEASURED / 60},
-            **{"start_from": None, "validate_every_steps": None, "patience": None, "divergence_bits": 1e9},
+            **{
+                "shard_policy": "data",
+                "start_from": None,
+                "validate_every_steps": None,
+                "patience": None,
+                "divergence_bits": 1e9,
+            },
         }
     )
     begin, marks = time.perf_counter(), list[tuple[float, bool]]()  # the end of each batch; with a validation?

@@ -16,7 +16,7 @@ from audiornn.report.recordings import RecordingsList
 from audiornn.report.results import ClipResults, Results, read_results
 
 TEMPLATE = "page.html"
-MAX_SEARCHED = 20_000  # recordings that the page's search knows, about 100 bytes each
+MAX_SEARCHED = 20_000  # recordings that the page's search knows, about 100 bytes each; those with notes come first
 MAX_LISTED = 100  # recordings of a kind that are named on the page; the MLflow run has all
 
 
@@ -82,7 +82,8 @@ def render(page: Page) -> str:
         "sound": lambda sound: embedding.sound(*embedding.wave(sound.file, page.seconds)),
         "spectrogram": lambda sound: embedding.spectrogram(*embedding.wave(sound.file, page.seconds), sound.title),
     }
-    known = page.recordings.recordings
+    used = [recording for recording in page.recordings.recordings if recording.used and not recording.notes]
+    known = [*page.recordings.left_out, *page.recordings.noted, *used]
     text = environment.get_template(TEMPLATE).render(
         page=page,
         params=dict(flatten(page.params)),

@@ -1,4 +1,4 @@
-// The search over all recordings: every word must occur in a recording's path or notes.
+// The search over the recordings of the page: every word must occur in a recording's path or notes.
 const MAX_SHOWN = 100;
 const recordings = JSON.parse(document.querySelector("script[type='application/json']").textContent);
 const search = document.querySelector("[role=search]");

@@ -152,10 +152,13 @@ class Checkpointer:
         What a checkpoint must agree in to be resumed from; must fit JSON.
     writes
         Whether this process writes checkpoints, or only reads them.
+    workers
+        How many workers read their own shards; 1 where all read the same.
     """
 
-    def __init__(self, store: Store | None, params: Train, fingerprint: object, writes: bool) -> None:
+    def __init__(self, store: Store | None, params: Train, fingerprint: object, writes: bool, workers: int = 1) -> None:
         self.store, self.params, self.fingerprint, self.writes = store, params, fingerprint, writes
+        self.workers = workers
         self.saved_at, self.saved_steps = time.monotonic(), 0
 
     @property
@@ -175,13 +178,20 @@ class Checkpointer:
         """Write a checkpoint, if this process does; where that fails, say so, and leave it to the next one."""
         if self.store and self.writes:
             try:
-                self.store.save(state.steps, arrays, {"fingerprint": self.fingerprint, "state": asdict(state)})
+                metadata = {"fingerprint": self.fingerprint, "workers": self.workers, "state": asdict(state)}
+                self.store.save(state.steps, arrays, metadata)
             except (AudioRNNError, OSError) as error:
                 tqdm.write(f"warning: no checkpoint at step {state.steps}: {error}; training continues")
         self.saved_at, self.saved_steps = time.monotonic(), state.steps
 
     def load(self) -> tuple[TrainingState, list[NDArray[Any]]] | None:
-        """State and arrays of the last checkpoint, if there is one of the same training."""
+        """State and arrays of the last checkpoint, if there is one of the same training.
+
+        Raises
+        ------
+        AudioRNNError
+            If another number of workers read their own shards: their batches were others.
+        """
         if not self.store or not (saved := self.store.load()):
             return None
         arrays, metadata = saved
@@ -189,6 +199,12 @@ class Checkpointer:
             tqdm.write(f"{self.store.folder}: from other settings, data or code: training starts from scratch")
             self.store.clear()
             return None
+        if (workers := metadata.get("workers", 1)) != self.workers:
+            before, now = _who_read(workers), _who_read(self.workers)
+            raise AudioRNNError(
+                f"{self.store.folder}: a checkpoint of {before}, but this is {now}: start as many workers as before, "
+                "with the same train.shard_policy, or remove the folder"
+            )
         state = parse(TrainingState, metadata.get("state"), f"{self.store.folder}: state")
         self.saved_steps = state.steps
         return state, arrays
@@ -197,6 +213,10 @@ class Checkpointer:
         """Remove all checkpoints."""
         if self.store:
             self.store.clear()
+
+
+def _who_read(workers: object) -> str:
+    return "a training without own shards" if workers == 1 else f"{workers} workers with own shards"
 
 
 @contextmanager

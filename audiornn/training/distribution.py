@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 LARGE = 8e9  # bytes of the training split, which a machine may no longer keep in memory from one epoch to the next
-SHARDS_PER_WORKER = 4  # at least, so that no worker has many windows more than others
+MAX_IMBALANCE = 1.05  # windows of the worker with the most, relative to the mean: the others train on padding meanwhile
 
 
 def cluster() -> "tf.distribute.cluster_resolver.TFConfigClusterResolver | None":
@@ -51,15 +51,16 @@ def own_shards(params: Train, split: SplitManifest) -> tuple[int, int]:
     """Which shards of the training split this process reads: `worker` and `workers` of `audiornn.dataset.shards.read`.
 
     With `train.shard_policy` data, and without a cluster, it reads all of them: batches are those of one machine. With
-    file each worker reads its own, so that all together read the data once. `auto` is file if the split is larger than
-    LARGE and has at least SHARDS_PER_WORKER shards per worker.
+    file each worker reads its own, so that all together read the data once. `auto` is file if the split has LARGE bytes
+    or more, and no worker would have more than MAX_IMBALANCE times the windows of the mean.
     """
     policy, resolver = params.shard_policy, cluster()
     if resolver is None or params.strategy not in ("auto", "multiworker") or policy == "data":
         return 0, 1
     jobs = resolver.cluster_spec().as_dict()
     workers = sum(len(jobs.get(job, [])) for job in ("chief", "worker"))
-    if policy == "auto" and (split.bytes < LARGE or len(split.shards) < SHARDS_PER_WORKER * workers):
+    windows = [sum(shard.windows for shard in split.shards[worker::workers]) for worker in range(workers)]
+    if policy == "auto" and (split.bytes < LARGE or max(windows) * workers > MAX_IMBALANCE * sum(windows)):
         return 0, 1
     return resolver.task_id + (len(jobs.get("chief", [])) if resolver.task_type == "worker" else 0), workers
 

@@ -12,7 +12,7 @@ from audiornn.backend import tf
 from audiornn.dataset import shards
 from audiornn.dataset.manifest import MEND, Manifest
 from audiornn.errors import AudioRNNError
-from audiornn.evaluation.scores import default_batch_size, evaluate_dataset
+from audiornn.evaluation.scores import evaluate_dataset
 from audiornn.models.base import AudioModel
 from audiornn.training import optimizers
 from audiornn.training.budget import Budget
@@ -47,9 +47,9 @@ class Trainer:
     """A training run: `fit` is the loop, and the methods after it stand in the order in which it calls them.
 
     Where several workers train together, each runs this same loop. They wait for each other wherever they compute
-    together: in the gradients and updates, in a validation, in `_agree_with_workers`, once per batch and at the end,
-    and where each reads its own shards, in `_chunk_starts`. Nothing else may do so, as what leads there, such as a
-    checkpoint that is due, may differ between them.
+    together: in `resume`, in the gradients and updates, in a validation, in `_agree_with_workers`, once per batch and
+    at the end, and where each reads its own shards, in `_chunk_starts`. Nothing else may do so, as what leads there,
+    such as a checkpoint that is due, may differ between them.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ class Trainer:
         The model and its optimiser.
     manifest
         Of the shards.
-    validation
-        Batches of the validation split.
+    validation, validation_batches
+        Batches of the validation split, and how many there are.
     budget, checkpointer, bar
         How long to train; checkpoints; where progress is shown.
     worker, workers
@@ -75,6 +75,7 @@ class Trainer:
         devices: DeviceSteps,
         manifest: Manifest,
         validation: "tf.data.Dataset",
+        validation_batches: int,
         budget: Budget,
         checkpointer: Checkpointer,
         bar: ProgressBar,
@@ -82,10 +83,8 @@ class Trainer:
         workers: int = 1,
     ) -> None:
         self.devices, self.params, self.plan = devices, devices.params, devices.plan
-        self.manifest, self.validation = manifest, validation
+        self.manifest, self.validation, self.validation_batches = manifest, validation, validation_batches
         self.worker, self.workers = worker, workers
-        size = default_batch_size(manifest.layout.length)
-        self.validation_batches = -(-manifest.splits["validation"].windows // size)
         self.budget, self.checkpointer, self.bar = budget, checkpointer, bar
         self.on_validation: Callable[[ValidationRecord, AudioModel, bool], None] = lambda record, model, best: None
         self.on_batch: Callable[[Progress, ModelOnDemand], None] = lambda progress, model: None

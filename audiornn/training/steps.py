@@ -60,6 +60,7 @@ class DeviceSteps:
             return tensors
 
         def rows(tensor: Tensor, replica: int) -> Tensor:
+            assert tensor.shape[0] % replicas == 0, "a batch that the devices cannot share would be cut"
             size = tensor.shape[0] // replicas
             first = replica % replicas * size
             return tensor[first : first + size]

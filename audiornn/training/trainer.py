@@ -124,9 +124,11 @@ def train(
     batches = shards.number_of_batches(manifest, "train", plan.batch_size // workers, workers)
     budget = Budget(params, batches, clock, start)
     start_digest = ancestor.weights_sha256 if ancestor else None
-    fingerprint = [training_fingerprint(params.model_dump(), manifest, start_digest), asdict(plan), workers]
-    checkpointer = Checkpointer(store, params, fingerprint, writes=is_chief)
-    validation = shards.read(manifest, "validation", default_batch_size(layout.length))
+    fingerprint = [training_fingerprint(params.model_dump(), manifest, start_digest), asdict(plan)]
+    checkpointer = Checkpointer(store, params, fingerprint, writes=is_chief, workers=workers)
+    scored = -(-default_batch_size(layout.length) // replicas) * replicas  # windows per batch of a validation
+    validation = shards.read(manifest, "validation", scored)
+    validation_batches = shards.number_of_batches(manifest, "validation", scored)
 
     def keep(record: ValidationRecord, scored: AudioModel, best: bool) -> None:
         if best:
@@ -137,7 +139,9 @@ def train(
         on_validation(record, scored)
 
     with ProgressBar(visible=progress and is_chief) as bar:
-        trainer = Trainer(devices, manifest, validation, budget, checkpointer, bar, worker, workers)
+        if workers > 1:
+            bar.write(f"each of {workers} workers reads its own shards (train.shard_policy: {params.shard_policy})")
+        trainer = Trainer(devices, manifest, validation, validation_batches, budget, checkpointer, bar, worker, workers)
         if is_chief:
             trainer.on_validation, trainer.on_batch, trainer.curves.report = keep, on_batch, on_steps
         trainer.resume()

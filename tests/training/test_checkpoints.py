@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from audiornn.dataset.windows import WindowLayout
+from audiornn.errors import AudioRNNError
 from audiornn.models import registry
 from audiornn.params import ModelParams, Train
 from audiornn.training import checkpoints, curves, loop, trainer
 from audiornn.training.checkpoints import Store
+from audiornn.training.state import TrainingState
 from audiornn.training.steps import DeviceSteps
 
 
@@ -286,3 +288,15 @@ def test_only_code_that_can_change_a_training_is_part_of_its_fingerprint(
         (package / name).write_text("...")
         assert checkpoints.training_fingerprint({}, manifest) != before
         before = checkpoints.training_fingerprint({}, manifest)
+
+
+def test_a_checkpoint_of_workers_with_own_shards_is_kept_for_as_many(tmp_path):
+    store = checkpoints.Store(tmp_path)
+    two = checkpoints.Checkpointer(store, Train(), "same", writes=True, workers=2)
+    two.save(TrainingState(steps=5), [np.zeros(3)])
+    for workers, said in ((1, "2 workers with own shards, but this is a training without own"), (3, "2 workers .* 3 ")):
+        other = checkpoints.Checkpointer(store, Train(), "same", writes=True, workers=workers)
+        with pytest.raises(AudioRNNError, match=f"a checkpoint of {said}"):
+            other.load()
+    state, _ = two.load()
+    assert state.steps == 5

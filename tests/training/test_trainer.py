@@ -591,7 +591,7 @@ def test_a_checkpoint_that_does_not_fit_the_model_is_not_used_in_part(make_shard
     store = Store(tmp_path / "store")
     params = quick(model=little, checkpoint_steps=2)
     plan = BatchPlan.for_windows(params, 16, 100, windows=folder.splits["train"].windows)
-    fingerprint = [training_fingerprint(params.model_dump(), folder), dataclasses.asdict(plan), 1]
+    fingerprint = [training_fingerprint(params.model_dump(), folder), dataclasses.asdict(plan)]
     store.save(9, [np.zeros(3)], {"fingerprint": fingerprint, "state": {"steps": 9}})
     with pytest.raises(AudioRNNError, match="store: does not fit the model; remove it and run again"):
         trainer.train(folder, tmp_path / "m", params, store=store, progress=False)

@@ -110,6 +110,15 @@ def test_two_workers_and_two_devices_train_like_one_with_the_same_batch(make_sha
     assert not (tmp_path / "place of worker 1").exists()
 
 
+def test_devices_validate_on_every_window_whatever_their_number(make_shards, tmp_path, sine_codes):
+    folder = make_shards({"a": np.tile(sine_codes, 4)[:50_000]}, 1000, 4000)  # by default 6 windows per batch
+    params = {**PARAMS, "chunk": 1000, "crop_targets": 1000, "epochs": 1}
+    found = finish(tmp_path, {"mirrored": start(tmp_path, "mirrored", folder, params, devices=4)})
+    _, result = trainer.train(folder, tmp_path / "one", Train(**params), progress=False)
+    losses = training_worker.report(result)["losses"]
+    np.testing.assert_allclose(found["mirrored"][1]["losses"], losses, rtol=2e-4)
+
+
 def test_workers_with_a_budget_in_minutes_agree_though_their_clocks_differ(make_shards, tmp_path, sine_codes):
     folder = make_shards({"a": sine_codes[:3050]}, 16, 100)
     params = {**PARAMS, "epochs": None, "minutes": 1, "checkpoint_steps": None}
@@ -156,8 +165,9 @@ def test_workers_that_read_their_own_shards_learn_from_every_target_once_per_epo
         ("data", 9e9, 8, (0, 1)),
         ("file", 1e3, 2, (1, 2)),
         ("auto", 9e9, 8, (1, 2)),
-        ("auto", 9e9, 7, (0, 1)),
-        ("auto", 7e9, 8, (0, 1)),
+        ("auto", 8e9, 21, (1, 2)),  # 11 windows and 10
+        ("auto", 9e9, 19, (0, 1)),  # 10 windows and 9: one waits for the other a tenth of the time
+        ("auto", 7.9e9, 8, (0, 1)),
     ],
 )
 def test_workers_read_their_own_shards_where_the_data_are_large(monkeypatch, policy, size, number, expected):
