@@ -49,7 +49,7 @@ RECIPE = {  # the `train` section, besides the budget
     "patience": None,
     "divergence_bits": 8.0,
 }
-SIZES = {"samplernn": {"units": 512, "dense": 512, "lookback": 32}}  # by model, other than its defaults
+SIZES = {"samplernn": {"units": 384, "dense": 384, "lookback": 32}}  # by model, other than its defaults
 
 
 def read(path: Path, seconds: float) -> Any:
