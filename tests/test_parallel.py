@@ -79,6 +79,8 @@ def test_only_as_many_cores_count_as_the_process_may_use():
 def test_a_killed_worker_is_an_error_of_one_line_that_names_what_it_may_have_been_at(two_cores):
     with pytest.raises(AudioRNNError, match=r"^double: a worker was killed, .* at 0\.wav.*; what was finished is kept"):
         run(killed, [0, 1])
+    with pytest.raises(AudioRNNError, match=r" at 0\.wav.*; run again, with fewer workers"):
+        run(killed, [0, 1], kept=False)
 
 
 def test_an_error_of_a_job_is_that_of_the_call(two_cores):
