@@ -139,19 +139,26 @@ def test_workers_with_a_budget_in_minutes_agree_though_their_clocks_differ(make_
     assert len(list((tmp_path / "place of worker 0/store").glob("*.npz"))) > 1
 
 
-def test_workers_that_read_their_own_shards_learn_from_every_target_once_per_epoch(make_shards, tmp_path, sine_codes):
+@pytest.mark.parametrize(("crop_targets", "accumulation_steps", "epochs"), [(None, 1, 3), (30, 2, 12)])
+def test_workers_that_read_their_own_shards_learn_from_every_target_once_per_epoch(
+    make_shards, tmp_path, sine_codes, crop_targets, accumulation_steps, epochs
+):
     # The shard of one worker has short windows alone: the other has fewer batches, and more chunks per batch.
     recordings = {"a": sine_codes[:1016], **{f"short {i}": sine_codes[500 * i :][:40] for i in range(20)}}
     folder = make_shards(recordings, 16, 100, megabytes=0.0012)
     assert [shard.windows for shard in folder.splits["train"].shards] == [12, 18]
-    params = {**PARAMS, "shard_policy": "file", "crop_targets": None, "accumulation_steps": 1, "epochs": 3}
+    changed = {"crop_targets": crop_targets, "accumulation_steps": accumulation_steps}
+    params = {**PARAMS, **changed, "shard_policy": "file", "epochs": epochs}
     workers = {
         f"worker {i}": start(tmp_path, f"worker {i}", folder, params, config=config)
         for i, config in enumerate(cluster_of(2))
     }
     found = finish(tmp_path, workers)
     one, other = (found[name] for name in workers)
-    assert one[1]["targets"] == other[1]["targets"] == 3 * folder.splits["train"].targets
+    lengths = [100] * 10 + [24] * 20  # targets of the windows
+    assert sum(lengths) == folder.splits["train"].targets
+    expected = epochs * sum(min(length, crop_targets or 100) for length in lengths)
+    assert one[1]["targets"] == other[1]["targets"] == expected
     assert one[1]["steps"] == other[1]["steps"]
     assert one[1]["losses"] == other[1]["losses"]
     assert one[1]["losses"][-1][1] < one[1]["losses"][0][1] < 8
