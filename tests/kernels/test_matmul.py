@@ -1,6 +1,10 @@
 """The compiled building blocks compute what they say, the same bytes for a stream alone and beside others."""
 
+import os
+import platform
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -167,3 +171,31 @@ def test_blocks_may_be_used_in_a_loop_of_ones_own():
     run(tables, bias, matmul.pack(hidden), codes, out)
     x = bias + sum(tables[lag, codes[0, lag : lag + 6]].astype(np.float64) for lag in range(4))
     np.testing.assert_allclose(out, x + np.maximum(x, 0) @ hidden, atol=1e-5)
+
+
+PRODUCTS = """
+import hashlib
+import numpy as np
+from audiornn.kernels import matmul
+random, digest = np.random.default_rng(0), hashlib.sha256()
+for bfloat16 in (False, True):
+    weights = matmul.pack(random.standard_normal((50, 130)).astype(np.float32), bfloat16)
+    for streams in range(1, 9):
+        x, y = random.standard_normal((streams, 50)).astype(np.float32), np.ones((streams, 192), np.float32)
+        matmul.matmul_add(weights, x, y)
+        digest.update(y)
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors have neither")
+def test_products_are_the_same_bytes_with_and_without_avx512(tmp_path):
+    without = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma", "NUMBA_CACHE_DIR": str(tmp_path)}
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", PRODUCTS], env=os.environ | extra, cwd=jit.PACKAGE.parent, capture_output=True
+        )
+        for extra in ({}, without)
+    ]
+    assert [run.returncode for run in told] == [0, 0], told
+    assert told[0].stdout == told[1].stdout != b""
