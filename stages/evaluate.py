@@ -36,7 +36,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
         If the file is missing, or does not hold them.
     """
     try:
-        history = pd.read_csv(path, dtype=float, float_precision="round_trip")
+        history = pd.read_csv(path, dtype=float)
         rows = history[["epoch", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy"]]
         if not len(rows) or not np.isfinite(rows.to_numpy()).all():
             raise ValueError("it has no rows, or numbers that are not finite")
