@@ -74,7 +74,7 @@ def run_generate(arguments: argparse.Namespace) -> None:
         from audiornn.files import write_json
         from audiornn.generation import clips, prompts, streaming
         from audiornn.models import storage
-        from audiornn.tracking.registry import model_folder
+        from audiornn.tracking.models.registry import model_folder
 
     model = storage.load(model_folder(Path.cwd(), arguments.run) if arguments.run else arguments.model)
     prompt = prompts.load(arguments.prompt or None, p, model.codec)
@@ -205,7 +205,7 @@ def run_new(arguments: argparse.Namespace) -> None:
 def run_estimate(arguments: argparse.Namespace) -> None:
     """`audiornn estimate`."""
     with announced("loading"):
-        from audiornn.experiments import estimate
+        from audiornn.experiments.estimation import estimate
 
     params, estimated = estimate.estimate(arguments.set_param)
     if arguments.json:
@@ -217,7 +217,7 @@ def run_estimate(arguments: argparse.Namespace) -> None:
 
 def run_promote(arguments: argparse.Namespace) -> None:
     """`audiornn promote`."""
-    from audiornn.tracking import registry
+    from audiornn.tracking.models import registry
 
     version = registry.promote(Path.cwd(), arguments.run)
     print(

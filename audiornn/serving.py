@@ -22,7 +22,7 @@ from audiornn.errors import AudioRNNError, one_line, shown
 from audiornn.generation import clips, prompts
 from audiornn.models import storage
 from audiornn.params import Generate
-from audiornn.tracking.logged_model import REQUEST
+from audiornn.tracking.models.logged_model import REQUEST
 from audiornn.validation import validate
 
 COLUMNS = {name: kind for name, kind, _ in REQUEST}
@@ -47,7 +47,7 @@ class RequestError(MlflowException):
 
 
 class AudioGenerator(PythonModel):
-    """Generate the clips requested by the rows of a data frame; columns: `audiornn.tracking.logged_model.REQUEST`."""
+    """Generate the clips that rows of a data frame ask for: `audiornn.tracking.models.logged_model.REQUEST`."""
 
     def load_context(self, context: PythonModelContext) -> None:
         self._model = storage.load(context.artifacts["model"])

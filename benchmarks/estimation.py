@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import yaml
 
-from audiornn.experiments import estimate
+from audiornn.experiments.estimation import estimate
 from audiornn.experiments.plan import set_dotted
 
 ROOT = Path(__file__).parents[1]

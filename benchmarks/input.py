@@ -25,9 +25,9 @@ from audiornn.dataset import shard_writer, shards, split
 from audiornn.dataset.windows import WindowLayout
 from audiornn.models import storage
 from audiornn.params import ModelParams, Shard, Train
-from audiornn.training import optimizers
-from audiornn.training.batch_plan import BatchPlan
-from audiornn.training.steps import DeviceSteps
+from audiornn.training.devices import optimizers
+from audiornn.training.devices.batch_plan import BatchPlan
+from audiornn.training.devices.steps import DeviceSteps
 
 TURN = 10  # batches
 

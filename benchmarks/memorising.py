@@ -37,7 +37,7 @@ from audiornn.generation import clips, sampling
 from audiornn.models import storage
 from audiornn.models.base import AudioModel
 from audiornn.training import checkpoints, trainer
-from audiornn.training.curves import ValidationRecord
+from audiornn.training.progress.curves import ValidationRecord
 
 RATE = 8000
 PROMPT_SECONDS, CONTINUED_SECONDS = 0.5, 10.0  # the latter at most, and no further than the window

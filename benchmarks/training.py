@@ -26,9 +26,9 @@ from audiornn.codec import CODES
 from audiornn.kernels.jit import cores
 from audiornn.models import storage
 from audiornn.params import ModelParams, Train
-from audiornn.training import optimizers
-from audiornn.training.batch_plan import BatchPlan
-from audiornn.training.steps import DeviceSteps
+from audiornn.training.devices import optimizers
+from audiornn.training.devices.batch_plan import BatchPlan
+from audiornn.training.devices.steps import DeviceSteps
 
 Row = dict[str, Any]
 

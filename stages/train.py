@@ -14,9 +14,10 @@ from audiornn.models.base import AudioModel
 from audiornn.params import Params
 from audiornn.tracking import runs, trials
 from audiornn.tracking.tags import VALIDATION_DIGEST_TAG, ancestor_tags
-from audiornn.training import checkpoints, distribution, trainer
+from audiornn.training import checkpoints, trainer
 from audiornn.training.ancestor import Ancestor, find
-from audiornn.training.curves import StepMetrics, ValidationRecord
+from audiornn.training.devices import distribution
+from audiornn.training.progress.curves import StepMetrics, ValidationRecord
 from stages.common import WORKSPACE, run
 
 INPUT, OUTPUT, HISTORY, CHECKPOINTS = Path("data/shard"), Path("models"), Path("metrics/history.csv"), "checkpoints"

@@ -38,7 +38,7 @@ def without_effect(module):
     return (
         module in WITHOUT_EFFECT
         or module.startswith("audiornn.prepared")
-        or (module.startswith("audiornn.tracking") and module != "audiornn.tracking.ranking")
+        or (module.startswith("audiornn.tracking") and module != "audiornn.tracking.models.ranking")
     )
 
 

@@ -17,7 +17,7 @@ from audiornn.dataset.recordings import loudest
 from audiornn.generation import clips
 from audiornn.models.base import AudioModel
 from audiornn.params import Generate, Train
-from audiornn.training.progress import ModelOnDemand, Progress
+from audiornn.training.progress.bar import ModelOnDemand, Progress
 from audiornn.waits import announced
 
 SHARE = 0.05  # maximum share of the training time that clips may take

@@ -26,7 +26,7 @@ def source_folder(source: str | Path, workspace: str | Path) -> Path:
     """
     folders = [folder for folder in (Path(workspace) / source, Path(source)) if folder.exists()]
     if str(source).startswith("models:/") or (RUN_ID.fullmatch(str(source)) and not folders):
-        from audiornn.tracking.registry import model_folder
+        from audiornn.tracking.models.registry import model_folder
 
         return model_folder(Path(workspace).absolute(), str(source))
     return folders[0] if folders else Path(workspace) / source

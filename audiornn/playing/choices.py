@@ -17,8 +17,9 @@ from audiornn.generation.sampling import prefill
 from audiornn.models import storage
 from audiornn.models.folder import CONFIG, WEIGHTS, source_folder
 from audiornn.playing.live import BLOCK_SECONDS, Beginning, Change, LiveStream, PlayableModel
-from audiornn.tracking import registry, runs
-from audiornn.tracking.ranking import Standing
+from audiornn.tracking import runs
+from audiornn.tracking.models import registry
+from audiornn.tracking.models.ranking import Standing
 
 EngineName = Literal["fused", "fused-bf16"]
 DEFAULT = "models"  # what `dvc repro` trained last

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from audiornn.codec import CodecMetrics
 from audiornn.files import read_json
-from audiornn.tracking.ranking import Standing
+from audiornn.tracking.models.ranking import Standing
 from audiornn.validation import Size, parse
 
 T = TypeVar("T")

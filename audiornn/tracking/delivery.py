@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiornn.errors import AudioRNNError
-from audiornn.tracking.logged_model import log_model
+from audiornn.tracking.models.logged_model import log_model
+from audiornn.tracking.models.registry import promote_if_better
 from audiornn.tracking.outbox import RefusedError
-from audiornn.tracking.registry import promote_if_better
 from audiornn.tracking.store import StoreError
 from audiornn.tracking.tags import PARENT_TAG
 

@@ -20,7 +20,7 @@ from audiornn.dataset.manifest import Manifest
 from audiornn.errors import AudioRNNError, one_line
 from audiornn.files import atomic_file
 from audiornn.params import Train
-from audiornn.training.state import TrainingState
+from audiornn.training.progress.state import TrainingState
 from audiornn.validation import parse
 
 MAX_TO_KEEP = 3  # the last checkpoint, and two before it, should it turn out damaged

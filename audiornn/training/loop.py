@@ -14,14 +14,14 @@ from audiornn.dataset.manifest import MEND, Manifest
 from audiornn.errors import AudioRNNError
 from audiornn.evaluation.scores import evaluate_dataset
 from audiornn.models.base import AudioModel
-from audiornn.training import optimizers
 from audiornn.training.budget import Budget
 from audiornn.training.checkpoints import Checkpointer
-from audiornn.training.curves import StepCurves, ValidationRecord
-from audiornn.training.divergence import BITS_PER_NAT, divergence_message
-from audiornn.training.progress import ModelOnDemand, Progress, ProgressBar, Stopwatch
-from audiornn.training.state import TargetSums, TrainingState
-from audiornn.training.steps import DeviceSteps
+from audiornn.training.devices import optimizers
+from audiornn.training.devices.steps import DeviceSteps
+from audiornn.training.progress.bar import ModelOnDemand, Progress, ProgressBar, Stopwatch
+from audiornn.training.progress.curves import StepCurves, ValidationRecord
+from audiornn.training.progress.divergence import BITS_PER_NAT, divergence_message
+from audiornn.training.progress.state import TargetSums, TrainingState
 
 FETCH_EVERY = 10  # updates whose metrics are fetched from the device at a time
 

@@ -18,17 +18,17 @@ from audiornn.interrupts import deferred_signals
 from audiornn.models import storage
 from audiornn.models.base import AudioModel, TrainingWindow
 from audiornn.params import Train
-from audiornn.training import distribution, optimizers
 from audiornn.training.ancestor import Ancestor, find
-from audiornn.training.batch_plan import BatchPlan
 from audiornn.training.budget import Budget
 from audiornn.training.checkpoints import Checkpointer, Store, training_fingerprint
-from audiornn.training.curves import StepMetrics, ValidationRecord, write_history
+from audiornn.training.devices import distribution, optimizers
+from audiornn.training.devices.batch_plan import BatchPlan
+from audiornn.training.devices.steps import DeviceSteps
 from audiornn.training.loop import Trainer
-from audiornn.training.progress import ModelOnDemand, Progress, ProgressBar
+from audiornn.training.progress.bar import ModelOnDemand, Progress, ProgressBar
+from audiornn.training.progress.curves import StepMetrics, ValidationRecord, write_history
+from audiornn.training.progress.state import TrainingState
 from audiornn.training.start import start_weights
-from audiornn.training.state import TrainingState
-from audiornn.training.steps import DeviceSteps
 
 
 def train(

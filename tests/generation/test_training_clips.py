@@ -14,8 +14,8 @@ from audiornn.models import storage
 from audiornn.params import ModelParams, Train
 from audiornn.training import trainer
 from audiornn.training.checkpoints import Store, training_fingerprint
-from audiornn.training.curves import ValidationRecord
-from audiornn.training.progress import Progress
+from audiornn.training.progress.bar import Progress
+from audiornn.training.progress.curves import ValidationRecord
 from tests.conftest import CODEC
 
 TINY = ModelParams(name="audiornn", dense=12, units=12, layers=1)

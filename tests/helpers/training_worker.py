@@ -20,8 +20,9 @@ def main(plan: Path) -> None:
     from audiornn.backend import tf
     from audiornn.dataset.manifest import read_manifest
     from audiornn.params import Train
-    from audiornn.training import distribution, trainer
+    from audiornn.training import trainer
     from audiornn.training.checkpoints import Store
+    from audiornn.training.devices import distribution
 
     if settings["devices"] > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]

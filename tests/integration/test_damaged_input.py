@@ -26,7 +26,7 @@ from audiornn.models import storage
 from audiornn.models.base import TrainingWindow
 from audiornn.tracking.runs import read_run_id
 from audiornn.training.checkpoints import Store
-from audiornn.training.state import TrainingState
+from audiornn.training.progress.state import TrainingState
 from audiornn.validation import parse
 from tests.conftest import CODEC, write_encoded
 from tests.helpers.mutations import STRANGE, check_answer, damaged_bytes, damaged_trees, many

@@ -5,7 +5,8 @@ import pytest
 from audiornn.errors import AudioRNNError
 from audiornn.files import write_json
 from audiornn.playing.choices import Choices
-from audiornn.tracking import registry, runs, store
+from audiornn.tracking import runs, store
+from audiornn.tracking.models import registry
 from tests.helpers.playing import save_model
 
 

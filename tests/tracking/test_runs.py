@@ -10,7 +10,8 @@ import pytest
 from audiornn.errors import AudioRNNError
 from audiornn.files import read_json, write_json
 from audiornn.provenance import command
-from audiornn.tracking import registry, runs, store
+from audiornn.tracking import runs, store
+from audiornn.tracking.models import registry
 from audiornn.tracking.tags import VALIDATION_DIGEST_TAG, provenance_tags
 from audiornn.tracking.trials import Pruned
 

@@ -15,10 +15,11 @@ from audiornn.dataset.windows import WindowLayout
 from audiornn.errors import AudioRNNError
 from audiornn.models import registry
 from audiornn.params import ModelParams, Train
-from audiornn.training import checkpoints, curves, loop, trainer
+from audiornn.training import checkpoints, loop, trainer
 from audiornn.training.checkpoints import Store
-from audiornn.training.state import TrainingState
-from audiornn.training.steps import DeviceSteps
+from audiornn.training.devices.steps import DeviceSteps
+from audiornn.training.progress import curves
+from audiornn.training.progress.state import TrainingState
 
 
 class CrashError(Exception):

@@ -17,7 +17,7 @@ from audiornn.tracking.tags import ancestor_tags
 from audiornn.training import loop, trainer
 from audiornn.training.ancestor import find
 from audiornn.training.checkpoints import Store, training_fingerprint
-from audiornn.training.steps import DeviceSteps
+from audiornn.training.devices.steps import DeviceSteps
 from stages import ancestor as stage
 from tests.conftest import CODEC
 from tests.helpers.pipeline_clone import SOURCE
@@ -219,7 +219,8 @@ def test_the_stage_identifies_a_folder_of_the_workspace_and_copies_nothing(found
 def test_the_stage_takes_what_mlflow_names(found, folder, monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(
-        "audiornn.tracking.registry.model_folder", lambda workspace, source: asked.append((workspace, source)) or folder
+        "audiornn.tracking.models.registry.model_folder",
+        lambda workspace, source: asked.append((workspace, source)) or folder,
     )
     for source in ("models:/audiornn@champion", RUN):
         assert found(source)["source"] == source

@@ -18,11 +18,12 @@ from audiornn.files import sha256
 from audiornn.models import registry, storage
 from audiornn.models.base import TrainingWindow
 from audiornn.params import ModelParams, Train
-from audiornn.training import optimizers, trainer
-from audiornn.training.batch_plan import BatchPlan
+from audiornn.training import trainer
 from audiornn.training.budget import Budget
 from audiornn.training.checkpoints import Store, training_fingerprint
-from audiornn.training.steps import DeviceSteps
+from audiornn.training.devices import optimizers
+from audiornn.training.devices.batch_plan import BatchPlan
+from audiornn.training.devices.steps import DeviceSteps
 from tests.conftest import CODEC
 
 TINY = ModelParams(name="audiornn", dense=16, units=16, layers=1)

@@ -14,7 +14,8 @@ import pytest
 from audiornn.dataset.manifest import Shard, SplitManifest
 from audiornn.errors import AudioRNNError
 from audiornn.params import Train
-from audiornn.training import distribution, trainer
+from audiornn.training import trainer
+from audiornn.training.devices import distribution
 from tests.helpers import training_worker
 
 ROOT = Path(__file__).parents[3]

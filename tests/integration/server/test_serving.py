@@ -20,7 +20,8 @@ from mlflow.pyfunc import scoring_server
 import audiornn
 from audiornn.models import storage
 from audiornn.models.base import TrainingWindow
-from audiornn.tracking import logged_model, registry, runs, store
+from audiornn.tracking import runs, store
+from audiornn.tracking.models import logged_model, registry
 from tests.conftest import CODEC
 from tests.helpers.servers import fetch, free_port, serving
 

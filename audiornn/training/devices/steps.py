@@ -1,7 +1,7 @@
 """Compiled training steps: gradients of one chunk of truncated BPTT, weight update, validation score.
 
 Clipping, accumulation and averages of the weights are written here, and the schedule of the learning rate in
-`audiornn.training.optimizers`, although Keras' optimisers have all four, because ours differ:
+`audiornn.training.devices.optimizers`, although Keras' optimisers have all four, because ours differ:
 
 - Gradients are accumulated as sums over targets and divided by the number of targets just before clipping, so that a
   target counts the same in a full batch, in a chunk with few targets, and on any number of devices. Keras averages the
@@ -20,8 +20,8 @@ from audiornn.backend import keras, tf
 from audiornn.evaluation import scores
 from audiornn.models.base import AudioModel, State
 from audiornn.params import Train
-from audiornn.training import distribution
-from audiornn.training.batch_plan import BatchPlan
+from audiornn.training.devices import distribution
+from audiornn.training.devices.batch_plan import BatchPlan
 
 
 class DeviceSteps:
@@ -30,8 +30,8 @@ class DeviceSteps:
     Parameters
     ----------
     model, optimizer
-        As `audiornn.models.storage.build` and `audiornn.training.optimizers.build_optimizer` give them, within the
-        strategy's scope.
+        As `audiornn.models.storage.build` and `audiornn.training.devices.optimizers.build_optimizer` give them, within
+        the strategy's scope.
     plan
         How windows are unrolled.
     strategy

@@ -16,7 +16,7 @@ from audiornn.codec import CodecMetrics, CodecSettings
 from audiornn.dataset import shard_writer, split
 from audiornn.dataset.windows import WindowLayout
 from audiornn.errors import AudioRNNError
-from audiornn.experiments import estimate, preparation, timed_training
+from audiornn.experiments.estimation import estimate, preparation, timed_training
 from audiornn.params import Params, Train
 from audiornn.validation import validate
 

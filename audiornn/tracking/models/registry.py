@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from audiornn.errors import AudioRNNError
 from audiornn.files import locked
-from audiornn.tracking.logged_model import MODEL
-from audiornn.tracking.ranking import Standing, replaces
+from audiornn.tracking.models.logged_model import MODEL
+from audiornn.tracking.models.ranking import Standing, replaces
 from audiornn.tracking.store import (
     CHAMPION_METRIC,
     EXPERIMENT,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from audiornn.files import atomic_file
-from audiornn.training.divergence import BITS_PER_NAT
+from audiornn.training.progress.divergence import BITS_PER_NAT
 
 STEPS_PER_POINT = 20
 FLUSH_SECONDS = 5.0  # between two reports of points

@@ -23,10 +23,11 @@ from audiornn.dataset.windows import WindowLayout
 from audiornn.evaluation.scores import default_batch_size
 from audiornn.models import storage
 from audiornn.params import Params, Train
-from audiornn.training import distribution, trainer
-from audiornn.training.batch_plan import BatchPlan
+from audiornn.training import trainer
 from audiornn.training.checkpoints import MAX_TO_KEEP
-from audiornn.training.progress import ModelOnDemand, Progress
+from audiornn.training.devices import distribution
+from audiornn.training.devices.batch_plan import BatchPlan
+from audiornn.training.progress.bar import ModelOnDemand, Progress
 
 MEASURED = 12.0  # seconds of updates, after compilation
 BATCHES_PER_EPOCH = 6  # of this training, so that there are validations, too

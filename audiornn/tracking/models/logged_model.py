@@ -46,7 +46,7 @@ def log_model(client: "MlflowClient", run_id: str, folder: str | Path) -> None:
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[2]
     answer = Schema([ColSpec(kind, name, required=required) for name, kind, required in ANSWER])
     run = client.get_run(run_id)
     experiment = run.info.experiment_id

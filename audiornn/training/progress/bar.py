@@ -11,9 +11,9 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from audiornn.models.base import AudioModel
-from audiornn.training.curves import ValidationRecord
-from audiornn.training.divergence import BITS_PER_NAT
-from audiornn.training.state import TrainingState
+from audiornn.training.progress.curves import ValidationRecord
+from audiornn.training.progress.divergence import BITS_PER_NAT
+from audiornn.training.progress.state import TrainingState
 
 RECENT_UPDATES = 100  # updates that loss and accuracy are averaged over
 RECENT_MARKS = 50  # fetches of metrics that the rate is measured over

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from audiornn.experiments import preparation, timed_training
+from audiornn.experiments.estimation import preparation, timed_training
 from audiornn.experiments.plan import overridden
 from audiornn.params import Params
 from audiornn.waits import announced

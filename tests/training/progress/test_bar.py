@@ -5,11 +5,13 @@ import re
 
 import pytest
 
-from audiornn.training import progress, trainer
-from audiornn.training.progress import RecentUpdates
+from audiornn.training import trainer
+from audiornn.training.progress import bar as bar_module
+from audiornn.training.progress.bar import ProgressBar, RecentUpdates
+from audiornn.training.progress.divergence import BITS_PER_NAT
 from tests.training.test_trainer import quick
 
-BITS = 1 / progress.BITS_PER_NAT
+BITS = 1 / BITS_PER_NAT
 
 
 def test_loss_and_accuracy_are_means_over_the_last_hundred_updates():
@@ -44,9 +46,9 @@ def test_the_bar_shows_the_time_left_with_the_last_validation_in_it(make_shards,
     folder = make_shards({"a": sine_codes}, 16, 100)
     shown = io.StringIO()
     monkeypatch.setattr("sys.stderr", shown)
-    monkeypatch.setattr(progress, "MEASURED_SECONDS", 1e-9)
+    monkeypatch.setattr(bar_module, "MEASURED_SECONDS", 1e-9)
     seen = []
-    monkeypatch.setattr(progress.ProgressBar, "update", lambda bar, state, used, left: seen.append((used, left)))
+    monkeypatch.setattr(ProgressBar, "update", lambda bar, state, used, left: seen.append((used, left)))
     trainer.train(folder, tmp_path / "model", quick(epochs=2))
     assert "compiling the training step" in shown.getvalue()
     assert seen[0][1] is None, "the first updates were compiled"
@@ -56,7 +58,7 @@ def test_the_bar_shows_the_time_left_with_the_last_validation_in_it(make_shards,
 
 
 def test_the_line_of_the_bar_is_whole(make_shards, tmp_path, sine_codes, capsys, monkeypatch):
-    monkeypatch.setattr(progress, "MEASURED_SECONDS", 1e-9)
+    monkeypatch.setattr(bar_module, "MEASURED_SECONDS", 1e-9)
     trainer.train(make_shards({"a": sine_codes}, 16, 100), tmp_path / "model", quick(epochs=1))
     bar = r"\d\d:\d\d<\d\d:\d\d epoch 1, step \d+: \d\.\d{3} bits, \d+\.\d% correct, [\d,]+ targets/s"
     assert re.search(bar, capsys.readouterr().err)

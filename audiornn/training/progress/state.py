@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass, field
 
-from audiornn.training.curves import CurveSums, ValidationRecord
-from audiornn.training.divergence import DivergenceMonitor
+from audiornn.training.progress.curves import CurveSums, ValidationRecord
+from audiornn.training.progress.divergence import DivergenceMonitor
 
 
 @dataclass

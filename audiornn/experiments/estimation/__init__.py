@@ -1,0 +1,1 @@
+"""Estimates of a pipeline run before it begins: disk, memory, time."""

@@ -1,0 +1,1 @@
+"""Training on the devices: batches, compiled steps, optimisers, several devices and machines."""
