@@ -3,14 +3,15 @@
 
     python tools/excerpt.py FOLDER --seconds 60 --to recordings/sixty-seconds
     python benchmarks/memorising.py recordings/sixty-seconds/recording.wav --minutes 90 --output DIR
-        [--seconds 60] [--windows 8] [--model samplernn] [--every 1000] [--set KEY=VALUE ...]
+        [--seconds 60] [--context 64] [--targets 512] [--prompts 8] [--model samplernn] [--every 5000]
+        [--set KEY=VALUE ...]
 
-All codes of the recording, at 8 kHz, are training targets, in --windows windows of equal length, each entered with a
-fresh state. Every --every updates the model is scored on all of these targets, and then continues from the first half
-second of each window, always with the likeliest code: the agreement is the share of codes that equal the recording's,
-by second, and the exact seconds are those before the first code that differs. --set changes the `train` section, for
-instance `--set model.units=512 learning_rate=0.002`. Minutes are those since the start, scoring included; the budget
-of training does not include it.
+All codes of the recording, at 8 kHz, are training targets, in windows of --targets each, which --context codes precede
+(silence before the first); they come in random order. Every --every updates the model is scored on all of these
+targets, and then continues half a second of the recording from --prompts places at equal distances, always with the
+likeliest code: the agreement is the share of codes that equal the recording's, by second, and the exact seconds are
+those before the first code that differs. --set changes the `train` section, for instance `--set model.dense=512
+learning_rate=0.002`. Minutes are those since the start, scoring included; the budget of training does not include it.
 
 DIR gets curve.csv and curve.png, a row and a point per scoring; model, the weights with the fewest bits; and, of these,
 continued.wav beside recorded.wav. After an interruption the same command resumes from the last checkpoint.
@@ -40,16 +41,18 @@ from audiornn.training import checkpoints, trainer
 from audiornn.training.progress.curves import ValidationRecord
 
 RATE = 8000
-PROMPT_SECONDS, CONTINUED_SECONDS = 0.5, 10.0  # the latter at most, and no further than the window
+PROMPT_SECONDS, CONTINUED_SECONDS = 0.5, 10.0  # the latter at most, and no further than the next prompt
 RECIPE = {  # the `train` section, besides the budget
-    "batch_size": 8,
-    "chunk": 400,
-    "learning_rate": 0.003,
+    "batch_size": 16,
+    "chunk": 64,
+    "learning_rate": 0.001,
     "weight_decay": 0.0,
     "patience": None,
     "divergence_bits": 8.0,
 }
-SIZES = {"samplernn": {"units": 384, "dense": 384, "lookback": 32}}  # by model, other than its defaults
+# By model, other than its defaults: 64 codes tell all but a few places of a minute apart, and a wide network at sample
+# level learns in each of some dozens of passes what small tiers would need hundreds for.
+SIZES = {"samplernn": {"units": 32, "dense": 1024, "lookback": 64}}
 
 
 def read(path: Path, seconds: float) -> Any:
@@ -61,23 +64,25 @@ def read(path: Path, seconds: float) -> Any:
     return codec.encode(mono)
 
 
-def write_shards(folder: Path, codes: Any, windows: int) -> Manifest:
-    """Windows of equal length; the splits for validation and test are the same as that for training."""
+def write_shards(folder: Path, codes: Any, context: int, targets: int) -> Manifest:
+    """Windows in which each code is a target once; the splits for validation and test are the same as that for
+    training.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    targets = -(-(len(codes) - 1) // windows)
+    codes = np.concatenate([np.full(context, codec.SILENCE, np.uint8), codes])
     ranges = [split.CodeRange("recording", 0, len(codes))]
     settings = codec.CodecSettings(sample_rate=RATE, highpass_hz=0.0, preemphasis=0.95)
     metrics = codec.CodecMetrics(None, None, 0.0, codec.entropy_bits(np.bincount(codes, minlength=codec.CODES)))
-    layout = WindowLayout(1, targets, targets)
+    layout = WindowLayout(context, targets, targets)
     return shard_writer.write(
         folder, {"recording": codes}, dict.fromkeys(split.SPLITS, ranges), layout, settings, metrics
     )
 
 
-def free_running(model: AudioModel, codes: Any, windows: int) -> Any:
-    """Whether the codes with which the model continues the start of each window are right: bool [windows, n]."""
-    length = -(-(len(codes) - 1) // windows)
-    starts = range(0, len(codes) - length, length) if windows > 1 else [0]
+def free_running(model: AudioModel, codes: Any, prompts: int) -> Any:
+    """Whether the codes with which the model continues the prompts are right: bool [prompts, n]."""
+    length = len(codes) // prompts
+    starts = range(0, length * prompts, length)
     prompt = min(round(PROMPT_SECONDS * RATE), length // 2)
     samples = min(round(CONTINUED_SECONDS * RATE), length - prompt)
     heard = np.stack([codes[start : start + prompt] for start in starts])
@@ -115,7 +120,7 @@ def plot(rows: list[dict[str, Any]]) -> Figure:
         above.plot(minutes, [row[key] for row in rows], color=figures.ORANGE, alpha=1.25 - shade, lw=1, label=label)
     above.set(ylabel="share of codes that are right", ylim=(0, 1.02), title="Memorising a recording")
     above.legend(fontsize=7)
-    below.plot(minutes, [row["exact_seconds_mean"] for row in rows], color=figures.GREEN, label="mean over windows")
+    below.plot(minutes, [row["exact_seconds_mean"] for row in rows], color=figures.GREEN, label="mean over prompts")
     below.plot(minutes, [row["exact_seconds_least"] for row in rows], "--", color=figures.PURPLE, label="least")
     below.set(xlabel="minutes since training began", ylabel="seconds without a wrong code", ylim=(0, None))
     below.legend()
@@ -142,16 +147,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recording", type=Path)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--windows", type=int, default=8)
+    parser.add_argument("--context", type=int, default=64)
+    parser.add_argument("--targets", type=int, default=512)
+    parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--minutes", type=float, default=90.0)
     parser.add_argument("--model", default="samplernn")
-    parser.add_argument("--every", type=int, default=1000, metavar="UPDATES")
+    parser.add_argument("--every", type=int, default=5000, metavar="UPDATES")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     arguments = parser.parse_args()
     output, codes = arguments.output, read(arguments.recording, arguments.seconds)
     settings = settings_of(arguments.model, arguments.minutes, arguments.every, arguments.set)
-    manifest = write_shards(output / "shards", codes, arguments.windows)
+    manifest = write_shards(output / "shards", codes, arguments.context, arguments.targets)
     curve = output / "curve.csv"
     rows: list[dict[str, Any]] = []
     if curve.exists():  # of an interrupted training, or of one that has ended
@@ -165,7 +172,7 @@ def main() -> None:
             rows[:] = [row for row in rows if row["step"] < record.step]
             before = rows[-1]["minutes"] if rows else 0.0
         minutes = before + (time.monotonic() - begin) / 60
-        row = row_of(record, minutes, free_running(model, codes, arguments.windows))
+        row = row_of(record, minutes, free_running(model, codes, arguments.prompts))
         rows.append(row)
         with atomic_file(curve) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(row))
@@ -186,7 +193,7 @@ def main() -> None:
     for name, found in (("continued", made), ("recorded", codes[len(prompt) : len(prompt) + length])):
         sf.write(output / f"{name}.wav", clips.decode(found, prompt, model.codec)[0], RATE, subtype="PCM_16")
     best = max(rows, key=lambda row: -row["bits_per_sample"])
-    print(f"best: {best['accuracy']:.4%} of {len(codes) - 1:,} targets after {best['minutes']:.1f} min: {output}")
+    print(f"best: {best['accuracy']:.4%} of {len(codes):,} targets after {best['minutes']:.1f} min: {output}")
 
 
 if __name__ == "__main__":

@@ -472,7 +472,7 @@ def main() -> None:
             torch.save(network.state_dict(), arguments.output / "weights.pt")
     if not arguments.weights or not arguments.generate:
         row[f"{arguments.part}_bits"] = round(bits_per_sample(network, codes[arguments.part]), 4)
-        tell(f"{row[f'{arguments.part}_bits']} bits a sample of the {arguments.part} part")
+        tell(f"{row[f'{arguments.part}_bits']} bits per sample on the {arguments.part} part")
     if arguments.generate:
         row["generation"] = write_clips(network, codes[arguments.part], arguments)
     print(json.dumps(row, indent=1))

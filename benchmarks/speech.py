@@ -5,9 +5,9 @@
     python benchmarks/speech.py speech [--model NAME] [--cpu-seconds 1800] [--set KEY=VALUE ...] [--output DIR]
 
 Corpus   the 8 kHz recordings of the package, without its silence/ folder.
-Codes    pre-emphasis 0.95 a recording, µ-law, 256 codes: `audiornn.codec.encode`.
+Codes    pre-emphasis of 0.95, per recording; µ-law; 256 codes: `audiornn.codec.encode`.
 Split    recordings sorted by path; every tenth is test, the one before it validation, the others training.
-Score    mean bits a sample over the test codes, joined, cut into segments of 8192 that are entered with a fresh
+Score    mean bits per sample over the test codes, joined, cut into segments of 8192 that are entered with a fresh
          state; the first 65 and the last 16 samples of a segment are not scored.
 Budget   processor seconds of training, those of all threads added up; reading data, compiling and validating count.
 

@@ -47,7 +47,7 @@ def test_the_curve_has_a_row_per_scoring_of_a_real_training(memorising, tmp_path
     noise = np.random.default_rng(0).normal(0, 0.1, 4001)
     sf.write(tmp_path / "a.wav", noise, 8000)
     small = ["epochs=2", "model.units=8", "model.dense=8", "batch_size=2", "chunk=192"]
-    command = ["x", str(tmp_path / "a.wav"), "--seconds", "0.5", "--windows", "2", "--every", "2"]
+    command = ["x", str(tmp_path / "a.wav"), "--seconds", "0.5", "--prompts", "2", "--targets", "2000", "--every", "2"]
     silence = lambda model, samples, temperature, prompt: np.full((len(temperature), samples), 128, np.uint8)  # noqa: E731
     monkeypatch.setattr(sampling, "generate", silence)  # the engine would have to be compiled
     monkeypatch.setattr(sys, "argv", [*command, "--output", str(tmp_path / "out"), "--set", *small])

@@ -343,7 +343,7 @@ def test_accumulated_gradients_are_those_of_the_larger_batch(make_shards, tmp_pa
     for i, params in enumerate(runs):
         model, result = trainer.train(folder, tmp_path / f"m{i}", params, progress=False)
         weights.append(model.get_weights())
-        assert result.steps == 3 * 4  # 32 windows: 4 updates an epoch
+        assert result.steps == 3 * 4  # 32 windows: 4 updates per epoch
     for one, other in zip(*weights, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
