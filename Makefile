@@ -26,7 +26,7 @@ test: setup ## set up and run all tests, on all cores
 test-fast: setup ## run all but the slow tests, after every change
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 -m 'not slow'
 
-soak: setup ## run the long forms of tests alone
+soak: setup ## run the soak tests alone: they take hours
 	AUDIORNN_SOAK_SECONDS=600 $(BIN)/python -m pytest --soak -s
 	AUDIORNN_SOAK_EXAMPLES=10000 $(BIN)/python -m pytest tests/integration/test_damaged_input.py
 

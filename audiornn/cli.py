@@ -233,7 +233,7 @@ def parser() -> argparse.ArgumentParser:
         "sync",
         help="deliver what runs logged while the tracking server was not available",
         description="Deliver what runs of this folder logged while the tracking server was not available, from "
-        ".audiornn/outbox. Repeating it doubles nothing.",
+        ".audiornn/outbox. It can be repeated safely.",
     )
     sync.set_defaults(handler=commands.run_sync)
 

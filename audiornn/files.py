@@ -28,7 +28,7 @@ MAX_VALUES = 10_000  # values and keys of a YAML file, those of aliases each tim
 def atomic_file(path: str | Path, size: int | None = None) -> Iterator[Path]:
     """Yield a temporary path; rename it to `path` if the block succeeds, remove it if it fails.
 
-    What killed processes left of earlier attempts is removed. `size` is how many bytes will be written, where that is
+    Leftovers of killed processes are removed. `size` is how many bytes will be written, where that is
     known.
 
     Raises

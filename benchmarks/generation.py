@@ -40,9 +40,9 @@ from audiornn.evaluation import scores
 from audiornn.exporting.folder import export
 from audiornn.generation import engines as engines_module
 from audiornn.generation import sampling
-from audiornn.kernels.jit import cores
 from audiornn.models import registry, storage
 from audiornn.models.base import AudioModel
+from audiornn.parallel import cores
 
 CONTEXT = 1000  # of the original way, which runs over all of it for each sample
 MEASURED = 2.0  # seconds for which runs are repeated

@@ -1,4 +1,4 @@
-"""Identify the model that training starts from. DVC cannot see whether it has changed, so it is looked at each time."""
+"""Identify the model that training starts from. DVC cannot see changes of it, so it is checked on every run."""
 
 from pathlib import Path
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from audiornn.corpus import scan
 from audiornn.corpus.listing import Listing, check_unchanged, own_recordings
-from audiornn.corpus.synthetic.music import music
-from audiornn.corpus.synthetic.speech import speech, voices
+from audiornn.corpus.synthetic.registry import SYNTHESES
 from audiornn.errors import AudioRNNError
 from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Params
@@ -15,7 +14,6 @@ from audiornn.validation import parse
 from stages.common import WORKSPACE, run
 
 LISTING, OUTPUT = "data/recordings.json", Path("data/corpus")
-SYNTHESES = {"speech": speech, "voices": voices, "music": music}  # corpus.synthetic
 
 
 def main(p: Params) -> None:

@@ -1,4 +1,4 @@
-"""List the recordings. Neither Git nor DVC tracks them, so they are looked at each time: see docs/architecture.md."""
+"""List the recordings. Neither Git nor DVC tracks them, so they are checked on every run: see docs/architecture.md."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -14,7 +14,7 @@ from audiornn.validation import parse
 from stages.common import WORKSPACE, resolve, run
 
 INPUT, OUTPUT = Path("data/corpus/manifest.json"), Path("data/resample")
-SYNTHETIC = "data/corpus/audio"  # where recordings are if there are no own ones
+SYNTHETIC = "data/corpus/audio"  # where recordings are if the user has none
 Store = Packs[packs.Source, packs.ResampledSamples]
 MAX_PLOTTED = 10  # recordings that are named on the terminal; data/resample/manifest.json has all
 PAYS_FROM = 1800.0  # seconds of audio from which on more than one core pays

@@ -125,12 +125,12 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--soak", action="store_true", help="run the long forms of tests, and nothing else")
+    parser.addoption("--soak", action="store_true", help="run the soak tests, and nothing else")
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config, items):
-    """Mark slow tests, choose long forms by --soak; first come the pipeline, the longest, and its pages."""
+    """Mark slow tests, choose soak tests by --soak; first come the pipeline, the longest, and its pages."""
     for item in items:
         if item.nodeid.startswith(SLOW):
             item.add_marker("slow")

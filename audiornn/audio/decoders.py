@@ -103,8 +103,8 @@ def _open(path: Path, decoder: str | None) -> Decoder:
             return FFmpegDecoder(path)
         except AudioRNNError:
             raise AudioRNNError(
-                f"{path}: not readable as audio: {_reason(error)} To FFmpeg it is none either: is it a recording, "
-                "and whole? One in a rare or protected format can be converted to wav or flac"
+                f"{path}: not readable as audio: {_reason(error)} FFmpeg cannot read it "
+                "either. If it is a complete recording in a rare or protected format, convert it to wav or flac"
             ) from None
     if decoder is None and _is_longer(path, opened):
         with opened:

@@ -52,7 +52,7 @@ def inspect(
     Parameters
     ----------
     path
-        An audio file in any format that libsndfile reads.
+        An audio file in any format that libsndfile or FFmpeg reads.
     output
         The folder to write; an earlier inspection there is replaced.
     sample_rate, highpass_hz

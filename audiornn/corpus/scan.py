@@ -27,8 +27,8 @@ PAYS_FROM = 64e6  # bytes from which on more than one core pays
 class Recording:
     """A readable recording.
 
-    `path` is relative to the corpus folder, with forward slashes; `frames` are samples a channel; `reading` says how it
-    is read; `notes` what its owner should know, such as that it is damaged.
+    `path` is relative to the corpus folder, with forward slashes; `frames` are samples per channel; `reading` says how
+    it is read; `notes` what its owner should know, such as that it is damaged.
     """
 
     path: RelativePath

@@ -13,7 +13,7 @@ class WindowLayout:
     Attributes
     ----------
     context
-        Codes at the start of a window that are no targets.
+        Codes at the start of a window that are not targets.
     targets_per_window
         Targets per window, at most.
     stride

@@ -25,9 +25,7 @@ def target_mask(targets: Tensor, num_last: int) -> Tensor:
     return tf.range(num_last)[None] < targets[:, None]
 
 
-def logits_and_labels(
-    model: AudioModel, codes: Tensor, targets: Tensor, context: int, training: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
+def logits_and_labels(model: AudioModel, codes: Tensor, targets: Tensor, context: int) -> tuple[Tensor, Tensor, Tensor]:
     """Logits of windows, and the codes that they should predict.
 
     Parameters
@@ -43,7 +41,7 @@ def logits_and_labels(
     """
     num_last = codes.shape[1] - context
     real = tf.range(codes.shape[1] - 1)[None] < (context + targets - 1)[:, None]
-    logits = model(codes[:, :-1], training=training, padding_mask=real, num_last=num_last)
+    logits = model(codes[:, :-1], padding_mask=real, num_last=num_last)
     return logits, tf.cast(codes[:, context:], tf.int32), target_mask(targets, num_last)
 
 

@@ -142,12 +142,12 @@ def common(
 def plan(
     name: str, set_params: Sequence[str] = (), workspace: str | Path = ".", repeat: int | None = None
 ) -> list[Setting]:
-    """The settings of an experiment, each validated like params.yaml; a repeated one stands there once per seed.
+    """The settings of an experiment, each validated like params.yaml; a repeated one is listed once per seed.
 
     Parameters
     ----------
     name
-        Of the experiment, which is no search.
+        Of the experiment, which is not a search.
     set_params
         Further overrides, `KEY=VALUE` with values as in params.yaml, which take precedence over the file; for a swept
         parameter one or several values, `KEY=1,2`.
@@ -165,7 +165,7 @@ def plan(
 
 
 def settings_of(shared: Common) -> list[Setting]:
-    """The settings of an experiment that is no search; see `plan`."""
+    """The settings of an experiment that is not a search; see `plan`."""
     experiment, sweep = shared.experiment, shared.sweep
     repeat = experiment.repeat or 1
     cases: list[tuple[dict[str, Any], Overrides]]

@@ -132,7 +132,7 @@ def run(space: Space, runner: Runner) -> None:
             except BaseException:
                 close_killed(study)
                 raise
-            _summarise(log, shared, space, study)
+            _summarise(log, space, study)
         _finish(log, shared, space, study, runner)
 
 
@@ -201,11 +201,13 @@ def _run_trial(study: "Study", trial: "Trial", space: Space, runner: Runner, log
 
 def _rows(space: Space, study: "Study") -> list[dict[str, Any]]:
     """The summary: a row per trial."""
+    from audiornn.tracking.trials import PRUNED
+
     rows = []
     for trial in _counted(study):
         row = trial.user_attrs.get(ROW, {})
         state = "complete" if row else "failed"
-        if why := trial.user_attrs.get("pruned"):
+        if why := trial.user_attrs.get(PRUNED):
             state = f"pruned {why.partition(':')[0]}"
         rows.append(
             {"trial": trial.number, **space.values(trial.params), "state": state}
@@ -256,7 +258,7 @@ def conclusion(space: Space, study: "Study") -> str:
     return " ".join(sentences)
 
 
-def _summarise(log: "Sweep", shared: Common, space: Space, study: "Study") -> None:
+def _summarise(log: "Sweep", space: Space, study: "Study") -> None:
     """Log the table, the importances and the figure of the trials so far to the search's run."""
     rows, shares, found = _rows(space, study), importances(study), _cases(space, study)
     listed = summary.table([{"parameter": key, "importance": share} for key, share in shares.items()]) if shares else ""
@@ -272,7 +274,7 @@ def _summarise(log: "Sweep", shared: Common, space: Space, study: "Study") -> No
 def _finish(log: "Sweep", shared: Common, space: Space, study: "Study", runner: Runner) -> None:
     """Print and log what the search has found."""
     rows, found, concluded = _rows(space, study), _cases(space, study), conclusion(space, study)
-    _summarise(log, shared, space, study)
+    _summarise(log, space, study)
     description = shared.experiment.description
     log.note(f"{description}\n\n{concluded}")
     print(f"\n{summary.table(rows)}\n{concluded}")
@@ -280,7 +282,7 @@ def _finish(log: "Sweep", shared: Common, space: Space, study: "Study", runner: 
         print(line)
     if found:
         best = study.best_trial.user_attrs[ROW]
-        print(f"best trial again: {best['command']}\nto apply it to this folder: dvc exp apply {best['name']}")
+        print(f"to rerun the best trial: {best['command']}\nto apply it to this folder: dvc exp apply {best['name']}")
     pictures = {"Each line is a trial: its bits per sample and its parameters": log.last_figure} if found else {}
     page = listening.write(shared.workspace, shared.name, description, found, runner, rows, pictures, concluded)
     log.artifact(page, None)

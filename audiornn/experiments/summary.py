@@ -164,7 +164,7 @@ def _lead(first: Case, others: Sequence[Case]) -> str:
     if differ(first, others[0]):
         return f"The next, {others[0].label}, needs {measured}: more than twice the error of that difference."
     alike = ", ".join(case.label for case in others if not differ(first, case))
-    return f"No difference to {alike}: the next needs {measured}, not more than twice the error of that difference."
+    return f"No clear difference from {alike}: the next needs {measured}, at most twice the error of that difference."
 
 
 def _cost(done: Sequence[Case]) -> str:
@@ -177,7 +177,7 @@ def _cost(done: Sequence[Case]) -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a Markdown table with rounded numbers; standard errors stand beside their means."""
+    """Rows as a Markdown table with rounded numbers; standard errors are shown beside their means."""
 
     def number(value: object) -> str:
         if value is None:

@@ -1,6 +1,7 @@
 """New workspaces: clones of the repository with the parameters of a preset.
 
-A preset is an experiment of a single setting: a file of `experiments/` with neither `sweep` nor `settings`.
+A preset is an experiment of a single setting: a file of `experiments/` without `sweep`, `settings`, `search` or
+`repeat`.
 """
 
 import difflib
@@ -29,7 +30,8 @@ NAME = re.compile(r"\w[\w.-]{0,99}")
 def presets(repository: str | Path = REPOSITORY) -> dict[str, Experiment]:
     """The experiments that are presets, by name."""
     found = list_experiments(Path(repository) / FOLDER)
-    return {name: experiment for name, experiment in found.items() if not (experiment.sweep or experiment.settings)}
+    several = ("sweep", "settings", "search", "repeat")
+    return {name: each for name, each in found.items() if not any(getattr(each, key) for key in several)}
 
 
 def create(target: str | Path, preset: str, repository: str | Path = REPOSITORY) -> Experiment:
@@ -118,7 +120,7 @@ def edited(text: str, changes: Mapping[str, Any], where: str) -> str:
         text = _replace(text, key.split("."), value)
     plan.check_sizes(validate(Params, tree, where), where)
     if parse_yaml(text, PARAMS) != tree:
-        raise AudioRNNError(f"{PARAMS}: cannot be edited: write a section's keys below its name, one a line")
+        raise AudioRNNError(f"{PARAMS}: cannot be edited: write a section's keys below its name, one per line")
     return text
 
 

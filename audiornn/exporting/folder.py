@@ -113,7 +113,7 @@ def _check_replaceable(folder: Path) -> None:
     if folder.resolve() == Path.cwd():  # it would be taken away from under the shell
         raise AudioRNNError(f"{folder}: is the current folder: name another one")
     if not folder.is_dir() or folder.is_symlink():
-        raise AudioRNNError(f"{folder}: exists, but is no folder: name one that is new, or an earlier export")
+        raise AudioRNNError(f"{folder}: exists, but is not a folder: name one that is new, or an earlier export")
     held = {path.name for path in folder.iterdir()}
     if other := sorted(held - {DESCRIPTION, WEIGHTS, *COPIED, COMPILED}):
         raise AudioRNNError(f"{folder}: holds {other[0]!r}, which no export has: name a new folder")
@@ -121,4 +121,4 @@ def _check_replaceable(folder: Path) -> None:
         return
     found = read_json(folder / DESCRIPTION) if DESCRIPTION in held else None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise AudioRNNError(f"{folder}: holds files, but no export of a model: name a new folder")
+        raise AudioRNNError(f"{folder}: is not an earlier export: name a new folder")

@@ -80,7 +80,7 @@ def measure(model: AudioModel, p: Generate, real: SplitRecordings, seed: int = 0
 
     The set does not depend on the clips that the user requests: 8 clips of 4 s at temperature 1, each continuing half a
     second of `real`, with a fixed seed, compared with all of `real`. Only the restrictions of sampling (`top_k`,
-    `top_p`, `certain`) and the engine are taken from `p`, so that the model is measured as it is used.
+    `top_p`, `confidence_threshold`) and the engine are taken from `p`, so that the model is measured as it is used.
 
     Parameters
     ----------

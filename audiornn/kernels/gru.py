@@ -15,8 +15,9 @@ import numpy as np
 
 from audiornn.kernels.arrays import Float32
 from audiornn.kernels.elementwise import sigmoid, tanh
-from audiornn.kernels.jit import cores, f32, kernel
+from audiornn.kernels.jit import f32, kernel
 from audiornn.kernels.matmul import OUTPUTS_PER_BLOCK, matmul_add, pack
+from audiornn.parallel import cores
 
 
 def forward(inputs: Float32, initial_state: Float32, kernel: Float32, bias: Float32) -> tuple[Float32, Float32]:
@@ -50,12 +51,12 @@ def forward(inputs: Float32, initial_state: Float32, kernel: Float32, bias: Floa
 def backward(
     grad_states: Float32, states: Float32, gates: Float32, kernel: Float32
 ) -> tuple[Float32, Float32, Float32, Float32]:
-    """Gradients of a loss by a GRU's inputs and parameters.
+    """Gradients of a loss with respect to a GRU's inputs and parameters.
 
     Parameters
     ----------
     grad_states
-        float32 [time, batch, units], the gradients by the states after each step.
+        float32 [time, batch, units], with respect to the states after each step.
     states, gates
         As `forward` gave them.
     kernel
@@ -63,8 +64,8 @@ def backward(
 
     Returns
     -------
-    Gradients by the inputs and by the recurrent products [time, batch, 3 * units] (they differ in the candidate's
-    part), by the bias for each stream, and by the state before the first step, both [batch, units].
+    Gradients with respect to the inputs and the recurrent products [time, batch, 3 * units] (they differ in the
+    candidate's part), the bias for each stream, and the state before the first step, both [batch, units].
     """
     time, batch, units = grad_states.shape
     inputs, products = _aligned(time, batch, 3 * units), _aligned(time, batch, 3 * units)

@@ -5,7 +5,6 @@ has changed, but not when another file has, from which it took some: after an up
 """
 
 import hashlib
-import os
 import sys
 from collections.abc import Iterable
 from functools import partial
@@ -72,8 +71,3 @@ f32 = np.float32
 # Streams run in threads. Loops over arrays may be reordered, and divide by zero, so that they become vector code.
 kernel: Any = partial(njit, nogil=True, cache=True, fastmath=True, error_model="numpy")
 scalar_kernel: Any = partial(njit, nogil=True, fastmath=True, error_model="numpy")
-
-
-def cores() -> int:
-    """Number of cores available to this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -24,7 +24,7 @@ from audiornn.kernels.jit import f32, njit
 from audiornn.kernels.normal_equations import STRIDE, autocorrelate, dot, levinson_durbin, solve_ridge
 
 MIX_FORGET, MIX_RIDGE = 0.99, 0.2  # of the mixture
-LOUDNESS = 1e-3  # below this mean error a sample weighs no more in the mixture
+MIN_ERROR_LEVEL = 1e-3  # below this mean error a sample weighs no more in the mixture
 LMS_ORDER, LMS_RATE = 16, 0.005
 DECAYS = (0.5, 0.8, 0.95, 0.99)  # of the running means of the cascade's absolute error
 MAIN_DECAY = 1  # which of them the errors of the other predictions are averaged with
@@ -178,7 +178,7 @@ def step_codes(
         for i in range(k):
             mean += single_predictions[i]
         mean /= f32(k)
-        error_level = f32(LOUDNESS) + other_errors[0]
+        error_level = f32(MIN_ERROR_LEVEL) + other_errors[0]
         weight = f32(1) / (error_level * error_level)
         trace = 0.0
         for i in range(k):

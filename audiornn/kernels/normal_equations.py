@@ -23,7 +23,7 @@ def dot(a: Float32, b: Float32) -> Any:
 def autocorrelate(x: Float32, n: int, r: Float32) -> None:
     """Autocorrelation r[lag] of x[:n], behind which there are at least `STRIDE` more zeros than lags."""
     r[:] = 0
-    for i in range(0, n, STRIDE):  # eight products a sum held in a register; the lags lie side by side in vectors
+    for i in range(0, n, STRIDE):  # eight products per sum held in a register; the lags lie side by side in vectors
         x0, x1, x2, x3, x4, x5, x6, x7 = x[i], x[i + 1], x[i + 2], x[i + 3], x[i + 4], x[i + 5], x[i + 6], x[i + 7]
         y = x[i:]
         for lag in range(r.size):
@@ -56,7 +56,7 @@ def levinson_durbin(r: Float32, order: int, a: Float32, b: Float32, reversed_r: 
         for j in range(i):
             k -= a[j] * past[j]
         k /= error
-        if not abs(k) < f32(1):  # round-off: what there is predicts already
+        if not abs(k) < f32(1):  # round-off: unstable in float32: keep the lower-order solution
             return
         for j in range(i):
             b[j] = a[i - 1 - j]

@@ -42,11 +42,11 @@ class Predictor:
     n_features
         How many columns.
     n_other_predictions
-        Predictions a code but the cascade's: the mixture's, and each single predictor's.
+        Predictions per code, other than the cascade's: the mixture's, and each single predictor's.
     layout
         Where the parts of a stream's state are.
     state_size
-        Numbers of a stream's state.
+        Values in a stream's state.
     tables
         For `step_codes`.
     """

@@ -18,8 +18,8 @@ from audiornn.dataset.recordings import SplitRecordings
 from audiornn.errors import AudioRNNError
 from audiornn.files import slug
 from audiornn.generation.prompts import file_prompt
-from audiornn.kernels.jit import cores
 from audiornn.models.folder import source_folder
+from audiornn.parallel import cores
 from audiornn.playing.choices import Choices
 from audiornn.playing.live import PlayableModel
 from audiornn.playing.takes import Take

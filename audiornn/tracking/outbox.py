@@ -25,7 +25,7 @@ from audiornn.tracking.store import label, reason
 FOLDER, ENTRY, FILES = Path(".audiornn/outbox"), "entry.json", "files"
 FIRST_DELAY, LAST_DELAY = 0.1, 10.0  # seconds until a failed delivery is tried again; doubles each time
 PATIENCE = 30.0  # seconds without a delivery, and one more per MB, after which a stage ends nevertheless
-TELL_AFTER = 5.0  # seconds of failures after which one is told
+TELL_AFTER = 5.0  # seconds of failures after which a warning is printed
 
 Deliver = Callable[[str, dict[str, Any], Path | None], str | None]
 

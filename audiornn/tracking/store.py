@@ -133,7 +133,7 @@ def client_of(workspace: str | Path, probe: bool = True) -> "MlflowClient":
     StoreError
         If it is not there within seconds.
     AudioRNNError
-        If the file of a SQLite database is none.
+        If the file is not a SQLite database.
     """
     for name in ("alembic", "urllib3.connectionpool"):  # creation of each table, retries of each request
         logging.getLogger(name).setLevel(logging.ERROR)

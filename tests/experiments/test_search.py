@@ -166,7 +166,7 @@ def test_a_search_leaves_importances_a_figure_its_best_command_and_a_page(begun,
     best = int(shown["validation_bits_per_sample"].argmin())
     told = capsys.readouterr().out
     rate, context, _ = chosen(fake)[best]
-    (command,) = [line for line in told.splitlines() if line.startswith("best trial again: dvc exp run -S ")]
+    (command,) = [line for line in told.splitlines() if line.startswith("to rerun the best trial: dvc exp run -S ")]
     assert f"train.learning_rate={rate} " in command and f"shard.context={context} " in command
     assert "--name" not in command, "DVC would refuse the name of an experiment that there is"
     assert f"Best: trial={best} shard.context={context} train.learning_rate={rate} " in told and "Importances: " in told

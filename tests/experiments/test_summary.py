@@ -51,8 +51,8 @@ def test_a_clear_winner_is_named_with_its_lead_and_its_price():
 def test_where_errors_overlap_there_is_no_difference_to_any_of_those_settings():
     found = [case("a", [4.0, 4.1, 4.2]), case("b", [4.05, 4.15, 4.25]), case("c", [4.1, 4.2, 4.3]), case("d", [5, 5.1])]
     said = summary.conclusion(found)
-    assert "No difference to b, c: the next needs 0.0500 ± 0.0816 bits more, not more than twice the error" in said
-    assert summary.conclusion([case("a", [4.0, 4.0]), case("b", [4.0, 4.0])]).count("No difference to b") == 1
+    assert "No clear difference from b, c: the next needs 0.0500 ± 0.0816 bits more, at most twice the error" in said
+    assert summary.conclusion([case("a", [4.0, 4.0]), case("b", [4.0, 4.0])]).count("No clear difference from b") == 1
 
 
 def test_one_seed_or_one_setting_or_none_is_said_to_be_that():

@@ -314,7 +314,10 @@ def test_a_repeated_sweep_has_means_with_errors_and_children_by_setting_and_seed
     assert "The next, shard.context=8, needs 0.0625 ± 0.0245 bits more: more than twice the error" in told
     fake.noise = 0.06
     sweep_module.run("context", ["shard.context=8,16"], sweep, fake, repeat=3)
-    assert "No difference to shard.context=8: the next needs 0.0625 ± 0.0490 bits more, not" in capsys.readouterr().out
+    assert (
+        "No clear difference from shard.context=8: the next needs 0.0625 ± 0.0490 bits more, at most"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_setting_that_fails_does_not_lose_the_others(sweep):

@@ -45,6 +45,21 @@ def name(tmp_path, monkeypatch):
     sys.modules.pop(f"audiornn.models.{path.stem}", None)
 
 
+def imports(source):
+    """The modules of the library that a source imports from."""
+    return {
+        node.module
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("audiornn")
+    }
+
+
+def test_the_model_of_the_page_imports_only_what_models_may_import():
+    sources = Path(models.__file__).parent.rglob("*.py")
+    allowed = set().union(*(imports(path.read_text(encoding="utf-8")) for path in sources))
+    assert imports(block("python", "## The file")) <= allowed
+
+
 def test_the_model_of_the_page_keeps_the_contract_and_is_trained_by_its_name(name, make_shards, tmp_path, sine_codes):
     ((small_name, sizes),) = entry("in `SMALL`").items()
     assert small_name == name

@@ -128,27 +128,27 @@ def _piece(sample_rate: int, rng: np.random.Generator) -> tuple[str, NDArray[np.
     """Four bars over a chord progression and a closing note; named after its key and tempo."""
     tonic, mode = choose(tuple(TONICS), rng), choose(tuple(SCALES), rng)
     tempo = 112 + 4 * choose(tuple(range(11)), rng)
-    beats_a_bar = choose((3, 4), rng)
+    beats_per_bar = choose((3, 4), rng)
     chords = choose(PROGRESSIONS, rng)
-    seconds_a_beat = 60 / tempo
-    mix = np.zeros(int((len(chords) * beats_a_bar * seconds_a_beat + 1.2) * sample_rate))
+    seconds_per_beat = 60 / tempo
+    mix = np.zeros(int((len(chords) * beats_per_bar * seconds_per_beat + 1.2) * sample_rate))
 
     def play(degree: int, beat: float, beats: float, gain: float) -> None:
         """Strike a degree of the scale, counted from the tonic; it rings on for half its length."""
         octave, step = divmod(degree, 7)
         midi = TONICS[tonic] + 12 * octave + SCALES[mode][step]
-        start = int(beat * seconds_a_beat * sample_rate)
-        sound = pluck(440 * 2 ** ((midi - 69) / 12), 1.5 * beats * seconds_a_beat, sample_rate, rng)
+        start = int(beat * seconds_per_beat * sample_rate)
+        sound = pluck(440 * 2 ** ((midi - 69) / 12), 1.5 * beats * seconds_per_beat, sample_rate, rng)
         sound *= np.minimum(1, np.linspace(3, 0, len(sound)))  # the finger damps it over the last third
         sound = sound[: len(mix) - start]
         mix[start : start + len(sound)] += gain * sound
 
     degree = 4
     for bar, chord in enumerate(chords):
-        first = bar * beats_a_bar
+        first = bar * beats_per_bar
         play(chord - 7, first, 2, 0.8)
-        play(chord - 3, first + 2, beats_a_bar - 2, 0.6)  # the fifth of the chord
-        for beat in range(first, first + beats_a_bar):
+        play(chord - 3, first + 2, beats_per_bar - 2, 0.6)  # the fifth of the chord
+        for beat in range(first, first + beats_per_bar):
             if beat == first:  # bars begin on the nearest note of the chord
                 tones = (chord + third + octave for third in (0, 2, 4) for octave in (-7, 0, 7))
                 degree = min((tone for tone in tones if LOWEST <= tone <= HIGHEST), key=lambda tone: abs(tone - degree))
@@ -159,7 +159,7 @@ def _piece(sample_rate: int, rng: np.random.Generator) -> tuple[str, NDArray[np.
                 play(degree, beat + part / parts, 1 / parts, 1.0)
                 degree = min(max(degree + choose((-2, -1, -1, 0, 1, 1, 2), rng), LOWEST), HIGHEST)
     for closing_degree in (-7, 0, 2):
-        play(closing_degree, len(chords) * beats_a_bar, 3, 0.8)
+        play(closing_degree, len(chords) * beats_per_bar, 3, 0.8)
 
     for edge, seconds in ((mix, 0.004), (mix[::-1], 0.25)):  # no click where the piece begins, none where it is cut off
         ramp = np.linspace(0, 1, int(seconds * sample_rate))

@@ -75,7 +75,7 @@ VOICES = (
     Voice("en-us-f4", "en-us+f4", 185, 60),
     Voice("en-gb-x-rp-m7", "en-gb-x-rp+m7", 175, 40),
 )
-AUDIBLE, MARGIN_SECONDS = 30, 0.08  # steps of 16 bits that are no silence; silence kept before and after
+AUDIBLE, MARGIN_SECONDS = 30, 0.08  # steps of 16 bits that count as sound; silence kept before and after
 NOISE_STEPS = 24  # peak of the noise, whose distribution is triangular: an RMS of 9.8 steps, -70 dBFS
 
 

@@ -17,8 +17,7 @@ from audiornn.audio.decoders import open_audio
 from audiornn.audio.waves import WaveWriter, read_blocks, read_mono
 from audiornn.codec import CodecSettings, MeasuringEncoder
 from audiornn.corpus.listing import files_below, own_recordings
-from audiornn.corpus.synthetic.music import music
-from audiornn.corpus.synthetic.speech import speech
+from audiornn.corpus.synthetic.registry import SYNTHESES
 from audiornn.errors import AudioRNNError
 from audiornn.params import Params
 
@@ -95,7 +94,7 @@ def find(p: Params, workspace: Path, scratch: Path) -> Recordings:
 
 
 def _seconds(path: Path) -> float | None:
-    """The length of a recording by its header; None if it is no recording, or does not say."""
+    """The length of a recording by its header; None if it is not a recording, or does not say."""
     try:
         with open_audio(path) as file:
             return file.frames / file.samplerate or None
@@ -105,9 +104,8 @@ def _seconds(path: Path) -> float | None:
 
 def _synthetic(p: Params, scratch: Path) -> Recordings:
     minutes = min(SYNTHESISED_MINUTES, p.corpus.minutes)
-    makers = {"speech": speech, "music": music}
     begin = time.perf_counter()
-    files = makers[p.corpus.synthetic](scratch / "synthetic", minutes, p.corpus.seed)
+    files = SYNTHESES[p.corpus.synthetic](scratch / "synthetic", minutes, p.corpus.seed)
     took = time.perf_counter() - begin
     lengths = [length for path in files if (length := _seconds(path))]
     seconds: list[float] = []

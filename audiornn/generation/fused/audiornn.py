@@ -38,7 +38,7 @@ class Weights(NamedTuple):
 
 
 class State(NamedTuple):
-    """What the loop changes, and room to work in."""
+    """Mutable state of the loop, and scratch arrays."""
 
     h: Float32  # [layers, streams, units]
     inputs: Float32  # [streams, 3p]

@@ -5,7 +5,7 @@ is folded into the matrices behind it; gates share one product. See `audiornn.ke
 why a stream's samples do not depend on its neighbours.
 
 A further model's engine is a module beside this one and one entry in `audiornn.generation.engines.FUSED`. The module
-has `Weights` and `State`, NamedTuples of what its loop reads and of what it changes, room to work in included, and a
+has `Weights` and `State`, NamedTuples of what its loop reads and of what it changes, scratch arrays included, and a
 subclass of `FusedEngine` that makes both and names the loop. A field may be None where a model lacks a part: Numba
 compiles the loop for each such case.
 """
@@ -22,8 +22,9 @@ import numpy as np
 from audiornn.codec import CODES
 from audiornn.generation.fused.draws import UNLIMITED, Draws, Limits
 from audiornn.kernels.arrays import Float32, UInt8
-from audiornn.kernels.jit import cores, njit
+from audiornn.kernels.jit import njit
 from audiornn.models.base import AudioModel, State
+from audiornn.parallel import cores
 
 
 @njit(nogil=True, cache=True)

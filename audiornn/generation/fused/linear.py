@@ -55,7 +55,7 @@ class Weights(NamedTuple):
 
 
 class State(NamedTuple):
-    """What the loop changes, and room to work in."""
+    """Mutable state of the loop, and scratch arrays."""
 
     tiers: TierState
     core: Float32  # [streams, p]

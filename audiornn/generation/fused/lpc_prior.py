@@ -129,7 +129,7 @@ class PriorWeights(NamedTuple):
 
 
 class PriorState(NamedTuple):
-    """Predictors of streams, what they know, and room to work in."""
+    """State of the predictors of all streams, and scratch arrays."""
 
     predictor: Float32  # [streams, state_size]
     scratch: PredictorScratch

@@ -38,7 +38,7 @@ class Weights(NamedTuple):
 
 
 class State(NamedTuple):
-    """What the loop changes, and room to work in; what is of the last samples has the latest first."""
+    """Mutable state of the loop, and scratch arrays; histories begin with the latest sample."""
 
     predictor: Float32  # [streams, state_size]
     predictor_scratch: PredictorScratch

@@ -50,7 +50,7 @@ class Weights(NamedTuple):
 
 
 class State(NamedTuple):
-    """What the loop changes, and room to work in."""
+    """Mutable state of the loop, and scratch arrays."""
 
     tiers: TierState
     gates: Float32  # [streams, 3p]

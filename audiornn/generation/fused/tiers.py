@@ -42,7 +42,7 @@ class TierWeights(NamedTuple):
 
 
 class TierState(NamedTuple):
-    """What is changed of all tiers, and room to work in."""
+    """State of all tiers, and scratch arrays."""
 
     history: UInt8  # [streams, history_length], the last codes, the latest last
     phase: Int64  # [1], codes since the slowest tier's tick
@@ -83,7 +83,7 @@ def tier_input(weights: TierWeights, state: TierState, tier: int, x: Float32) ->
 
 @njit(nogil=True, cache=True)
 def upsample(weights: TierWeights, state: TierState, tier: int, h: Float32) -> None:
-    """The vectors for the next tier, of a tier whose core has come to h [streams, units]."""
+    """The vectors for the next tier, from a tier's new state h [streams, units]."""
     begin, out = weights.plan.upsample_offsets[tier], state.conditioning[tier]
     size = weights.plan.upsample_sizes[tier]
     kernel = weights.upsample_kernels[begin : begin + size].reshape(-1, h.shape[1], OUTPUTS_PER_BLOCK)

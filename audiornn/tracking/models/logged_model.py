@@ -15,7 +15,7 @@ MODEL = "model"  # name of a run's logged model, and of its artifact that holds 
 DIGEST_TAG = "model.digest"  # of a logged model: of all files in the model folder
 # Packages that a served model needs; audiornn itself is logged with it.
 REQUIREMENTS = (
-    *("av", "mlflow", "numba", "numpy", "pandas", "pydantic", "pyyaml", "scipy"),
+    *("av", "joblib", "mlflow", "numba", "numpy", "pandas", "pydantic", "pyyaml", "scipy"),
     *("soundfile", "soxr", "tensorflow", "tqdm"),
 )
 # Columns of a request to a served model, and of its response: name, type, required. Requests are not in the signature:

@@ -36,7 +36,7 @@ class BatchPlan:
     chunk_targets: int
 
     def chunk_starts(self, targets: int) -> range:
-        """First codes of the chunks that have a target, where no window of the batch has more than `targets`."""
+        """Start positions of the chunks that have a target, where no window of the batch has more than `targets`."""
         targets = min(targets, self.targets)
         return range(self.burn_in, self.context - 1 + targets if targets else 0, self.chunk)
 

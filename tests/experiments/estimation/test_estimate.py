@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from audiornn.dataset import shard_writer, split
 from audiornn.dataset.windows import WindowLayout
 from audiornn.errors import AudioRNNError
 from audiornn.experiments.estimation import estimate, preparation, timed_training
-from audiornn.params import Params, Train
+from audiornn.params import Corpus, Params, Train
 from audiornn.validation import validate
 
 SECONDS = (2.5, 1.25, 3.0, 0.75, 2.0, 1.5)
@@ -77,6 +78,15 @@ def test_sizes_are_exact_times_add_up_and_nothing_is_touched(workspace, tmp_path
     written, on_disk = sharded(tmp_path / "shards")
     assert told["windows"] == {name: of_split.windows for name, of_split in written.splits.items()}
     assert told["bytes"]["data/shard"] == on_disk
+
+
+@pytest.mark.parametrize("name", get_args(Corpus.model_fields["synthetic"].annotation))
+def test_every_synthetic_corpus_can_be_estimated(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(preparation, "SYNTHESISED_MINUTES", 0.02)
+    p = validate(Params, {"corpus": {"synthetic": name, "minutes": 0.1}}, "params.yaml")
+    found = preparation._synthetic(p, tmp_path)
+    assert found.source == f"the synthetic default ({name})"
+    assert sum(found.seconds) >= 60 * p.corpus.minutes
 
 
 def test_without_recordings_it_is_of_the_synthetic_corpus(workspace, capsys, monkeypatch):
