@@ -174,7 +174,7 @@ def test_text_is_no_audio_whatever_it_is_called(name, tmp_path):
 @pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.m4a", "a.ogg", "a.bin"])
 def test_a_file_that_no_decoder_knows_is_refused_with_what_would_help(name, tmp_path):
     (tmp_path / name).write_bytes(bytes(range(1, 256)) * 40)
-    with pytest.raises(AudioRNNError, match=r"not readable as audio: .*can be converted to wav or flac"):
+    with pytest.raises(AudioRNNError, match=r"not readable as audio: .*convert it to wav or flac"):
         open_audio(tmp_path / name)
 
 
