@@ -15,6 +15,8 @@ from audiornn import codec
 from audiornn.dataset import encoded, shard_writer, split
 from audiornn.dataset.recordings import SplitRecordings
 from audiornn.dataset.windows import WindowLayout
+from audiornn.models import registry
+from audiornn.params import ModelParams
 from audiornn.tracking import store, tags
 from tests.helpers.pipeline_clone import clone
 from tests.helpers.servers import free_port, serving
@@ -91,13 +93,13 @@ SLOW = (
     "tests/training/test_start_from.py::test_updates_are_counted_on_from_the_ancestor_while_history_and_budget_restart",
     "tests/training/test_checkpoints.py::test_a_change_of_generation_code_leaves_an_interrupted_training_resumable_and_one_of_models_does_not",
     "tests/training/test_trainer.py::test_a_run_that_diverges_keeps_its_best_weights_and_says_so",
-    "tests/training/test_trainer.py::test_accumulated_gradients_are_those_of_the_larger_batch",
+    "tests/training/devices/test_steps.py::test_accumulated_gradients_are_those_of_the_larger_batch",
     "tests/training/test_trainer.py::test_after_each_batch_one_is_told_where_the_training_stands",
-    "tests/training/test_trainer.py::test_averaged_weights_are_validated_and_kept",
+    "tests/training/devices/test_steps.py::test_averaged_weights_are_validated_and_kept",
     "tests/training/test_trainer.py::test_crops_and_chunks_learn_and_count_their_targets",
-    "tests/training/test_trainer.py::test_every_optimiser_learns",
+    "tests/training/devices/test_optimizers.py::test_every_optimiser_learns",
     "tests/training/test_trainer.py::test_same_seed_same_weights_other_seed_other_weights",
-    "tests/training/test_trainer.py::test_the_curves_by_step_hold_means_over_their_updates",
+    "tests/training/progress/test_curves.py::test_the_curves_by_step_hold_means_over_their_updates",
     "tests/training/test_trainer.py::test_the_window_objective_learns_too",
     "tests/training/test_trainer.py::test_training_stops_early_when_validation_stops_falling",
     "tests/training/test_trainer.py::test_what_is_done_between_batches_is_no_time_of_learning",
@@ -231,3 +233,10 @@ def make_split(make_shards, tmp_path):
         return SplitRecordings(write_encoded(tmp_path / "encode", recordings), manifest), manifest
 
     return make
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Let parameters name the model of tests/helpers/tiny_model.py, which compiles in no time."""
+    monkeypatch.setitem(registry.REGISTRY, "tiny", "tests.helpers.tiny_model:TinyModel")
+    return ModelParams(name="tiny")

@@ -13,7 +13,7 @@ from audiornn.codec import CODES
 from audiornn.evaluation import context_curve, scores
 from audiornn.evaluation.context_curve import ContextPoint
 from audiornn.models.base import AudioModel
-from tests.helpers.tiny_model import Little
+from tests.helpers.tiny_model import TinyModel
 
 SURE = 0.99
 
@@ -63,7 +63,7 @@ def test_the_context_curve_falls_where_a_process_becomes_predictable(trained):
 
 def test_each_point_is_the_mean_over_fresh_starts_at_the_same_targets():
     """From its definition, one target at a time; a recording of the longest context and a code holds one target."""
-    model = Little(units=6, hop=4)
+    model = TinyModel(units=6, hop=4)
     recordings = [np.random.default_rng(i).integers(0, CODES, 25).astype(np.uint8) for i in range(7)]
     curve = context_curve.context_curve(model, recordings, 12, targets=7)
     assert [point.context for point in curve] == [1, 2, 4, 8, 12, 16, 24]
@@ -84,7 +84,7 @@ def test_each_point_is_the_mean_over_fresh_starts_at_the_same_targets():
 
 def test_the_curve_does_not_depend_on_the_batch_size(monkeypatch):
     recordings = [np.random.default_rng(0).integers(0, CODES, 500).astype(np.uint8)]
-    model = Little(units=6, hop=4)
+    model = TinyModel(units=6, hop=4)
     whole = context_curve.context_curve(model, recordings, 16, targets=50, seed=1)
     monkeypatch.setattr(scores, "WINDOW_CODES", 300)
     for one, other in zip(whole, context_curve.context_curve(model, recordings, 16, targets=50, seed=1), strict=True):

@@ -8,14 +8,14 @@ from audiornn.dataset.windows import WindowLayout
 from audiornn.evaluation import per_code
 from audiornn.evaluation import scores as scores_module
 from audiornn.evaluation.per_code import Reliability
-from tests.helpers.tiny_model import Little
+from tests.helpers.tiny_model import TinyModel
 
 
 def test_a_survey_has_the_scores_of_the_evaluation_and_the_loss_of_every_code(make_split):
     random = np.random.default_rng(0)
     recordings = {name: random.integers(100, 156, n).astype(np.uint8) for name, n in (("a", 500), ("b", 90), ("c", 20))}
     split, manifest = make_split(recordings, context=24, targets_per_window=64)
-    model = Little(units=6, hop=4)
+    model = TinyModel(units=6, hop=4)
     losses = per_code.evaluate_codes(model, split.recordings, WindowLayout(24, 64, 64), batch_size=3)
     scores = scores_module.evaluate(model, manifest, batch_size=4)["test"]
     assert losses.scores == pytest.approx(scores, rel=1e-5)

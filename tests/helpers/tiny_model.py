@@ -9,7 +9,7 @@ from audiornn.codec import CODES
 from audiornn.models.base import AudioModel, State
 
 
-class Little(AudioModel):
+class TinyModel(AudioModel):
     """A leaky sum of embedded codes, renewed every `hop` codes, and a dense layer.
 
     Its state has tensors of several kinds: the sum, float64 [b, units]; how many codes there were, int32 [b, 1].

@@ -13,13 +13,14 @@ import pytest
 
 from audiornn.dataset.windows import WindowLayout
 from audiornn.errors import AudioRNNError
-from audiornn.models import registry
 from audiornn.params import ModelParams, Train
 from audiornn.training import checkpoints, loop, trainer
-from audiornn.training.checkpoints import Store
+from audiornn.training.checkpoints import Store, training_fingerprint
+from audiornn.training.devices.batch_plan import BatchPlan
 from audiornn.training.devices.steps import DeviceSteps
 from audiornn.training.progress import curves
 from audiornn.training.progress.state import TrainingState
+from tests.helpers.training import quick
 
 
 class CrashError(Exception):
@@ -27,9 +28,9 @@ class CrashError(Exception):
 
 
 @pytest.fixture
-def little(monkeypatch):
-    monkeypatch.setitem(registry.REGISTRY, "little", "tests.helpers.tiny_model:Little")
-    return ModelParams(name="little", hop=4)
+def tiny(tiny):
+    """With a state that is renewed every fourth code."""
+    return ModelParams(name="tiny", hop=4)
 
 
 @pytest.fixture
@@ -111,11 +112,11 @@ SETTINGS = {
 
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_an_interrupted_training_ends_as_if_it_had_not_been(
-    make_shards, tmp_path, sine_codes, little, at_update, settings, monkeypatch
+    make_shards, tmp_path, sine_codes, tiny, at_update, settings, monkeypatch
 ):
     monkeypatch.setattr(curves, "STEPS_PER_POINT", 4)
     folder = make_shards({"a": sine_codes[:5000]}, 16, 100)  # 50 windows
-    params = Train(**{"model": little, "learning_rate": 0.02, "checkpoint_steps": 3, **SETTINGS[settings]})
+    params = Train(**{"model": tiny, "learning_rate": 0.02, "checkpoint_steps": 3, **SETTINGS[settings]})
     points, validations, *undisturbed = run(folder, tmp_path / "undisturbed", params)
     store, found_points, found_validations = Store(tmp_path / "store"), {}, []
     for number, interruption in [(1, crash), (8, crash), (2, terminate), (5, crash), (13, terminate), (None, None)]:
@@ -137,9 +138,9 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
         assert one == other
 
 
-def test_a_terminated_training_saves_all_of_its_work_first(make_shards, tmp_path, sine_codes, little, at_update):
+def test_a_terminated_training_saves_all_of_its_work_first(make_shards, tmp_path, sine_codes, tiny, at_update):
     folder = make_shards({"a": sine_codes[:5000]}, 16, 100)
-    params = Train(model=little, batch_size=4, epochs=3)  # the next checkpoint would be minutes away
+    params = Train(model=tiny, batch_size=4, epochs=3)  # the next checkpoint would be minutes away
     store = Store(tmp_path / "store")
     at_update(5, terminate)
     with pytest.raises(KeyboardInterrupt):
@@ -150,10 +151,10 @@ def test_a_terminated_training_saves_all_of_its_work_first(make_shards, tmp_path
 
 
 def test_a_signal_during_the_last_validation_is_not_swallowed_and_nothing_is_trained_twice(
-    make_shards, tmp_path, sine_codes, little, monkeypatch, at_update, capfd
+    make_shards, tmp_path, sine_codes, tiny, monkeypatch, at_update, capfd
 ):
     folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
-    params, store = Train(model=little, batch_size=4, epochs=1), Store(tmp_path / "store")
+    params, store = Train(model=tiny, batch_size=4, epochs=1), Store(tmp_path / "store")
     undisturbed, state = trainer.train(folder, tmp_path / "undisturbed", params, progress=False)
     evaluate = loop.evaluate_dataset
 
@@ -173,10 +174,10 @@ def test_a_signal_during_the_last_validation_is_not_swallowed_and_nothing_is_tra
 
 
 def test_a_checkpoint_that_cannot_be_written_is_said_and_training_goes_on(
-    make_shards, tmp_path, sine_codes, little, monkeypatch, capsys
+    make_shards, tmp_path, sine_codes, tiny, monkeypatch, capsys
 ):
     folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
-    params = Train(model=little, batch_size=4, epochs=1, checkpoint_steps=2)
+    params = Train(model=tiny, batch_size=4, epochs=1, checkpoint_steps=2)
 
     def full(*arguments, **named):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -192,11 +193,11 @@ def test_a_checkpoint_that_cannot_be_written_is_said_and_training_goes_on(
 
 
 def test_a_checkpoint_of_other_settings_is_not_resumed_even_in_the_same_folder(
-    make_shards, tmp_path, sine_codes, little, at_update, capsys
+    make_shards, tmp_path, sine_codes, tiny, at_update, capsys
 ):
     folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
     store = Store(tmp_path / "store")
-    params = {"model": little, "batch_size": 4, "epochs": 2}
+    params = {"model": tiny, "batch_size": 4, "epochs": 2}
     at_update(7, terminate)
     run(folder, tmp_path, Train(**params), store)
     at_update(2, terminate)
@@ -256,13 +257,13 @@ def test_checkpoints_of_another_training_are_not_used_and_named(make_shards, tmp
 
 
 def test_a_change_of_generation_code_leaves_an_interrupted_training_resumable_and_one_of_models_does_not(
-    make_shards, tmp_path, sine_codes, little, at_update, monkeypatch, capsys
+    make_shards, tmp_path, sine_codes, tiny, at_update, monkeypatch, capsys
 ):
     package = tmp_path / "audiornn"
     shutil.copytree(Path(checkpoints.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(checkpoints, "__file__", str(package / "training/checkpoints.py"))
     folder, store = make_shards({"a": sine_codes[:2000]}, 16, 100), Store(tmp_path / "store")
-    params = Train(model=little, batch_size=4, epochs=9)
+    params = Train(model=tiny, batch_size=4, epochs=9)
     said = []
     for changed in ("models/base.py", "generation/fused/engine.py", "generation/new.py", "models/new.py"):
         (package / changed).write_text("...")
@@ -301,3 +302,14 @@ def test_a_checkpoint_of_workers_with_own_shards_is_kept_for_as_many(tmp_path):
             other.load()
     state, _ = two.load()
     assert state.steps == 5
+
+
+def test_a_checkpoint_that_does_not_fit_the_model_is_not_used_in_part(make_shards, tmp_path, sine_codes, tiny):
+    folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
+    store = Store(tmp_path / "store")
+    params = quick(model=tiny, checkpoint_steps=2)
+    plan = BatchPlan.for_windows(params, 16, 100, windows=folder.splits["train"].windows, hop=tiny.hop)
+    fingerprint = [training_fingerprint(params.model_dump(), folder), dataclasses.asdict(plan)]
+    store.save(9, [np.zeros(3)], {"fingerprint": fingerprint, "state": {"steps": 9}})
+    with pytest.raises(AudioRNNError, match="store: does not fit the model; remove it and run again"):
+        trainer.train(folder, tmp_path / "m", params, store=store, progress=False)

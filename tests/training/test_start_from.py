@@ -30,10 +30,10 @@ class CrashError(Exception):
 
 
 @pytest.fixture(autouse=True)
-def little(monkeypatch):
+def tiny(monkeypatch):
     """Let parameters name the model of tests/helpers/tiny_model.py."""
-    monkeypatch.setitem(registry.REGISTRY, "little", "tests.helpers.tiny_model:Little")
-    return ModelParams(name="little", units=8)
+    monkeypatch.setitem(registry.REGISTRY, "tiny", "tests.helpers.tiny_model:Little")
+    return ModelParams(name="tiny", units=8)
 
 
 @pytest.fixture
@@ -73,9 +73,9 @@ def data(make_shards, sine_codes):
 
 
 @pytest.fixture
-def folder(little, tmp_path):
+def folder(tiny, tmp_path):
     """A model, as one that was trained for 7 updates is stored."""
-    model = storage.build("little", **little.sizes)
+    model = storage.build("tiny", **tiny.sizes)
     model.codec, model.window, model.trained_steps = CODEC, TrainingWindow(8, 8), 7
     storage.save(model, tmp_path / "first", {"mlflow.json": {"run_id": RUN}})
     return tmp_path / "first"
@@ -107,10 +107,10 @@ def test_it_begins_with_exactly_the_weights_statistics_and_averages_of_its_ances
             np.testing.assert_array_equal(one, other, name)
 
 
-def test_updates_are_counted_on_from_the_ancestor_while_history_and_budget_restart(data, folder, little, tmp_path):
+def test_updates_are_counted_on_from_the_ancestor_while_history_and_budget_restart(data, folder, tiny, tmp_path):
     assert read_json(folder / "config.json")["trained_steps"] == 7
     assert storage.load(folder).trained_steps == 7
-    params = settings(little, steps=5, start_from=str(folder))
+    params = settings(tiny, steps=5, start_from=str(folder))
     model, result = train(data, tmp_path / "second", params, log=tmp_path / "history.csv")
     assert (result.steps, result.history[-1].step, model.trained_steps) == (5, 5, 7 + result.best_step)
     assert find(str(tmp_path / "second")).steps == 7 + result.best_step
@@ -127,9 +127,9 @@ def test_an_ancestor_of_an_earlier_version_has_no_known_number_of_updates(folder
 
 
 def test_an_interrupted_fine_tuning_ends_as_if_it_had_not_been_and_another_ancestor_starts_from_scratch(
-    data, folder, little, tmp_path, before_update, capfd
+    data, folder, tiny, tmp_path, before_update, capfd
 ):
-    params = settings(little, steps=9, validate_every_steps=3, checkpoint_steps=2, ema=0.9, start_from=str(folder))
+    params = settings(tiny, steps=9, validate_every_steps=3, checkpoint_steps=2, ema=0.9, start_from=str(folder))
     undisturbed, _ = train(data, tmp_path / "undisturbed", params)
     store = Store(tmp_path / "store")
     before_update(6, crash)
@@ -164,16 +164,16 @@ def test_the_identity_of_a_training_is_that_of_the_weights_it_starts_from_wherev
         ({"sample_rate": 16_000}, {}, "with resample.sample_rate 8000, but resample.sample_rate is 16000"),
         ({"highpass_hz": 5.0}, {}, "with resample.highpass_hz 20.0, but resample.highpass_hz is 5.0"),
         ({"preemphasis": 0.5}, {}, "with encode.preemphasis 0.95, but encode.preemphasis is 0.5"),
-        ({}, {"name": "audiornn"}, "with train.model.name 'little', but train.model.name is 'audiornn'"),
-        ({}, {"name": "little", "units": 9}, "with train.model.units 8, but train.model.units is 9"),
-        ({}, {"name": "little", "hop": 2}, "with train.model.hop 1, but train.model.hop is 2"),
+        ({}, {"name": "audiornn"}, "with train.model.name 'tiny', but train.model.name is 'audiornn'"),
+        ({}, {"name": "tiny", "units": 9}, "with train.model.units 8, but train.model.units is 9"),
+        ({}, {"name": "tiny", "hop": 2}, "with train.model.hop 1, but train.model.hop is 2"),
     ],
 )
 def test_what_differs_from_the_ancestor_is_said_in_a_line_with_both_values_and_the_parameter(
-    data, folder, little, tmp_path, codec, model, said
+    data, folder, tiny, tmp_path, codec, model, said
 ):
     data = dataclasses.replace(data, codec=dataclasses.replace(data.codec, **codec))
-    params = settings(ModelParams(**model) if model else little, steps=1, start_from=str(folder))
+    params = settings(ModelParams(**model) if model else tiny, steps=1, start_from=str(folder))
     with pytest.raises(AudioRNNError) as caught:
         train(data, tmp_path / "second", params)
     assert str(caught.value) == f"train.start_from is {str(folder)!r}, a model {said}: they must be equal"

@@ -9,7 +9,7 @@ from audiornn.training import trainer
 from audiornn.training.progress import bar as bar_module
 from audiornn.training.progress.bar import ProgressBar, RecentUpdates
 from audiornn.training.progress.divergence import BITS_PER_NAT
-from tests.training.test_trainer import quick
+from tests.helpers.training import quick
 
 BITS = 1 / BITS_PER_NAT
 
