@@ -1,12 +1,17 @@
 """A model that compiles in no time, for tests of training."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import tensorflow as tf
 from pydantic import Field
 
 from audiornn.codec import CODES
-from audiornn.models.base import AudioModel, State
+from audiornn.models import storage
+from audiornn.models.base import AudioModel, State, TrainingWindow
+from tests.conftest import CODEC
+
+RUN = "0123456789abcdef" * 2
 
 
 class TinyModel(AudioModel):
@@ -45,3 +50,11 @@ class TinyModel(AudioModel):
 
     def step(self, codes: Any, state: State) -> tuple:
         raise NotImplementedError("only for training")
+
+
+def write_ancestor(folder: Path) -> Path:
+    """Store a model as one that was trained for 7 updates in the run `RUN`; the fixture `tiny` must be in use."""
+    model = storage.build("tiny", units=8)
+    model.codec, model.window, model.trained_steps = CODEC, TrainingWindow(8, 8), 7
+    storage.save(model, folder, {"mlflow.json": {"run_id": RUN}})
+    return folder

@@ -313,3 +313,10 @@ def test_a_checkpoint_that_does_not_fit_the_model_is_not_used_in_part(make_shard
     store.save(9, [np.zeros(3)], {"fingerprint": fingerprint, "state": {"steps": 9}})
     with pytest.raises(AudioRNNError, match="store: does not fit the model; remove it and run again"):
         trainer.train(folder, tmp_path / "m", params, store=store, progress=False)
+
+
+def test_the_identity_of_a_training_is_that_of_the_weights_it_starts_from_wherever_they_are(make_shards, sine_codes):
+    folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
+    one, other = Train().model_dump(), Train(start_from="somewhere").model_dump()
+    assert training_fingerprint(one, folder, "ab") == training_fingerprint(other, folder, "ab")
+    assert len({training_fingerprint(one, folder, start) for start in (None, "ab", "cd")}) == 3
