@@ -5,6 +5,14 @@ import numpy as np
 from audiornn.backend import keras, tf
 from audiornn.codec import CODES
 
+# Small sizes of every model, with which tests take seconds.
+SMALL = {
+    "samplernn": {"frames": [8, 2], "units": 12, "embedding": 6, "lookback": 5, "dense": 10},
+    "audiornn": {"dense": 24, "units": 20, "layers": 2},
+    "linear": {"frames": [8, 2], "units": 12, "layers": 2, "embedding": 6, "lookback": 5, "dense": 10, "residual": 2},
+    "lpcmix": {"hidden": 24, "units": 20, "frame": 8, "mixture": 3, "history": 5, "predictors": [[8, 40, 4]]},
+}
+
 
 def shaken(model, seed=0, size=0.2):
     """The model with weights and moving statistics that are all away from their start values."""

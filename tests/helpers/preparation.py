@@ -16,6 +16,7 @@ from stages import corpus, encode, recordings, resample
 
 ROOT = Path(__file__).parents[2]
 RATE = 8000
+FILES = 6  # in a workspace with recordings
 STAGES = (recordings, corpus, resample, encode)
 
 

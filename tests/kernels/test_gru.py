@@ -1,10 +1,11 @@
-"""The compiled GRU over sequences is the loop that TensorFlow differentiates, on any number of cores."""
+"""The compiled GRU is the loop that TensorFlow differentiates, over sequences and in steps, on any number of cores."""
 
 import numpy as np
 import pytest
 
 from audiornn.backend import tf
 from audiornn.kernels import gru as kernel
+from audiornn.kernels import matmul
 from audiornn.models.layers import gru
 
 
@@ -72,3 +73,17 @@ def test_a_graph_takes_sequences_of_any_length():
     assert gradient.shape == (2, 4)
     second, _ = run(inputs[11:], first[-1])
     np.testing.assert_array_equal(tf.concat([first, second], 0), whole)
+
+
+@pytest.mark.parametrize("units", [1, 16, 65])
+def test_gru_matches_a_reference_loop(units):
+    random = np.random.default_rng(0)
+    p = matmul.round_up_to_block(units)
+    inputs, recurrent = (3 * random.standard_normal((5, 3, p)).astype(np.float32) for _ in range(2))
+    state = random.standard_normal((5, units)).astype(np.float32)
+    x_z, x_r, x_c = np.moveaxis(inputs[..., :units].astype(np.float64), 1, 0)
+    h_z, h_r, h_c = np.moveaxis(recurrent[..., :units].astype(np.float64), 1, 0)
+    z = 1 / (1 + np.exp(-x_z - h_z))
+    expected = z * state + (1 - z) * np.tanh(x_c + h_c / (1 + np.exp(-x_r - h_r)))
+    kernel.gru(inputs.reshape(5, -1), recurrent.reshape(5, -1), state)
+    np.testing.assert_allclose(state, expected, atol=1e-6)

@@ -1,6 +1,13 @@
-import os
-import sys
+"""Kernels are compiled once, and again when what they are made of changes."""
 
+import os
+import re
+import sys
+from pathlib import Path
+
+from numba import config
+
+from audiornn.kernels import jit, matmul
 from tests.helpers.terminal import in_terminal
 
 CODE = """
@@ -19,3 +26,20 @@ def test_it_is_said_once_that_kernels_are_compiled_and_only_if_they_are(tmp_path
     assert first.count("compiling kernels for this processor, once: 10 to 30 s on 2 cores\r\n") == 1
     assert "42 5.0" in first and "42 5.0" in second
     assert "compiling" not in second
+
+
+def test_compiled_functions_are_kept_apart_for_each_state_of_what_they_are_made_of(tmp_path):
+    assert Path(matmul.matmul_add._cache.cache_path).parent == Path(config.CACHE_DIR)
+    files, stamps = [tmp_path / "a.py", tmp_path / "b.py"], []
+    for text in ("x = 1", "x = 2", "x = 1"):
+        files[0].write_text("")
+        files[1].write_text(text)
+        stamps.append(jit.source_hash(files))
+    assert stamps[0] == stamps[2] != stamps[1]
+    counted = set(jit.sources())
+    compiled = {
+        file
+        for file in jit.PACKAGE.rglob("*.py")
+        if re.search(r"^@(njit|kernel|scalar_kernel)\b", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert jit.PACKAGE / "kernels/matmul.py" in compiled <= counted

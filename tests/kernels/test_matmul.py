@@ -2,44 +2,18 @@
 
 import os
 import platform
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import config, njit
+from numba import njit
 
-from audiornn.generation.fused import draws
-from audiornn.kernels import elementwise, gru, jit, matmul
+from audiornn.kernels import elementwise, jit, matmul
 
 f32 = np.float32
-
-
-@jit.kernel
-def each(function, x):
-    y = np.empty_like(x)
-    for i in range(x.size):
-        y[i] = function(x[i])
-    return y
-
-
-def test_scalar_functions_are_exact_to_float32():
-    x = np.concatenate([np.linspace(-87, 87, 200_001), np.linspace(-0.1, 0.1, 20_001)]).astype(f32)
-    wide = x.astype(np.float64)
-    np.testing.assert_allclose(each(elementwise.exp, x), np.exp(wide), rtol=2e-7)
-    np.testing.assert_allclose(each(elementwise.sigmoid, x), 1 / (1 + np.exp(-wide)), atol=2e-7)
-    np.testing.assert_allclose(each(elementwise.tanh, x), np.tanh(wide), atol=2e-7)
-    positive = np.exp(wide).astype(f32)
-    np.testing.assert_allclose(
-        each(elementwise.log, positive), np.log(positive.astype(np.float64)), rtol=2e-7, atol=2e-7
-    )
-    far = np.array([-1e30, -100, 100, 1e30], f32)
-    np.testing.assert_allclose(each(elementwise.tanh, far), [-1, -1, 1, 1], atol=2e-7)
-    np.testing.assert_allclose(each(elementwise.sigmoid, far), [0, 0, 1, 1], atol=1e-30)
 
 
 def rounded(matrix):
@@ -68,84 +42,6 @@ def test_products_are_those_of_numpy_whatever_the_sizes(streams, inputs, outputs
         alone[:] = begin[s]
         matmul.matmul_add(weights, x[s : s + 1], alone)
         np.testing.assert_array_equal(alone[0], y[s])
-
-
-def test_look_ups_are_products_with_embedded_codes():
-    random = np.random.default_rng(0)
-    tables = random.standard_normal((3, 256, 10)).astype(f32)
-    history = random.integers(0, 256, (4, 20), dtype=np.uint8)
-    y = np.empty((4, 10), f32)
-    elementwise.broadcast_bias(np.arange(10, dtype=f32), y)
-    elementwise.add_table_rows(tables, history[:, 5:8], y)
-    one_hot = np.eye(256)[history[:, 5:8]]
-    np.testing.assert_allclose(y, np.arange(10) + np.einsum("slc,lcn->sn", one_hot, tables), atol=1e-5)
-
-
-@pytest.mark.parametrize("units", [1, 16, 65])
-def test_gru_matches_a_reference_loop(units):
-    random = np.random.default_rng(0)
-    p = matmul.round_up_to_block(units)
-    inputs, recurrent = (3 * random.standard_normal((5, 3, p)).astype(f32) for _ in range(2))
-    state = random.standard_normal((5, units)).astype(f32)
-    x_z, x_r, x_c = np.moveaxis(inputs[..., :units].astype(np.float64), 1, 0)
-    h_z, h_r, h_c = np.moveaxis(recurrent[..., :units].astype(np.float64), 1, 0)
-    z = 1 / (1 + np.exp(-x_z - h_z))
-    expected = z * state + (1 - z) * np.tanh(x_c + h_c / (1 + np.exp(-x_r - h_r)))
-    gru.gru(inputs.reshape(5, -1), recurrent.reshape(5, -1), state)
-    np.testing.assert_allclose(state, expected, atol=1e-6)
-
-
-def kept(logits, top_k, top_p):
-    """The codes that may be drawn, by sorting."""
-    p = np.exp(logits.astype(np.float64) - logits.max())
-    order = np.argsort(-p, kind="stable")[: top_k or len(p)]
-    reached = np.cumsum(p[order]) / p[order].sum()
-    return set(order if top_p >= 1 else order[: int(np.searchsorted(reached, top_p)) + 1])
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.integers(2, 256),
-    st.integers(0, 300),
-    st.sampled_from([0.001, 0.3, 0.9, 1.0]),
-    st.booleans(),
-    st.integers(0, 2**32),
-)
-def test_draws_are_inversions_of_what_the_restrictions_leave(n, top_k, top_p, with_ties, seed):
-    random = np.random.default_rng(seed)
-    logits = (4 * random.standard_normal(n)).astype(f32)
-    if with_ties:
-        logits = np.round(logits / 3) * 3
-    uniform = np.sort(random.random(200).astype(f32))
-    scratch = np.empty(n, f32)
-    drawn = np.array([draws.sample_code(logits, 1.0, draws.Limits(top_k, top_p), u, scratch) for u in uniform])
-    allowed = sorted(kept(logits, min(top_k, n), top_p))
-    if with_ties and 0 < top_p < 1:  # sums that are equal but for round-off may keep one code more or less
-        assert set(drawn) <= kept(logits, min(top_k, n), min(top_p + 1e-5, 1))
-        return
-    p = np.exp(logits[allowed].astype(np.float64) - logits.max())
-    edges = np.cumsum(p) / p.sum()
-    expected = np.array(allowed)[np.minimum(np.searchsorted(edges, uniform, side="right"), len(allowed) - 1)]
-    near_edge = np.abs(edges[None] - uniform[:, None].astype(np.float64)).min(1) < 1e-6
-    np.testing.assert_array_equal(drawn[~near_edge], expected[~near_edge])
-    assert set(drawn) <= set(allowed)
-
-
-def test_compiled_functions_are_kept_apart_for_each_state_of_what_they_are_made_of(tmp_path):
-    assert Path(matmul.matmul_add._cache.cache_path).parent == Path(config.CACHE_DIR)
-    files, stamps = [tmp_path / "a.py", tmp_path / "b.py"], []
-    for text in ("x = 1", "x = 2", "x = 1"):
-        files[0].write_text("")
-        files[1].write_text(text)
-        stamps.append(jit.source_hash(files))
-    assert stamps[0] == stamps[2] != stamps[1]
-    counted = set(jit.sources())
-    compiled = {
-        file
-        for file in jit.PACKAGE.rglob("*.py")
-        if re.search(r"^@(njit|kernel|scalar_kernel)\b", file.read_text(encoding="utf-8"), re.MULTILINE)
-    }
-    assert jit.PACKAGE / "kernels/matmul.py" in compiled <= counted
 
 
 def test_blocks_may_be_used_in_a_loop_of_ones_own():

@@ -15,13 +15,7 @@ from audiornn.models.base import TrainingWindow
 from audiornn.models.layers import batch_norm
 from audiornn.models.layers.gru import GRU
 from tests.helpers import model_contract
-
-SMALL = {
-    "samplernn": {"frames": [8, 2], "units": 12, "embedding": 6, "lookback": 5, "dense": 10},
-    "audiornn": {"dense": 24, "units": 20, "layers": 2},
-    "linear": {"frames": [8, 2], "units": 12, "layers": 2, "embedding": 6, "lookback": 5, "dense": 10, "residual": 2},
-    "lpcmix": {"hidden": 24, "units": 20, "frame": 8, "mixture": 3, "history": 5, "predictors": [[8, 40, 4]]},
-}
+from tests.helpers.model_contract import SMALL
 
 
 def small_model(name):

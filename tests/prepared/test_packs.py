@@ -15,17 +15,7 @@ from audiornn.audio import packs
 from audiornn.errors import AudioRNNError
 from audiornn.prepared import index
 from stages import encode, recordings, resample
-from tests.helpers.preparation import ROOT, Preparation, outputs, record
-
-FILES = 6
-
-
-@pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    made = Preparation(tmp_path / "workspace", monkeypatch)
-    for i in range(FILES):
-        record(made.root / f"recordings/{i}.wav", i)
-    return made
+from tests.helpers.preparation import FILES, ROOT, Preparation, outputs, record
 
 
 def from_nothing(workspace, tmp_path):
@@ -91,37 +81,6 @@ def test_it_is_the_same_when_outputs_are_removed_before_a_stage_as_dvc_does(work
     assert workspace.prepare() == ([0, 0, 0], made)
 
 
-def test_after_a_stage_only_its_index_is_left(workspace):
-    workspace.prepare()
-    left = {path.name for path in (workspace.root / index.FOLDER).iterdir()}
-    assert left == {"corpus.json", "resample.json", "resample-files.json", "encode.json", "encode-files.json"}
-    assert not list(workspace.root.rglob("*.partial*"))
-
-
-def test_an_index_stays_bounded(workspace):
-    for i in range(2 * index.OTHERS + 2):
-        for file in (workspace.root / "recordings").iterdir():
-            file.unlink()
-        record(workspace.root / "recordings/a.wav", i)
-        record(workspace.root / "recordings/b.wav", 100 + i)
-        workspace.prepare()
-    kept = index.Index(index.FOLDER / "resample.json", packs.ResampledSamples, packs.CODE)
-    assert len(kept._known) == 2 * (1 + index.OTHERS)
-
-
-def test_other_settings_code_or_libraries_make_everything_again(workspace, monkeypatch):
-    _, made = workspace.prepare()
-    path = workspace.root / "params.yaml"
-    text = path.read_text()
-    path.write_text(text.replace("highpass_hz: 20", "highpass_hz: 0"))
-    assert workspace.prepare()[0] == [0, FILES, FILES]
-    path.write_text(text.replace("preemphasis: 0.95", "preemphasis: 0.5"))
-    assert workspace.prepare()[0] == [0, FILES, FILES]
-    path.write_text(text)
-    monkeypatch.setattr(index, "identity", lambda code: "other")
-    assert workspace.prepare() == ([FILES, FILES, FILES], made)
-
-
 @pytest.mark.parametrize("stage", ["resample", "encode"])
 def test_a_damaged_pack_is_made_again(stage, workspace):
     _, made = workspace.prepare()
@@ -132,13 +91,6 @@ def test_a_damaged_pack_is_made_again(stage, workspace):
     done, again = workspace.prepare()
     assert again == made
     assert sum(done) == 1
-
-
-@pytest.mark.parametrize("name", ["corpus.json", "resample.json", "encode.json", "encode-files.json"])
-def test_a_damaged_index_costs_work_and_no_more(name, workspace):
-    _, made = workspace.prepare()
-    (workspace.root / index.FOLDER / name).write_text('{"a": [1, 2')
-    assert workspace.prepare()[1] == made
 
 
 def test_what_was_finished_before_an_interruption_is_not_made_again(workspace, monkeypatch):
@@ -181,11 +133,6 @@ def test_a_recording_that_changes_under_way_is_named(workspace):
     record(workspace.root / "recordings/new.wav", 101)
     with pytest.raises(AudioRNNError, match=r"new\.wav: changed while the pipeline ran; run dvc repro again"):
         workspace.prepare(stages=[resample])
-
-
-def test_a_worker_with_other_code_is_refused():
-    with pytest.raises(AudioRNNError, match="has other code or other libraries than this machine"):
-        index._if_same_code(len, packs.CODE, "another", "job")
 
 
 SCRIPT = """

@@ -8,7 +8,7 @@ from audiornn.codec import SILENCE
 from audiornn.generation import engines, sampling
 from audiornn.models import registry, storage
 from tests.helpers import model_contract
-from tests.models.test_models import SMALL
+from tests.helpers.model_contract import SMALL
 
 KINDS = [*registry.REGISTRY, *(f"{name}, predicting" for name in ("audiornn", "samplernn", "linear"))]
 ODD = [

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from audiornn.generation import sampling, tensorflow_engine
@@ -76,3 +78,39 @@ def test_temperature_and_top_p_do_not_apply_where_the_model_is_certain(how):
         assert abs(np.count_nonzero(drawn == 128) - expected) <= 4 * np.sqrt(n * likeliest * (1 - likeliest))
         assert (len(np.unique(drawn)) > 200) == left_alone
     assert np.all(drawn_by(how, logits, 0.0, uniform[:10], 0, 1.0, 0.1) == 128)  # temperature 0 is heeded all the same
+
+
+def kept(logits, top_k, top_p):
+    """The codes that may be drawn, by sorting."""
+    p = np.exp(logits.astype(np.float64) - logits.max())
+    order = np.argsort(-p, kind="stable")[: top_k or len(p)]
+    reached = np.cumsum(p[order]) / p[order].sum()
+    return set(order if top_p >= 1 else order[: int(np.searchsorted(reached, top_p)) + 1])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(2, 256),
+    st.integers(0, 300),
+    st.sampled_from([0.001, 0.3, 0.9, 1.0]),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+def test_draws_are_inversions_of_what_the_restrictions_leave(n, top_k, top_p, with_ties, seed):
+    random = np.random.default_rng(seed)
+    logits = (4 * random.standard_normal(n)).astype(np.float32)
+    if with_ties:
+        logits = np.round(logits / 3) * 3
+    uniform = np.sort(random.random(200).astype(np.float32))
+    scratch = np.empty(n, np.float32)
+    drawn = np.array([sample_code(logits, 1.0, Limits(top_k, top_p), u, scratch) for u in uniform])
+    allowed = sorted(kept(logits, min(top_k, n), top_p))
+    if with_ties and 0 < top_p < 1:  # sums that are equal but for round-off may keep one code more or less
+        assert set(drawn) <= kept(logits, min(top_k, n), min(top_p + 1e-5, 1))
+        return
+    p = np.exp(logits[allowed].astype(np.float64) - logits.max())
+    edges = np.cumsum(p) / p.sum()
+    expected = np.array(allowed)[np.minimum(np.searchsorted(edges, uniform, side="right"), len(allowed) - 1)]
+    near_edge = np.abs(edges[None] - uniform[:, None].astype(np.float64)).min(1) < 1e-6
+    np.testing.assert_array_equal(drawn[~near_edge], expected[~near_edge])
+    assert set(drawn) <= set(allowed)
