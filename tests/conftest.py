@@ -86,7 +86,7 @@ SLOW = (
     "tests/tracking/test_store.py::test_a_store_whose_creation_was_killed_is_created_again",
     "tests/tracking/test_store.py::test_a_server_that_is_not_there_is_named_in_one_line_within_seconds[http-hangs]",
     "tests/tracking/test_store.py::test_half_a_store_without_runs_is_replaced_and_a_file_that_is_no_database_is_named",
-    "tests/tracking/test_runs.py::test_the_best_on_the_same_validation_split_is_champion_and_a_person_may_choose_another",
+    "tests/tracking/models/test_registry.py::test_the_best_on_the_same_validation_split_is_champion_and_a_person_may_choose_another",
     "tests/training/test_checkpoints.py::test_an_interrupted_training_ends_as_if_it_had_not_been",
     "tests/training/progress/test_bar.py::test_the_bar_shows_the_time_left_with_the_last_validation_in_it",
     "tests/training/test_start.py::test_an_interrupted_fine_tuning_ends_as_if_it_had_not_been_and_another_ancestor_starts_from_scratch",

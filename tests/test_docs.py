@@ -8,7 +8,6 @@ import itertools
 import re
 import shlex
 from functools import cache
-from pathlib import Path
 
 import pytest
 from dvc.cli.parser import get_main_parser
@@ -17,20 +16,10 @@ from audiornn.cli import parser
 from audiornn.models import registry, storage
 from audiornn.params import Params
 from audiornn.provenance.overrides import flatten
+from tests.helpers.pages import PAGES, ROOT, name, text
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # The file that a reader of docs/adding-a-model.md adds, and the cache that Numba makes.
 NOT_IN_GIT = {"audiornn/models/plain.py", "audiornn/__pycache__"}
-
-
-def name(page):
-    return page.relative_to(ROOT).as_posix()
-
-
-@cache
-def text(page):
-    return page.read_text(encoding="utf-8")
 
 
 @cache

@@ -4,6 +4,7 @@ import json
 import resource
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,7 +31,8 @@ from audiornn.training.progress.state import TrainingState
 from audiornn.validation import parse
 from tests.conftest import CODEC, write_encoded
 from tests.helpers.mutations import STRANGE, check_answer, damaged_bytes, damaged_trees, many
-from tests.test_params import SHIPPED
+
+SHIPPED = Path(__file__).parents[2] / "params.yaml"
 
 
 @pytest.fixture(autouse=True)

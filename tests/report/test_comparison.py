@@ -8,7 +8,7 @@ import soundfile as sf
 
 from audiornn.report import comparison
 from audiornn.report.comparison import ComparedClip, ComparedSetting, Comparison
-from tests.report.test_page import NASTY, Parsed
+from tests.helpers.html_page import NASTY, Parsed
 
 
 def wav(seconds=0.1, rate=8000):

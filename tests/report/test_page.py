@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 from dataclasses import asdict, replace
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import numpy as np
@@ -32,8 +31,8 @@ from audiornn.report.results import (
     ValidationScores,
     read_results,
 )
+from tests.helpers.html_page import NASTY, Parsed
 
-NASTY = "<script>alert('&\"</script>"
 RESULTS = Results(
     codec.CodecMetrics(snr_db=30.0, snr_high_db=30.0, clipped_share=0.0, code_entropy_bits=7.0),
     TrainingResults(parameters=1, steps=1, epochs=1, best_epoch=1, targets_per_second=1.0, diverged=False),
@@ -43,36 +42,6 @@ RESULTS = Results(
     GenerationResults(1.0, 1.0, 0.2, 0.1, 4.25, 0.85, distance_limit_db=5.0, findings=3, clips_with_findings=0.25),
     clips={},
 )
-VOID = {"meta", "img", "link", "br", "input"}
-
-
-class Parsed(HTMLParser):
-    """Tags in order, text, and whether each tag that was opened was closed."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.open, self.text, self.scripts = [], [], "", []
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag == "script":
-            self.scripts.append("")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "script":
-            self.scripts[-1] += data
-        else:
-            self.text += data
-
-    def all(self, name):
-        return [attributes for tag, attributes in self.tags if tag == name]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The store: created whole or not at all, by any number of processes; a server that is not there is named at once."""
 
+import json
 import os
 import signal
 import socket
@@ -151,3 +152,34 @@ def test_a_server_that_is_not_there_is_named_in_one_line_within_seconds(tmp_path
 )
 def test_passwords_are_masked(text, shown):
     assert store.masked(text) == shown
+
+
+def test_the_default_store_is_in_the_workspace(tmp_path):
+    assert store.store(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("postgresql://user@host/db", "postgresql://user@host/db"),
+        ("sqlite:////tmp/a.db", "sqlite:////tmp/a.db"),
+        ("sqlite:///other.db", "sqlite:///{root}/other.db"),
+        ("runs", "{root}/runs"),
+        ("/tmp/runs", "/tmp/runs"),
+        ("databricks", "databricks"),
+        ("file:///tmp/runs", "file:///tmp/runs"),
+    ],
+)
+def test_the_tracking_uri_of_the_environment_is_honoured_from_the_workspace(tmp_path, monkeypatch, given, meant):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
+    assert store.store(tmp_path) == meant.format(root=tmp_path)
+
+
+def test_the_list_of_runs_has_columns_for_bits_and_sound(empty_store, tmp_path):
+    page = store.runs_page(tmp_path)
+    experiment = page.split("/")[3]
+    tags = mlflow.MlflowClient(store.store(tmp_path)).get_experiment(experiment).tags
+    columns = json.loads(tags["mlflow.sharedViewState.audiornn"])["selectedColumns"]
+    for metric in (store.CHAMPION_METRIC, store.RATIO, store.FLAWED):
+        assert f"metrics.`{metric}`" in columns

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from tests.test_docs import PAGES, name, text
+from tests.helpers.pages import PAGES, name, text
 
 pytestmark = pytest.mark.pipeline
 RUN_BY_ANOTHER_TEST = {"docs/adding-a-model.md"}  # tests/models/test_adding_a_model.py
