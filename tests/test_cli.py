@@ -14,7 +14,7 @@ def test_without_a_command_the_help_is_printed(capsys):
 
 
 @pytest.mark.parametrize("command", [["generate"], ["summary"], ["diagnose", "generated/01-temperature-1.wav"]])
-def test_where_there_are_no_results_yet_dvc_repro_is_named(command, capsys, tmp_path, monkeypatch):
+def test_without_results_the_error_names_dvc_repro(command, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stopped:
         cli.main(command)
@@ -25,7 +25,7 @@ def test_where_there_are_no_results_yet_dvc_repro_is_named(command, capsys, tmp_
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_the_store_lacks_is_missed_in_one_line_that_names_dvc_repro(
+def test_a_model_missing_from_the_store_is_a_one_line_error_that_names_dvc_repro(
     capsys, tmp_path, monkeypatch, empty_store
 ):
     monkeypatch.chdir(tmp_path)
@@ -37,7 +37,7 @@ def test_a_model_that_the_store_lacks_is_missed_in_one_line_that_names_dvc_repro
     )
 
 
-def test_the_ui_says_that_its_port_is_taken(capsys, tmp_path, monkeypatch, empty_store):
+def test_the_ui_reports_that_its_port_is_in_use(capsys, tmp_path, monkeypatch, empty_store):
     monkeypatch.chdir(tmp_path)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

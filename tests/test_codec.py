@@ -98,7 +98,7 @@ def test_a_larger_code_always_has_a_larger_amplitude():
 
 
 @given(st.floats(min_value=1, allow_infinity=False))
-def test_what_is_too_loud_gets_the_outermost_code_and_never_wraps_around(x):
+def test_amplitudes_that_are_too_loud_get_the_outermost_code_and_never_wrap_around(x):
     assert codec.mu_law_encode([x, -x]).tolist() == [255, 0]
 
 
@@ -140,7 +140,7 @@ def test_preemphasis_0_is_plain_mu_law(wave, codes):
 
 @pytest.mark.parametrize("code", [0, 255])
 @pytest.mark.parametrize("a", [0.5, 0.95, 0.99])
-def test_a_million_codes_of_the_worst_kind_stay_bounded(code, a):
+def test_a_million_worst_case_codes_stay_bounded(code, a):
     """A constant ±1 sums up to at most 1 / (1 - a) in the de-emphasis."""
     wave = codec.decode(np.full(1_000_000, code, np.uint8), a)
     assert np.abs(wave).max() <= 1 / (1 - a) * (1 + 1e-9)

@@ -54,12 +54,12 @@ def test_audio_is_compared_on_the_same_scales():
 
 
 @pytest.mark.parametrize("samples", [1, 100, 255])
-def test_silence_and_scraps_can_be_drawn(tmp_path, samples):
+def test_silence_and_very_short_audio_can_be_drawn(tmp_path, samples):
     figures.save(figures.compare_audio({"a": np.zeros(samples)}, 8000, "t"), tmp_path / "a.png")
     assert np.ptp(matplotlib.image.imread(tmp_path / "a.png")) > 0
 
 
-def test_pictures_are_the_same_bytes_each_time(tmp_path):
+def test_pictures_have_the_same_bytes_every_time(tmp_path):
     for name in ("a", "b"):
         figures.save(figures.curves(HISTORY), tmp_path / f"{name}.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
@@ -178,13 +178,13 @@ def test_clips_have_scales_that_do_not_depend_on_them():
         assert inside(figure)
 
 
-def test_lines_in_one_panel_differ_by_style_for_those_who_see_no_colour():
+def test_lines_in_one_panel_differ_without_colour():
     real = np.ones(256)
     lines = figures.code_distributions(real, dict.fromkeys("abcd", real)).axes[0].lines
     assert len({line.get_color() for line in lines}) == len({line.get_linestyle() for line in lines}) == 4
 
 
-def test_a_budget_of_less_than_an_epoch_is_drawn_from_its_begin(tmp_path):
+def test_a_budget_of_less_than_an_epoch_is_drawn_from_its_start(tmp_path):
     row = dict(HISTORY[0], epoch=0.2152)
     for axes in figures.curves([row]).axes:
         assert axes.get_xlim()[0] == 0

@@ -58,7 +58,7 @@ def test_a_file_is_replaced_at_once(tmp_path):
 
 @pytest.mark.parametrize("failure", [ValueError, AudioRNNError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("before", [{}, {"a.txt": "old"}])
-def test_a_file_that_fails_leaves_what_was_there_and_nothing_else(tmp_path, before, failure):
+def test_a_failed_write_of_a_file_keeps_the_old_one_and_leaves_nothing_else(tmp_path, before, failure):
     for name, text in before.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(failure), atomic_file(tmp_path / "a.txt") as partial:
@@ -75,7 +75,7 @@ def test_a_partial_file_keeps_the_suffix_that_writers_choose_the_format_by(tmp_p
         partial.touch()
 
 
-def test_folders_above_a_file_are_made(tmp_path):
+def test_parent_folders_are_created(tmp_path):
     with atomic_file(tmp_path / "metrics" / "more" / "a.txt") as partial:
         partial.write_text("1", encoding="utf-8")
     assert content(tmp_path) == {"metrics/more/a.txt": "1"}
@@ -104,7 +104,7 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
 
 @pytest.mark.parametrize("failure", [ValueError, AudioRNNError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("before", [{}, {"out/a.txt": "old", "out/b.txt": "old"}])
-def test_a_folder_that_fails_leaves_what_was_there_and_nothing_else(tmp_path, before, failure):
+def test_a_failed_write_of_a_folder_keeps_the_old_one_and_leaves_nothing_else(tmp_path, before, failure):
     for name, text in before.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
@@ -114,7 +114,7 @@ def test_a_folder_that_fails_leaves_what_was_there_and_nothing_else(tmp_path, be
     assert content(tmp_path) == before
 
 
-def test_what_a_killed_process_left_does_not_get_into_the_next_folder(tmp_path):
+def test_leftovers_of_a_killed_process_do_not_get_into_the_next_folder(tmp_path):
     with atomic_folder(tmp_path / "out") as partial:
         name = partial.name
     (tmp_path / name).mkdir()
@@ -130,14 +130,14 @@ def test_what_a_killed_process_left_does_not_get_into_the_next_folder(tmp_path):
 
 @in_one_folder
 @given(documents)
-def test_json_comes_back_as_it_was_written(tmp_path, document):
+def test_json_survives_a_round_trip(tmp_path, document):
     write_json(tmp_path / "a.json", document)
     assert read_json(tmp_path / "a.json") == document
     assert list(content(tmp_path)) == ["a.json"]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_json_refuses_what_other_readers_could_not_read_and_keeps_the_old_file(tmp_path, value):
+def test_json_refuses_values_that_other_readers_cannot_read_and_keeps_the_old_file(tmp_path, value):
     write_json(tmp_path / "a.json", {"loss": 1.0})
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"losses": [1.0, value]})
@@ -148,7 +148,7 @@ def test_json_refuses_what_other_readers_could_not_read_and_keeps_the_old_file(t
 @pytest.mark.parametrize(
     "damaged", [b"", b"{", b"{'a': 1}", b'{"a": 1,\n}', b"\xff\xfe{}", b'{"a": 1}\n{"b": 2}', b"\x00"]
 )
-def test_a_damaged_json_file_is_answered_in_one_line_with_its_name(tmp_path, damaged):
+def test_a_damaged_json_file_is_a_one_line_error_with_its_name(tmp_path, damaged):
     path = tmp_path / "manifest.json"
     path.write_bytes(damaged)
     with pytest.raises(AudioRNNError) as error:
@@ -157,7 +157,7 @@ def test_a_damaged_json_file_is_answered_in_one_line_with_its_name(tmp_path, dam
     assert line.startswith(f"{path}: not readable as JSON: ")
 
 
-def test_a_json_file_that_is_missing_or_a_folder_is_answered_in_one_line_with_its_name(tmp_path):
+def test_a_json_file_that_is_missing_or_a_folder_is_a_one_line_error_with_its_name(tmp_path):
     with pytest.raises(AudioRNNError) as error:
         read_json(tmp_path / "none.json")
     assert str(error.value) == f"{tmp_path}/none.json: no such file: run dvc repro first"
@@ -199,7 +199,7 @@ def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path, data):
     assert sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
 
 
-def test_a_folder_takes_the_place_of_a_link_or_file_and_leaves_what_the_link_meant(tmp_path):
+def test_a_folder_replaces_a_link_or_file_and_keeps_the_target_of_the_link(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/kept.txt").write_text("kept")
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
@@ -224,7 +224,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk_is_named_and_leaves_what_was_there(small_disk):
+def test_a_full_disk_is_reported_and_existing_files_are_kept(small_disk):
     write_json(small_disk / "a.json", 1)
     with pytest.raises(AudioRNNError, match=r"a\.json: the disk is full: [\d,]+ bytes are free"):
         write_json(small_disk / "a.json", "x" * 2_000_000)
@@ -240,7 +240,7 @@ def test_a_full_disk_is_named_and_leaves_what_was_there(small_disk):
     assert content(small_disk) == {"a.json": "1\n"}
 
 
-def test_what_killed_processes_left_is_removed_and_what_others_write_is_not(tmp_path):
+def test_leftovers_of_killed_processes_are_removed_and_files_being_written_are_kept(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     dead, running = process.pid, os.getppid()

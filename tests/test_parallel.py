@@ -53,12 +53,12 @@ def test_every_job_is_done_once(count, two_cores):
     assert run(double, list(range(count)), pays_from=99) == {i: 2 * i for i in range(count)}
 
 
-def test_work_that_must_stay_here_is_done_by_this_process_whatever_else_there_is(two_cores, monkeypatch):
+def test_local_work_is_done_by_this_process_even_if_there_are_others(two_cores, monkeypatch):
     monkeypatch.setenv(parallel.SCHEDULER, "tcp://127.0.0.1:1")
     assert set(run(process, range(2), here=True).values()) == {os.getpid()}
 
 
-def test_more_than_one_process_works_where_that_pays_and_none_is_started_where_not(two_cores):
+def test_processes_are_started_only_where_they_pay_off(two_cores):
     assert len(set(run(process, range(6)).values()) - {os.getpid()}) == 2
     assert set(run(process, range(2), pays_from=3).values()) == {os.getpid()}
 
@@ -68,7 +68,7 @@ def test_the_longest_jobs_begin_first():
     assert list(taken) == [1, 2, 0]
 
 
-def test_only_as_many_cores_count_as_the_process_may_use():
+def test_only_cores_that_the_process_may_use_are_counted():
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
         "from audiornn import parallel; print(parallel.cores())"
@@ -76,19 +76,19 @@ def test_only_as_many_cores_count_as_the_process_may_use():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 
-def test_a_killed_worker_is_an_error_of_one_line_that_names_what_it_may_have_been_at(two_cores):
+def test_a_killed_worker_is_a_one_line_error_that_names_the_jobs_it_may_have_been_doing(two_cores):
     with pytest.raises(AudioRNNError, match=r"^double: a worker was killed, .* at 0\.wav.*; what was finished is kept"):
         run(killed, [0, 1])
     with pytest.raises(AudioRNNError, match=r" at 0\.wav.*; run again, with fewer workers"):
         run(killed, [0, 1], kept=False)
 
 
-def test_an_error_of_a_job_is_that_of_the_call(two_cores):
+def test_an_error_in_a_job_is_raised_by_the_call(two_cores):
     with pytest.raises(AudioRNNError, match=r"^[01]\.wav: broken$"):
         run(refused, [0, 1])
 
 
-def test_a_scheduler_that_is_not_there_is_named_in_one_line_within_ten_seconds(monkeypatch):
+def test_an_unreachable_scheduler_is_named_in_one_line_within_ten_seconds(monkeypatch):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{unused.getsockname()[1]}"
@@ -102,7 +102,7 @@ def test_a_scheduler_that_is_not_there_is_named_in_one_line_within_ten_seconds(m
     assert time.monotonic() - begin < 10
 
 
-def test_without_a_scheduler_nothing_of_dask_is_imported():
+def test_dask_is_not_imported_without_a_scheduler():
     code = (
         "import sys; from audiornn import parallel; from stages import resample, encode, corpus; "
         "parallel.run(abs, [1], lambda *_: None, what='', weights=[1.0], names=['']); "

@@ -82,7 +82,7 @@ KEYS = sorted(leaves())
 # --- The file that ships -----------------------------------------------------------------------------------------
 
 
-def test_the_shipped_file_sets_what_the_classes_default_to_but_for_the_recordings_and_the_number_of_clips():
+def test_the_shipped_file_has_the_defaults_of_the_classes_except_for_the_recordings_and_the_number_of_clips():
     shipped, default = load(SHIPPED), Params()
     assert {key for key in KEYS if value_at(shipped, key) != value_at(default, key)} == TUNED
     assert shipped.corpus.path == "recordings"
@@ -95,7 +95,7 @@ def test_the_shipped_file_names_a_model_and_leaves_its_sizes_to_the_model():
     assert storage.complete(model.name, {})
 
 
-def test_audio_is_drawn_alike_from_python_and_on_the_command_line_unless_asked_otherwise():
+def test_python_and_the_command_line_generate_alike_by_default():
     """As params.yaml says, which has the defaults of the classes."""
     import audiornn
     from audiornn.cli import parser
@@ -165,7 +165,7 @@ def test_sections_stages_and_stage_scripts_have_the_same_names_in_the_same_order
 
 
 @pytest.mark.parametrize("text", ["", "# nothing but a comment\n", "train: {}\n", "train:\n", "train:\n  model:\n"])
-def test_what_is_left_out_has_its_default(tmp_path, text):
+def test_omitted_keys_have_their_defaults(tmp_path, text):
     assert loaded(tmp_path, text) == Params()
 
 
@@ -174,7 +174,7 @@ def test_a_section_with_all_keys_commented_out_has_its_defaults(tmp_path, sectio
     assert loaded(tmp_path, f"{section}:\n  # seed: 3\n") == Params()
 
 
-def test_a_single_key_changes_that_key_alone(tmp_path):
+def test_a_single_key_changes_only_that_key(tmp_path):
     assert loaded(tmp_path, "train: {model: {units: 7}}").model_dump() == {
         **(default := Params().model_dump()),
         "train": {**default["train"], "model": {**default["train"]["model"], "units": 7}},
@@ -182,12 +182,12 @@ def test_a_single_key_changes_that_key_alone(tmp_path):
 
 
 @pytest.mark.parametrize("budget", ["steps: 7", "minutes: 7.0", "steps: 7, epochs: 2", "epochs: 2, minutes: 7.0"])
-def test_a_budget_of_another_kind_takes_the_place_of_epochs_whether_these_are_written_or_not(tmp_path, budget):
+def test_a_budget_of_another_kind_replaces_epochs_whether_they_are_given_or_not(tmp_path, budget):
     train = loaded(tmp_path, f"train: {{{budget}}}").train
     assert (train.epochs, train.steps or train.minutes) == (None, 7)
 
 
-def test_an_option_that_sets_minutes_alone_replaces_the_epochs_of_the_shipped_params(tmp_path):
+def test_an_option_that_sets_only_minutes_replaces_the_epochs_of_the_shipped_params(tmp_path):
     shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
     assert shipped["train"]["epochs"]
     shipped["train"]["minutes"] = 3
@@ -238,7 +238,7 @@ def test_an_unknown_key_is_named_with_its_path_its_value_and_the_nearest_key(tmp
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key != "train.model.name"])  # beside it stand sizes
-def test_any_key_with_a_letter_missing_or_two_swapped_leads_back_to_that_key(key):
+def test_any_key_with_a_missing_or_two_swapped_letters_is_answered_with_the_right_key(key):
     prefix, dot, name = key.rpartition(".")
     missing = {name[:i] + name[i + 1 :] for i in range(len(name))}
     swapped = {name[:i] + name[i + 1] + name[i] + name[i + 2 :] for i in range(len(name) - 1)}
@@ -256,7 +256,7 @@ def test_any_key_with_a_letter_missing_or_two_swapped_leads_back_to_that_key(key
         ("shard: {7: 1}", list(Shard.model_fields)),
     ],
 )
-def test_a_key_like_no_other_is_answered_with_those_there_are(tmp_path, text, known):
+def test_a_key_unlike_any_other_is_answered_with_the_valid_keys(tmp_path, text, known):
     line = complaint(tmp_path, text)
     assert re.match(r"params.yaml: unknown key \S*(xyzzy|7)\b", line)
     assert line.endswith(f"known keys are {', '.join(known)}")
@@ -279,7 +279,7 @@ RENAMED = [
 
 
 @pytest.mark.parametrize(("old", "present"), RENAMED)
-def test_a_key_of_an_earlier_version_is_answered_with_its_present_name(tmp_path, old, present):
+def test_a_key_of_an_earlier_version_is_answered_with_its_current_name(tmp_path, old, present):
     assert complaint(tmp_path, yaml.safe_dump(nested({old: 1}))) == (
         f"params.yaml: unknown key {old} (value 1); it is now called {present}"
     )
@@ -342,9 +342,7 @@ def test_every_renamed_key_is_tested():
         ("train: {model: {name: 5}}", "train.model.name is 5, but", "string"),
     ],
 )
-def test_a_wrong_value_is_answered_in_one_line_with_the_key_the_value_and_what_would_be_right(
-    tmp_path, text, begin, right
-):
+def test_a_wrong_value_is_a_one_line_error_with_the_key_the_value_and_what_is_valid(tmp_path, text, begin, right):
     line = complaint(tmp_path, text)
     assert line.startswith(f"params.yaml: {begin} must ")
     assert right in line.removeprefix(f"params.yaml: {begin}")
@@ -380,7 +378,7 @@ def test_a_wrong_value_is_answered_in_one_line_with_the_key_the_value_and_what_w
         ),
     ],
 )
-def test_values_that_exclude_each_other_are_both_named(tmp_path, text, line):
+def test_mutually_exclusive_values_are_both_named(tmp_path, text, line):
     assert complaint(tmp_path, text) == line
 
 
@@ -411,7 +409,7 @@ anything = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries
 
 @settings(max_examples=100)
 @given(st.dictionaries(st.sampled_from(sorted(Params.model_fields)) | scalars, anything))
-def test_whatever_stands_in_the_file_is_understood_or_answered_line_by_line(content):
+def test_any_content_of_the_file_is_accepted_or_refused_line_by_line(content):
     assume(not JARGON.search(repr(content)))  # answers repeat keys and values
     try:
         validate(Params, content, "params.yaml")
@@ -421,7 +419,7 @@ def test_whatever_stands_in_the_file_is_understood_or_answered_line_by_line(cont
             assert not JARGON.search(line)
 
 
-def test_parameters_do_not_change_once_they_are_read():
+def test_parameters_are_immutable():
     with pytest.raises(ValueError, match="frozen"):
         Generate().count = 2
 
@@ -443,11 +441,11 @@ def test_parameters_do_not_change_once_they_are_read():
         ("--- {}\n--- {}\n", "params.yaml: not readable as YAML: .*another document"),
     ],
 )
-def test_what_is_not_yaml_or_not_sections_is_answered_in_one_line(tmp_path, text, line):
+def test_a_file_that_is_not_yaml_or_has_no_sections_is_refused_in_one_line(tmp_path, text, line):
     assert re.match(line, complaint(tmp_path, text))
 
 
-def test_a_file_that_is_missing_a_folder_or_binary_is_answered_in_one_line(tmp_path):
+def test_a_missing_file_a_folder_and_a_binary_file_are_refused_in_one_line(tmp_path):
     with pytest.raises(AudioRNNError, match=r"^\S+/none.yaml: no such file$"):
         load(tmp_path / "none.yaml")
     with pytest.raises(AudioRNNError, match=r"^\S+: not readable as YAML: not a file$"):

@@ -91,7 +91,7 @@ def test_a_checkpoint_belongs_to_the_code_that_the_train_stage_depends_on():
         ("dataset.shard_writer", shard_writer.CODE),
     ],
 )
-def test_what_is_kept_or_made_elsewhere_is_identified_by_all_code_that_can_change_it(module, code):
+def test_cached_and_remote_work_is_identified_by_all_code_that_can_change_it(module, code):
     listed = [ROOT / "audiornn" / name for name in code]
     assert all(path.exists() for path in listed)
     needed = reached(f"audiornn.{module}") | {ROOT / "audiornn" / f"{module.replace('.', '/')}.py"}

@@ -19,7 +19,7 @@ print("done")
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.6, "\r\x1b[Kcounting ...\r\x1b[Kdone\r\n"), (0, "done\r\n")])
-def test_a_wait_says_what_it_is_for_only_if_it_takes_more_than_a_moment_and_leaves_no_trace(seconds, said):
+def test_a_wait_is_explained_only_if_it_takes_more_than_a_moment_and_leaves_no_trace(seconds, said):
     assert in_terminal([sys.executable, "-c", CODE.format(seconds=seconds)]) == (said, 0)
 
 
@@ -28,7 +28,7 @@ def test_a_wait_that_fails_leaves_no_trace_either():
     assert in_terminal([sys.executable, "-c", code]) == ("\r\x1b[Kcounting ...\r\x1b[K", 3)
 
 
-def test_nothing_is_said_where_no_terminal_is(capfd, monkeypatch):
+def test_nothing_is_printed_without_a_terminal(capfd, monkeypatch):
     monkeypatch.setattr(waits, "AFTER_SECONDS", 0.0)
     with waits.announced("counting"):
         time.sleep(0.05)

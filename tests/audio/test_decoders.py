@@ -114,7 +114,7 @@ def test_all_links_of_a_chained_ogg_file_are_read(suffix, options, tmp_path):
     np.testing.assert_allclose(wave[:, 0], np.concatenate(singles), atol=1e-6)
 
 
-def test_a_link_of_another_rate_and_more_channels_is_brought_to_those_of_the_first(tmp_path):
+def test_a_link_with_another_rate_and_more_channels_is_converted_to_those_of_the_first(tmp_path):
     sf.write(tmp_path / "a.ogg", tone(1, 16_000, 300), 16_000)
     sf.write(tmp_path / "b.ogg", np.column_stack([tone(1, 8000, 500)] * 2), 8000)
     (tmp_path / "chain.ogg").write_bytes((tmp_path / "a.ogg").read_bytes() + (tmp_path / "b.ogg").read_bytes())
@@ -145,7 +145,7 @@ def test_a_wav_file_whose_header_was_never_completed_is_read_to_its_end(tmp_path
     np.testing.assert_allclose(wave[:, 0], tone(), atol=2**-15)
 
 
-def test_a_wav_file_that_is_cut_off_says_so(tmp_path):
+def test_a_truncated_wav_file_is_reported(tmp_path):
     sf.write(tmp_path / "a.wav", tone(), RATE)
     content = (tmp_path / "a.wav").read_bytes()
     (tmp_path / "a.wav").write_bytes(content[: len(content) // 2])
@@ -155,7 +155,7 @@ def test_a_wav_file_that_is_cut_off_says_so(tmp_path):
 
 
 @pytest.mark.parametrize("rate", [1, 999, 2_147_483_647])
-def test_a_rate_that_no_recording_has_is_refused(rate, tmp_path):
+def test_an_impossible_sample_rate_is_refused(rate, tmp_path):
     sf.write(tmp_path / "a.wav", tone(0.1), RATE)
     content = bytearray((tmp_path / "a.wav").read_bytes())
     content[24:28] = struct.pack("<I", rate)
@@ -165,14 +165,14 @@ def test_a_rate_that_no_recording_has_is_refused(rate, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.snd", "a.au", "a.vox", "a.g722", "a.wav", "a.mp3", "a.txt"])
-def test_text_is_no_audio_whatever_it_is_called(name, tmp_path):
+def test_text_is_not_audio_whatever_the_file_is_called(name, tmp_path):
     (tmp_path / name).write_text("These are words.\n\tMore of them.\n" * 500)
     with pytest.raises(AudioRNNError, match="not readable as audio: it is text"):
         open_audio(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.m4a", "a.ogg", "a.bin"])
-def test_a_file_that_no_decoder_knows_is_refused_with_what_would_help(name, tmp_path):
+def test_a_file_that_no_decoder_can_read_is_refused_with_advice(name, tmp_path):
     (tmp_path / name).write_bytes(bytes(range(1, 256)) * 40)
     with pytest.raises(AudioRNNError, match=r"not readable as audio: .*convert it to wav or flac"):
         open_audio(tmp_path / name)
@@ -189,7 +189,7 @@ def test_pictures_and_films_without_sound_are_refused(tmp_path):
         open_audio(tmp_path / "a.mp4")
 
 
-def test_an_empty_file_is_named_as_such(tmp_path):
+def test_an_empty_file_is_reported_as_empty(tmp_path):
     (tmp_path / "a.wav").touch()
     with pytest.raises(AudioRNNError, match="a.wav: empty"):
         open_audio(tmp_path / "a.wav")

@@ -21,7 +21,7 @@ def heard(path, reading):
     return np.concatenate(list(read_mono(path, reading=reading)))
 
 
-def test_an_undamaged_recording_is_read_as_it_is(noise, tmp_path):
+def test_an_undamaged_recording_is_read_unchanged(noise, tmp_path):
     sf.write(tmp_path / "a.wav", np.column_stack([noise, 0.3 * noise]), RATE)
     found = examine(tmp_path / "a.wav")
     assert (found.rate, found.channels, found.frames, found.notes) == (RATE, 2, 5 * RATE, ())
@@ -44,7 +44,7 @@ def test_channels_of_different_sources_are_mixed(noise, tmp_path):
 
 
 @pytest.mark.parametrize(("bits", "scale"), [(16, 2**15), (24, 2**23), (32, 2**31)])
-def test_a_float_file_with_integers_is_brought_to_full_scale(noise, bits, scale, tmp_path):
+def test_a_float_file_with_integer_values_is_scaled_to_full_scale(noise, bits, scale, tmp_path):
     sf.write(tmp_path / "a.wav", np.float32(np.round(1.9 * noise * scale)), RATE, subtype="FLOAT")
     found = examine(tmp_path / "a.wav")
     assert f"taken for integers of {bits} bits" in found.notes[0]
@@ -52,7 +52,7 @@ def test_a_float_file_with_integers_is_brought_to_full_scale(noise, bits, scale,
 
 
 @pytest.mark.parametrize("peak_mode", [1e-5, 9e-5])
-def test_what_nobody_can_hear_is_refused(noise, peak_mode, tmp_path):
+def test_inaudible_recordings_are_refused(noise, peak_mode, tmp_path):
     sf.write(tmp_path / "a.wav", 0.3 + 2 * peak_mode * noise, RATE, subtype="FLOAT")
     with pytest.raises(AudioRNNError, match=r"silent: its peak is at -\d+ dBFS"):
         examine(tmp_path / "a.wav")
@@ -61,7 +61,7 @@ def test_what_nobody_can_hear_is_refused(noise, peak_mode, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["flac", "wav"])
-def test_what_can_be_decoded_of_a_file_that_is_cut_off_is_used_and_noted(noise, suffix, tmp_path):
+def test_the_readable_part_of_a_truncated_file_is_used_and_noted(noise, suffix, tmp_path):
     sf.write(tmp_path / f"a.{suffix}", noise, RATE)
     content = (tmp_path / f"a.{suffix}").read_bytes()
     (tmp_path / f"a.{suffix}").write_bytes(content[: len(content) * 6 // 10])
@@ -72,7 +72,7 @@ def test_what_can_be_decoded_of_a_file_that_is_cut_off_is_used_and_noted(noise, 
     assert ("of 5.0 s are used" in found.notes[0]) == (suffix == "flac")
 
 
-def test_an_mp3_file_with_garbage_in_its_middle_is_used_on_both_sides(noise, tmp_path):
+def test_both_sides_of_garbage_in_an_mp3_file_are_used(noise, tmp_path):
     sf.write(tmp_path / "a.mp3", noise, RATE)
     content = bytearray((tmp_path / "a.mp3").read_bytes())
     middle = len(content) // 2
@@ -83,7 +83,7 @@ def test_an_mp3_file_with_garbage_in_its_middle_is_used_on_both_sides(noise, tmp
     assert found.notes == (f"damaged or cut off; {found.frames / RATE:.1f} of 5.0 s are used",)
 
 
-def test_a_square_wave_is_quieter_as_a_whole_where_resampling_would_clip_it(tmp_path):
+def test_a_square_wave_that_resampling_would_clip_is_scaled_down_as_a_whole(tmp_path):
     wave = 0.99 * np.sign(np.sin(2 * np.pi * 25 * np.arange(2 * RATE) / RATE))
     sf.write(tmp_path / "a.wav", wave, RATE)
     resampled = resample_file(tmp_path / "a.wav", tmp_path / "b.wav", RATE)

@@ -89,7 +89,7 @@ def test_each_step_is_a_wav_and_the_numbers_agree_with_it(sample_rate, preemphas
     assert result["seconds"] == pytest.approx(sf.info(sentence).duration)
 
 
-def test_all_channels_are_heard_as_read_and_one_afterwards(tmp_path):
+def test_the_first_step_has_all_channels_and_later_steps_have_one(tmp_path):
     result = inspection.inspect(record(tmp_path / "a.wav", 44100, 3), tmp_path / "out")
     assert result["channels"] == 3
     assert result["seconds"] == pytest.approx(0.5)
@@ -104,7 +104,7 @@ def test_a_recording_at_the_training_rate_can_be_inspected(highpass_hz, tmp_path
         assert np.array_equal(heard["resampled"], heard["read"])
 
 
-def test_what_is_clipped_is_counted_and_the_numbers_still_agree(tmp_path):
+def test_clipped_samples_are_counted_and_the_numbers_still_agree(tmp_path):
     """Steps of twice full scale leave [-1, 1] after pre-emphasis, a whole cycle of them half of the time."""
     sf.write(tmp_path / "a.wav", np.tile([0.9, 0.9, -0.9, -0.9], 2000), 8000)
     result = inspection.inspect(tmp_path / "a.wav", tmp_path / "out", 8000, 0, preemphasis=0.5)
@@ -168,7 +168,7 @@ def not_a_number(path: Path) -> None:
         (not_a_number, "holds samples that are not finite"),
     ],
 )
-def test_what_cannot_be_inspected_is_named_and_leaves_an_earlier_inspection_alone(make, says, tmp_path):
+def test_a_file_that_cannot_be_inspected_is_named_and_an_earlier_inspection_kept(make, says, tmp_path):
     inspection.inspect(record(tmp_path / "good.wav"), tmp_path / "out")
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     bad = tmp_path / "bad.wav"
@@ -182,7 +182,7 @@ def test_what_cannot_be_inspected_is_named_and_leaves_an_earlier_inspection_alon
 @given(
     st.lists(st.sampled_from(["a", "A", "b/a", "a-2", "A-2", "a-2-2", "ä", "🎻", "recording", "", "a b"]), max_size=8)
 )
-def test_no_two_files_get_the_same_folder_even_where_case_makes_no_difference(stems):
+def test_no_two_files_get_the_same_folder_even_on_case_insensitive_file_systems(stems):
     names = inspection.folder_names([f"{stem}.wav" for stem in stems])
     assert len({name.lower() for name in names}) == len(stems)
     assert all(re.fullmatch(r"[A-Za-z0-9.-]+", name) for name in names)
@@ -213,7 +213,7 @@ def test_the_command_prints_json_and_keeps_files_of_the_same_name_apart(tmp_path
         (["good.wav", "--preemphasis", "1.5"], "preemphasis is 1.5, but must be"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line_with_exit_code_2(arguments, says, tmp_path):
+def test_errors_are_one_line_with_exit_code_2(arguments, says, tmp_path):
     record(tmp_path / "good.wav")
     run = audiornn("inspect", *arguments, "--output", "out", cwd=tmp_path)
     assert run.returncode == 2
@@ -266,7 +266,7 @@ def test_settings_come_from_params_yaml_unless_they_are_given(inspect, tmp_path)
     assert settings() == (8000, False, 0.95)
 
 
-def test_a_wrong_params_yaml_is_named(inspect, tmp_path):
+def test_an_invalid_params_yaml_is_named(inspect, tmp_path):
     (tmp_path / "params.yaml").write_text("resample: {sample_rte: 16000}\n")
     code, _, err = inspect("take.wav", "--output", "out")
     assert code == 2
@@ -280,19 +280,19 @@ def test_a_missing_parameter_file_that_was_asked_for_is_an_error(inspect):
     assert (code, err) == (2, "error: typo.yaml: no such file\n")
 
 
-def test_options_that_exclude_each_other_are_an_error(inspect):
+def test_mutually_exclusive_options_are_an_error(inspect):
     code, _, err = inspect("take.wav", "--output", "out", "--sample-rate", "2000", "--highpass-hz", "1000")
     assert code == 2
     assert "highpass_hz is 1000, but must be below half of sample_rate" in err
 
 
-def test_an_output_that_cannot_be_written_is_said_in_one_line(inspect, tmp_path):
+def test_an_output_that_cannot_be_written_is_reported_in_one_line(inspect, tmp_path):
     code, _, err = inspect("take.wav", "--output", "take.wav/below-a-file")
     assert code == 2
     assert re.fullmatch(r"error: .*take\.wav/below-a-file.*\n", err)
 
 
-def test_the_text_tells_the_numbers_and_where_to_listen(inspect):
+def test_the_text_shows_the_numbers_and_the_files_to_listen_to(inspect):
     code, out, err = inspect("take.wav", "--output", "out")
     assert (code, err) == (0, "")
     assert re.match(
@@ -303,7 +303,7 @@ def test_the_text_tells_the_numbers_and_where_to_listen(inspect):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names of any bytes are POSIX")
-def test_a_name_of_any_bytes_can_be_inspected_and_printed(tmp_path):
+def test_a_file_name_of_any_bytes_can_be_inspected_and_printed(tmp_path):
     name = os.fsdecode(b"caf\xe9.wav")
     try:
         record(tmp_path / name)
@@ -315,7 +315,7 @@ def test_a_name_of_any_bytes_can_be_inspected_and_printed(tmp_path):
     assert {path.name for path in (tmp_path / os.fsdecode(b"caf\xe9") / "caf").iterdir()} == FILES
 
 
-def test_help_comes_without_waiting_for_heavy_imports(tmp_path):
+def test_help_is_printed_without_waiting_for_heavy_imports(tmp_path):
     script = (
         "import runpy, sys\n"
         "sys.argv = ['audiornn', '--help']\n"

@@ -38,7 +38,7 @@ def test_silence_stays_silence():
     assert not safe.any()
 
 
-def test_a_generated_wave_loses_its_offset():
+def test_the_offset_of_a_generated_wave_is_removed():
     safe, _ = make_playable(3 + 0.5 * sine(440, RATE), RATE)
     assert abs(middle(safe).mean()) < 1e-4
     assert level_db(middle(safe)) == pytest.approx(20 * np.log10(0.5), abs=0.1)
@@ -67,7 +67,7 @@ def test_no_peak_mode_exceeds_the_ceiling_and_only_normalise_lifts_quiet_clips(p
     assert (gain == 1) == (peak_mode != "normalise")
 
 
-def test_a_limiter_lowers_peaks_alone_and_works_block_by_block():
+def test_a_limiter_only_lowers_peaks_and_works_block_by_block():
     random = np.random.default_rng(0)
     wave = 0.2 * np.sin(np.arange(20_000) / 5)
     wave[10_000] = 5.0

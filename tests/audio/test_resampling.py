@@ -98,7 +98,7 @@ def test_rumble_is_attenuated_as_by_a_second_order_filter(tmp_path):
 
 
 @pytest.mark.parametrize("rate", [4000, 8000, 22050, 44100])
-def test_an_offset_vanishes_without_a_click_at_either_end(rate, tmp_path):
+def test_an_offset_is_removed_without_a_click_at_either_end(rate, tmp_path):
     wave = resampled(tmp_path, 0.5 + 0.1 * sine(440, rate), rate)
     assert abs(middle(wave).mean()) < 1e-4
     assert np.abs(wave).max() < 0.11
@@ -108,7 +108,7 @@ def test_an_offset_alone_becomes_silence(tmp_path):
     assert np.abs(resampled(tmp_path, np.full(44100, 0.7), 44100)).max() < 1e-6
 
 
-def test_a_recording_that_begins_in_mid_wave_has_no_thump(tmp_path):
+def test_a_recording_that_begins_mid_wave_has_no_thump(tmp_path):
     wave = 0.9 * np.cos(2 * np.pi * 200 * np.arange(44100) / 44100)
     assert np.abs(resampled(tmp_path, wave, 44100)).max() < 1.0
 
@@ -163,7 +163,7 @@ def test_memory_does_not_grow_with_the_length_of_a_recording(tmp_path):
     assert long < short + 10
 
 
-def test_the_same_recording_gives_the_same_bytes_at_any_time(tmp_path):
+def test_the_same_recording_gives_the_same_bytes_every_time(tmp_path):
     sf.write(tmp_path / "a.wav", noise(0, 5000, 2), 44100)
     resampling.resample_file(tmp_path / "a.wav", tmp_path / "first.wav", RATE)
     time.sleep(1.1)  # some chunks of wav files hold the second of their making

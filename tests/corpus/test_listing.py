@@ -23,7 +23,7 @@ def test_files_are_listed_by_path_with_sizes_and_hashes(folder):
     assert files[1] == listing.ListedFile("b.wav", 5, sha256(folder / "b.wav"))
 
 
-def test_linked_files_and_folders_are_listed_by_what_they_hold(folder, tmp_path_factory):
+def test_linked_files_and_folders_are_listed_by_their_content(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "d.wav").write_text("first")
     (folder / "linked").symlink_to(elsewhere)
@@ -46,13 +46,13 @@ def test_files_that_did_not_change_are_not_hashed_again(folder, monkeypatch):
     assert changed[1].sha256 == "new"
 
 
-def test_a_file_that_is_gone_or_cannot_be_read_is_listed_without_a_hash(folder):
+def test_a_missing_or_unreadable_file_is_listed_without_a_hash(folder):
     (folder / "nowhere.wav").symlink_to(folder / "gone")
     assert listing.list_files(folder)[0][2] == listing.ListedFile("nowhere.wav", 0, None)
 
 
 @pytest.mark.parametrize(("path", "how"), [("b.wav", "changed"), ("new.wav", "was added")])
-def test_a_recording_that_changes_between_list_and_scan_is_named(folder, path, how):
+def test_a_recording_that_changes_between_listing_and_scan_is_named(folder, path, how):
     listed = listing.list_files(folder)[0]
     listing.check_unchanged(listed, {"b.wav": sha256(folder / "b.wav")})
     with pytest.raises(AudioRNNError, match=f"{path}: {how} while the pipeline ran; run dvc repro again"):

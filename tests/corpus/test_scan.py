@@ -87,7 +87,7 @@ def tables(markdown: str) -> Iterator[list[list[str]]]:
 # What is found
 
 
-def test_recordings_are_found_in_nested_folders_with_what_they_are(tmp_path):
+def test_recordings_are_found_in_nested_folders_with_their_properties(tmp_path):
     record(tmp_path / "b.wav", 800, 8000, 1)
     record(tmp_path / "a" / "deep" / "er" / "c.flac", 44100, 44100, 2)
     recordings, left_out = scan.scan(tmp_path)
@@ -112,7 +112,7 @@ def test_a_recording_may_have_any_name(name, tmp_path):
     assert sf.info(tmp_path / f"{recording.name}.wav").frames == 400
 
 
-def test_hidden_files_and_folders_are_passed_over_without_a_word(tmp_path):
+def test_hidden_files_and_folders_are_silently_skipped(tmp_path):
     record(tmp_path / "a.wav")
     record(tmp_path / ".hidden.wav")
     record(tmp_path / ".git" / "b.wav")
@@ -121,7 +121,7 @@ def test_hidden_files_and_folders_are_passed_over_without_a_word(tmp_path):
     assert (paths(recordings), left_out) == (["a.wav"], [])
 
 
-def test_links_that_form_a_circle_end_the_search(tmp_path):
+def test_the_search_ends_at_circular_links(tmp_path):
     record(tmp_path / "a" / "x.wav")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "a" / "self").symlink_to(tmp_path / "a")
@@ -174,13 +174,13 @@ def test_the_working_folder_can_be_scanned(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "says"), [("missing", "no such folder"), ("file", "not a folder")])
-def test_a_folder_that_is_none_is_named(name, says, tmp_path):
+def test_a_missing_folder_is_an_error_that_names_it(name, says, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(AudioRNNError, match=f"^{re.escape(str(tmp_path / name))}: {says}$"):
         scan.scan(tmp_path / name)
 
 
-def test_an_empty_folder_holds_nothing(tmp_path):
+def test_an_empty_folder_has_no_recordings(tmp_path):
     assert scan.scan(tmp_path) == ([], [])
 
 
@@ -216,7 +216,7 @@ def test_an_empty_folder_holds_nothing(tmp_path):
         ),
     ],
 )
-def test_a_file_that_cannot_be_used_is_left_out_with_the_reason(name, make: Callable[[Path], None], says, tmp_path):
+def test_an_unusable_file_is_left_out_with_the_reason(name, make: Callable[[Path], None], says, tmp_path):
     record(tmp_path / "good.wav")
     make(tmp_path / name)
     recordings, (left,) = scan.scan(tmp_path)
@@ -237,7 +237,7 @@ def test_a_copy_is_left_out_and_names_the_first(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_left_out(tmp_path):
+def test_unreadable_files_are_left_out(tmp_path):
     record(tmp_path / "good.wav")
     record(tmp_path / "private.wav").chmod(0)
     folder = record(tmp_path / "private" / "x.wav").parent
@@ -251,7 +251,7 @@ def test_what_may_not_be_read_is_left_out(tmp_path):
     assert left_out[1].reason == "folder cannot be read: Permission denied"
 
 
-def test_a_folder_that_may_not_be_read_is_left_out_with_the_reason(tmp_path, monkeypatch):
+def test_an_unreadable_folder_is_left_out_with_the_reason(tmp_path, monkeypatch):
     record(tmp_path / "good.wav")
     record(tmp_path / "private" / "x.wav")
     scandir = os.scandir
@@ -293,7 +293,7 @@ def test_the_report_names_every_file_that_was_left_out_and_the_reason():
     assert "| a.wav | empty |\n| b/c.wav | the same as d.wav |\n" in report
 
 
-def test_the_report_stays_a_table_whatever_files_are_called(tmp_path):
+def test_the_report_stays_a_table_whatever_the_file_names(tmp_path):
     names = names_that_exist(tmp_path)
     for name in names:
         broken(tmp_path / name)
@@ -312,7 +312,7 @@ troublesome = st.text(st.sampled_from("|\n\r\v\x1c\x85\u2028 -a") | st.character
 
 
 @given(troublesome, troublesome)
-def test_no_name_and_no_reason_breaks_the_table(path, reason):
+def test_names_and_reasons_never_break_the_table(path, reason):
     report = scan.report([], [SkippedFile(path, reason), SkippedFile("next", "reason")], "recordings")
     report.encode("utf-8")
     _, reasons = tables(report)
@@ -346,7 +346,7 @@ def test_the_name_of_a_recording_is_short_and_plain(path, digest):
     assert len(name) <= 49
 
 
-def test_recordings_of_the_same_name_have_names_of_their_own(tmp_path):
+def test_recordings_with_the_same_file_name_get_different_names(tmp_path):
     for name in ("a/take.wav", "b/take.wav", "take.flac", "täke.wav", "TAKE.wav", "🎻.wav", "録音.wav"):
         record(tmp_path / name)
     recordings, _ = scan.scan(tmp_path)
@@ -362,7 +362,7 @@ def test_a_recording_keeps_its_name_when_it_is_moved(tmp_path):
     assert before.name == after.name
 
 
-def test_a_damaged_recording_is_used_as_far_as_it_goes_and_noted(tmp_path):
+def test_the_readable_part_of_a_damaged_recording_is_used_and_noted(tmp_path):
     record(tmp_path / "whole.wav")
     cut = record(tmp_path / "cut.flac", 50_000)
     cut.write_bytes(cut.read_bytes()[:60_000])

@@ -19,7 +19,7 @@ def speech_like(seconds, seed):
     return codec.encode(0.2 * loud * random.standard_normal(len(loud)).clip(-3, 3))
 
 
-def test_prompts_are_pieces_of_the_test_split_where_there_is_sound(make_split):
+def test_prompts_are_excerpts_of_the_test_split_with_sound(make_split):
     recordings = {"a": speech_like(4, 0), "b": speech_like(2, 1), "short": speech_like(0.05, 2)}
     split, _ = make_split(recordings, 64, 256)
     prompts = split.prompts(5, 800, seed=1)
@@ -57,7 +57,7 @@ def test_the_loudest_piece_has_the_most_energy():
     assert loudest([quiet, loud, quiet]) is loud
 
 
-def test_codes_that_are_not_those_of_the_shards_are_named(make_split):
+def test_codes_that_differ_from_those_of_the_shards_are_named(make_split):
     _, manifest = make_split({"a": speech_like(1, 0)}, 64, 256)
     corpus = EncodedCorpus(manifest.folder.parent / "encode")
     longer = dataclasses.replace(manifest.splits["test"], ranges=[CodeRange("a", 0, 8001)])

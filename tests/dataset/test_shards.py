@@ -140,7 +140,7 @@ def test_shuffling_loses_and_repeats_no_window(manifest, buffer_megabytes):
 
 
 @pytest.mark.parametrize("megabytes", [0.0004, 32])
-def test_each_epoch_has_an_order_of_its_own_and_each_run_with_the_same_seed_the_same_orders(tmp_path, codes, megabytes):
+def test_each_epoch_has_its_own_order_and_the_same_seed_gives_the_same_orders(tmp_path, codes, megabytes):
     manifest = written(tmp_path, codes, megabytes=megabytes)  # many shards; a single one
 
     def two_epochs(seed: int) -> list[list[bytes]]:
@@ -164,7 +164,7 @@ def test_reading_resumes_at_any_batch(manifest, buffer_megabytes, settings):
         assert batches(skip) == whole[skip:]
 
 
-def test_a_crop_is_a_piece_of_its_window_from_a_new_place_in_each_epoch(manifest):
+def test_a_crop_comes_from_a_new_place_in_its_window_in_each_epoch(manifest):
     whole = read_windows(manifest, "train")
     places: list[set[int]] = [set() for _ in whole]
     for epoch in range(8):
@@ -240,7 +240,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_writers(tmp_path, codes, strid
     assert read_manifest(tmp_path / "2").splits["train"].code_counts == counted.tolist()
 
 
-def test_a_writer_names_codes_that_are_damaged(tmp_path, codes):
+def test_a_writer_names_damaged_codes(tmp_path, codes):
     folder = tmp_path / "encode"
     stored = write_encoded(folder, codes)
     damaged = replace(stored.find("a"), sha256="0" * 64)
@@ -248,7 +248,7 @@ def test_a_writer_names_codes_that_are_damaged(tmp_path, codes):
         written(tmp_path / "shards", {name: stored.find(name) for name in codes} | {"a": damaged})
 
 
-def test_what_a_killed_writer_left_is_not_among_the_shards(tmp_path, codes, monkeypatch):
+def test_files_of_a_killed_writer_are_not_among_the_shards(tmp_path, codes, monkeypatch):
     folder = tmp_path / "shards"
     write = shard_writer._write_shard
 
@@ -289,13 +289,13 @@ def test_the_manifest_describes_the_files_beside_it(manifest, codes):
         assert split.code_counts == [int((there == code).sum()) for code in range(256)]
 
 
-def test_what_is_written_is_what_is_returned(tmp_path, codes):
+def test_the_returned_manifest_is_the_one_that_was_written(tmp_path, codes):
     manifest = written(tmp_path, codes, too_short=["f"])
     assert manifest == read_manifest(tmp_path)
     assert (manifest.codec, manifest.encode_metrics, manifest.too_short) == (CODEC, CODEC_METRICS, ["f"])
 
 
-def test_the_file_of_the_manifest_keeps_its_names_and_their_order(manifest):
+def test_the_manifest_file_keeps_its_keys_and_their_order(manifest):
     content = json.loads((manifest.folder / "manifest.json").read_text())
     keys = ["context", "targets_per_window", "stride", "digest", "codec", "encode_metrics", "too_short", "splits"]
     assert list(content) == keys
@@ -333,7 +333,7 @@ def test_the_file_of_the_manifest_keeps_its_names_and_their_order(manifest):
         (lambda content: content.update(splits=[]), r"splits is \[\], but must be a valid dictionary"),
     ],
 )
-def test_a_damaged_manifest_is_named_with_what_it_lacks(manifest, tmp_path, break_it, said):
+def test_a_damaged_manifest_is_named_with_the_defect(manifest, tmp_path, break_it, said):
     content = json.loads((manifest.folder / "manifest.json").read_text())
     break_it(content)
     write_json(tmp_path / "manifest.json", content)
@@ -341,13 +341,13 @@ def test_a_damaged_manifest_is_named_with_what_it_lacks(manifest, tmp_path, brea
         read_manifest(tmp_path)
 
 
-def test_a_file_that_is_no_manifest_is_named(tmp_path):
+def test_a_file_that_is_not_a_manifest_is_named(tmp_path):
     write_json(tmp_path / "manifest.json", [1, 2])
     with pytest.raises(AudioRNNError, match=r"^\S+/manifest.json: is \[1, 2\], but must be a dictionary"):
         read_manifest(tmp_path)
 
 
-def test_the_validation_digest_knows_the_recordings_not_the_windows(manifest):
+def test_the_validation_digest_depends_on_recordings_and_not_on_windows(manifest):
     other = replace(manifest, digest="0", layout=replace(LAYOUT, context=7))
     assert other.validation_digest == manifest.validation_digest
     counted = replace(manifest.splits["validation"], code_counts=[2, 1])
@@ -391,9 +391,9 @@ def test_the_order_drawn_from_a_seed_is_the_same_on_every_machine():
 
 
 @pytest.mark.parametrize("megabytes", [0.0001, 0.0005, 0.002])
-def test_shards_are_closed_at_the_size_that_was_asked_for(tmp_path, codes, megabytes):
+def test_shards_are_closed_at_the_requested_size(tmp_path, codes, megabytes):
     manifest = written(tmp_path, codes, megabytes=megabytes)
-    record = 16 + 40 + 16  # context, span, and what TFRecord adds
+    record = 16 + 40 + 16  # context, targets, and what TFRecord adds
     for split in manifest.splits.values():
         *full, last = [shard.bytes for shard in split.shards]
         assert all(megabytes * 1e6 <= size < megabytes * 1e6 + record for size in full)
@@ -405,7 +405,7 @@ def test_shards_are_closed_at_the_size_that_was_asked_for(tmp_path, codes, megab
 
 
 @pytest.mark.parametrize("context", [128, 1000])
-def test_a_target_of_a_long_recording_costs_at_most_1_3_bytes_with_the_default_span(tmp_path, context):
+def test_a_target_of_a_long_recording_costs_at_most_1_3_bytes_with_the_default_targets_per_window(tmp_path, context):
     length = 1_200_000
     codes = random_codes({"long": length})
     pieces: Pieces = {"train": [CodeRange("long", 0, length)], "validation": [], "test": []}

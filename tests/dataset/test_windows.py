@@ -85,6 +85,6 @@ def test_a_stride_above_the_targets_per_window_leaves_gaps_and_repeats_nothing(
 
 
 @given(starts, lengths, contexts)
-def test_a_span_of_one_gives_every_window_one_target(start, length, context):
+def test_one_target_per_window_gives_a_window_for_every_target(start, length, context):
     found = list(WindowLayout(context, 1, 1).windows(start, start + length))
     assert [last - first for first, last in found] == [context + 1] * max(0, length - context)

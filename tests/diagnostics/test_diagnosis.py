@@ -39,7 +39,7 @@ def test_real_speech_and_music_have_no_findings_at_other_sample_rates(kind, fold
         assert kinds(wave, rate) == []
 
 
-def test_a_sustained_sung_note_is_no_defect():
+def test_a_sustained_sung_note_is_not_a_defect():
     t, rng = time(3), np.random.default_rng(0)
     wander = np.interp(t, np.arange(0, 4, 0.4), rng.normal(scale=0.8, size=10))  # no singer is a clock
     phase = 2 * np.pi * 140 * t + 1.2 * np.sin(2 * np.pi * 5.3 * t + wander)
@@ -128,14 +128,14 @@ def test_each_defect_has_its_finding(kind, name, said):
 
 
 @pytest.mark.parametrize("rate", [1000, 4000, 16000, 44100, 192000])
-def test_noise_tone_and_loop_are_told_apart_at_any_sample_rate(rate):
+def test_noise_tone_and_loop_are_distinguished_at_any_sample_rate(rate):
     assert kinds(noise(2, rate), rate) == ["noise"]
     assert kinds(sine(210, 2, rate), rate) == ["tone"]
     swept = 0.3 * signal.chirp(time(0.2, rate), 60, 0.2, 400)
     assert kinds(again(swept, 2, rate), rate) == ["looping"]
 
 
-def test_a_defect_after_a_good_beginning_is_said_to_follow_it(said):
+def test_a_defect_after_a_good_beginning_is_located_in_the_second_half(said):
     (finding,) = diagnose(np.concatenate([said[: 2 * RATE], noise(2)]), RATE).findings
     assert finding.advice.startswith("Its second half is noise")
 
@@ -160,7 +160,7 @@ def test_inexact_repetitions_are_a_loop_too(said):
     assert found.loop_period_seconds == pytest.approx(0.4, rel=0.02)
 
 
-def test_a_phrase_said_twice_is_no_loop_unless_it_is_a_copy(said):
+def test_a_phrase_said_twice_is_a_loop_only_if_it_is_a_copy(said):
     phrase = said[2000:14000]
     varied = signal.resample(phrase, 12300) + 0.1 * noise(12300 / RATE)
     assert kinds(np.concatenate([phrase, varied])) == []
@@ -180,7 +180,7 @@ def test_the_volume_changes_nothing_but_the_level(gain_db, kind, said):
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(-2, 2), min_size=1, max_size=50), st.integers(1, 300), st.integers(1000, 50000))
-def test_any_clip_has_numbers_that_json_can_hold(values, repeats, rate):
+def test_any_clip_has_numbers_that_json_can_represent(values, repeats, rate):
     diagnosis = diagnose(np.tile(values, repeats), rate)
     json.dumps(diagnosis.as_dict(), allow_nan=False)
     assert 0 <= diagnosis.silent_share <= 1
@@ -254,7 +254,7 @@ def test_the_reference_is_a_folder_or_a_file_of_any_rate(whole, folders, tmp_pat
     assert clip["frechet_distance"] < clip["frechet_limit"] < hiss["frechet_distance"]
 
 
-def test_what_is_wrong_is_said_in_one_line_with_exit_code_2(tmp_path, capsys, said):
+def test_errors_are_one_line_with_exit_code_2(tmp_path, capsys, said):
     good = tmp_path / "good.wav"
     sf.write(good, said, RATE)
     sf.write(tmp_path / "no-samples.wav", np.zeros(0), RATE)

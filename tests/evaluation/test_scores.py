@@ -10,7 +10,7 @@ from audiornn.evaluation import scores as scores_module
 from audiornn.models import storage
 
 
-def test_scores_are_what_they_say(make_shards):
+def test_scores_match_their_definitions(make_shards):
     random = np.random.default_rng(0)
     codes = random.integers(0, 256, 90, dtype=np.uint8)
     folder = make_shards({"a": codes}, 10, 30)  # the last window holds 20 targets

@@ -45,7 +45,7 @@ def test_the_command_exports_a_stored_model_and_replaces_an_earlier_export(model
 
 
 @pytest.mark.parametrize(("name", "sizes"), [("linear", {"units": 8, "dense": 8}), ("samplernn", {"predictor": True})])
-def test_other_models_are_refused_by_a_line_that_names_the_one_that_can_be_exported(tmp_path, name, sizes):
+def test_other_models_are_refused_with_a_line_that_names_the_one_that_can_be_exported(tmp_path, name, sizes):
     with pytest.raises(AudioRNNError, match=f"the model is {name}.*, but only samplernn without predictor"):
         folder.export(made(name, **{"units": 4, "dense": 4} | sizes), tmp_path / "out")
     assert not any(tmp_path.iterdir())
@@ -72,7 +72,7 @@ def _added_to_an_export(path):
 
 
 @pytest.mark.parametrize("prepare", [_file, _notes, _other_description, _added_to_an_export])
-def test_what_is_no_export_is_never_overwritten(model, tmp_path, prepare):
+def test_only_an_export_is_ever_overwritten(model, tmp_path, prepare):
     prepare(tmp_path / "out")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(AudioRNNError, match=r"out: .*: name (a new folder|one that is new)"):
@@ -87,7 +87,7 @@ def test_the_current_folder_is_not_replaced(model, tmp_path, monkeypatch):
         folder.export(model, ".")
 
 
-def test_an_export_that_fails_leaves_the_earlier_one(model, tmp_path, monkeypatch):
+def test_a_failed_export_keeps_the_earlier_one(model, tmp_path, monkeypatch):
     folder.export(model, tmp_path / "out")
     before = sha256(tmp_path / "out" / "model.json")
     monkeypatch.setattr(folder, "write_json", lambda *_: 1 / 0)

@@ -205,7 +205,7 @@ def test_a_missing_file_is_named(exported, tmp_path, play, name):
     assert name in result.errors
 
 
-def test_another_model_is_refused_by_the_name_of_the_one_that_is_played(exported, tmp_path, play):
+def test_another_model_is_refused_with_the_name_of_the_supported_one(exported, tmp_path, play):
     shutil.copytree(exported, tmp_path / "out")
     description = read_json(exported / "model.json")
     for change in ({"name": "linear"}, {"predictor": True}):
@@ -217,7 +217,7 @@ def test_another_model_is_refused_by_the_name_of_the_one_that_is_played(exported
         assert "only samplernn without predictor can be played" in result.errors
 
 
-def test_every_entry_that_is_read_must_be_there(exported, tmp_path, play):
+def test_every_entry_that_is_read_is_required(exported, tmp_path, play):
     shutil.copytree(exported, tmp_path / "out")
     description = read_json(exported / "model.json")
     for_people = {("codec", "highpass_hz"), ("weights", "file"), ("weights", "type")}
@@ -234,7 +234,7 @@ def test_every_entry_that_is_read_must_be_there(exported, tmp_path, play):
 
 @pytest.mark.parametrize("size", [0, -1, 4097, 10**6, 2**31, 2**32, 2**62, 2**64, 10**400, 1.5, 1e308])
 @pytest.mark.parametrize("key", ["units", "embedding", "lookback", "dense", "frames", "bytes", "offset", "shape"])
-def test_a_size_that_no_model_has_is_refused_before_memory_is_taken(exported, tmp_path, play, key, size):
+def test_an_impossible_size_is_refused_before_memory_is_allocated(exported, tmp_path, play, key, size):
     shutil.copytree(exported, tmp_path / "out")
     description = read_json(exported / "model.json")
     first = description["weights"]["tensors"][0]
@@ -250,7 +250,7 @@ def test_a_size_that_no_model_has_is_refused_before_memory_is_taken(exported, tm
 
 @many
 @given(data=st.data())
-def test_a_damaged_description_is_refused_in_one_line_or_means_something_else(exported, tmp_path_factory, play, data):
+def test_a_damaged_description_is_played_or_refused_in_one_line(exported, tmp_path_factory, play, data):
     content = (exported / "model.json").read_bytes()
     trees = damaged_trees(json.loads(content)).map(lambda tree: json.dumps(tree).encode())
     path = damaged_copy(exported, tmp_path_factory, "model.json", data.draw(st.one_of(trees, damaged_bytes(content))))

@@ -30,7 +30,7 @@ def corpus(tmp_path):
     return SplitRecordings(write_encoded(tmp_path / "encode", codes), manifest), codes["r2"]
 
 
-def test_clips_have_the_number_length_and_level_asked_for(model, corpus, tmp_path):
+def test_clips_have_the_requested_number_length_and_level(model, corpus, tmp_path):
     source, _ = corpus
     params = Generate(seconds=0.25, count=2, temperature=[0.5, 1.0])
     made, speed = clips.generate_clips(model, params, source.prompts(4, 800, seed=0))

@@ -19,7 +19,7 @@ def reference():
     return Reference.of([0.1 * swing * np.cumsum(random.normal(0, 0.1, 160_000)) % 0.3], 8000)
 
 
-def test_the_mean_is_of_audible_clips_and_all_others_have_findings(reference):
+def test_the_mean_covers_only_audible_clips_and_all_others_have_findings(reference):
     silent = diagnose(np.zeros(32_000), 8000, reference)
     hum = diagnose(0.3 * np.sin(2 * np.pi * 200 * np.arange(32_000) / 8000), 8000, reference)
     good = diagnose(reference.passages[0][:32_000], 8000, reference)

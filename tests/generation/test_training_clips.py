@@ -71,14 +71,14 @@ def run(clips, clock, seconds, epochs, compiled_after=0.0, until=1.0, batches=10
         clips.after_batch(reached, lambda: nullcontext("a model"))
 
 
-def test_clips_come_at_once_and_then_every_n_epochs(studio):
+def test_clips_are_made_at_the_start_and_then_every_n_epochs(studio):
     clips, clock, made = studio(every=2)
     run(clips, clock, 1e6, 9)
     assert [epoch for _, epoch in made] == pytest.approx([0.018, 2, 4, 6, 8], abs=0.01)
 
 
 @pytest.mark.parametrize("every", [0.1, 0.2, 0.3, 0.7])
-def test_no_clip_comes_twice_however_epochs_are_rounded(studio, every):
+def test_no_clip_is_made_twice_however_epochs_are_rounded(studio, every):
     clips, clock, made = studio(every)
     run(clips, clock, 1e6, 3)
     assert [epoch for _, epoch in made[1:]] == pytest.approx(np.arange(1, 3 / every + 1e-6) * every, abs=0.004)
@@ -109,7 +109,7 @@ def test_clips_never_take_more_than_a_twentieth_of_the_time(studio, seconds, cos
         assert made == []
 
 
-def test_all_clips_but_the_first_are_paid_for_in_advance(studio):
+def test_every_clip_but_the_first_waits_until_its_share_of_the_time_has_passed(studio):
     clips, clock, made = studio(every=0.01, cost=2.0, compilation=10.0)
     run(clips, clock, 3600, 10)
     later = [when for when, _ in made[1:]]
@@ -150,7 +150,7 @@ def test_clips_can_be_turned_off(studio, capsys):
     assert (made, clips.share, capsys.readouterr().out) == ([], 0, "")
 
 
-def test_a_model_whose_weights_are_not_finite_is_not_heard(studio):
+def test_a_model_with_non_finite_weights_makes_no_clip(studio):
     clips, clock, made = studio(every=1)
     for batch in range(1, 1001):
         clock.now += 1.0
@@ -179,7 +179,7 @@ def test_a_clip_comes_with_its_spectrogram_from_the_same_prompt_and_seed(manifes
     assert np.ptp(imread(tmp_path / "a.png")) > 0.5
 
 
-def test_the_prompt_is_where_there_is_sound(manifest, sine_codes):
+def test_the_prompt_is_an_excerpt_with_sound(manifest, sine_codes):
     found = training_clips.prompt(manifest)
     assert len(found) == 64 + 256  # no more in a window
     assert np.ptp(found) > 50

@@ -90,7 +90,7 @@ def check_that_a_prompt_of_any_length_leaves_the_state_of_stepping_through_it(mo
         np.testing.assert_allclose(logits, expected[:, length:], atol=1e-4, err_msg=f"after a prompt of {length}")
 
 
-def check_that_pieces_are_the_whole(model, batch=2):
+def check_that_chunks_have_the_logits_of_the_whole(model, batch=2):
     """A sequence in chunks, with the state carried between them, has the logits of the whole sequence."""
     codes = codes_of(batch, 5 * model.hop + 3)
     state, made = model.initial_state(batch), []

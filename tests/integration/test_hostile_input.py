@@ -64,7 +64,7 @@ def edit(path, *place, value):
     path.write_text(json.dumps(content))
 
 
-def test_harm_would_be_seen(tmp_path):
+def test_harm_would_be_detected(tmp_path):
     pickle.loads(pickle.dumps(Harm()))
     assert Path("harm").exists()
     Path("harm").unlink()
@@ -155,7 +155,7 @@ def test_a_model_whose_files_are_links_of_the_cache_loads(model, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
-def test_a_pipe_or_a_device_is_no_file_of_a_model(model, name):
+def test_a_pipe_or_a_device_is_not_accepted_as_a_file_of_a_model(model, name):
     for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
         (model / name).unlink()
         make(model / name)
@@ -204,7 +204,7 @@ def split(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../secret", "..", "a/../../secret", "a\0b"])
-def test_names_of_files_in_manifests_stay_in_their_folder(split, secret, path):
+def test_file_names_in_manifests_stay_in_their_folder(split, secret, path):
     edit(split / "encode/manifest.json", "recordings", 0, "file", value=path)
     with pytest.raises(AudioRNNError, match="recordings.0.file is .* must be the plain name of a file"):
         EncodedCorpus(split / "encode")
@@ -217,7 +217,7 @@ def test_names_of_files_in_manifests_stay_in_their_folder(split, secret, path):
         parse(CorpusManifest, corpus, "manifest.json")
 
 
-def test_a_digest_is_no_path_that_recordings_could_be_written_to():
+def test_a_digest_cannot_be_a_path_to_write_recordings_to():
     recording = {"path": "a.wav", "rate": 8000, "channels": 1, "frames": 1, "seconds": 1, "sha256": "/../../../harm"}
     corpus = {"root": "recordings", "seconds": 1, "recordings": [recording], "left_out": []}
     with pytest.raises(AudioRNNError, match="recordings.0.sha256 is "):
@@ -262,14 +262,14 @@ def test_shards_that_are_links_of_the_cache_are_read_and_links_to_other_files_ar
         "!!python/module:os ''",
     ],
 )
-def test_tags_of_an_experiment_make_no_objects(tmp_path, harm):
+def test_yaml_tags_in_an_experiment_create_no_objects(tmp_path, harm):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments/e.yaml").write_text(f"description: What for?\nset: {{train.epochs: {harm}}}\n")
     with pytest.raises(AudioRNNError, match="e.yaml: not readable as YAML: could not determine a constructor"):
         definition.read("e")
 
 
-def test_an_experiment_is_a_file_of_its_folder(tmp_path):
+def test_an_experiment_must_be_a_file_in_its_folder(tmp_path):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "harm.yaml").write_text("description: outside\n")
     for name in ("../harm", str(tmp_path / "harm")):

@@ -19,7 +19,7 @@ print(double(21), double(2.5))
 """
 
 
-def test_it_is_said_once_that_kernels_are_compiled_and_only_if_they_are(tmp_path):
+def test_compilation_is_announced_once_and_only_if_it_happens(tmp_path):
     (tmp_path / "kernel.py").write_text(CODE)
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     (first, _), (second, _) = (in_terminal([sys.executable, tmp_path / "kernel.py"], env=environment) for _ in range(2))
@@ -28,7 +28,7 @@ def test_it_is_said_once_that_kernels_are_compiled_and_only_if_they_are(tmp_path
     assert "compiling" not in second
 
 
-def test_compiled_functions_are_kept_apart_for_each_state_of_what_they_are_made_of(tmp_path):
+def test_compiled_functions_are_cached_separately_for_each_state_of_their_sources(tmp_path):
     assert Path(matmul.matmul_add._cache.cache_path).parent == Path(config.CACHE_DIR)
     files, stamps = [tmp_path / "a.py", tmp_path / "b.py"], []
     for text in ("x = 1", "x = 2", "x = 1"):

@@ -47,7 +47,7 @@ def test_no_prediction_depends_on_the_code_it_is_for_or_on_later_ones(predictors
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_in_blocks_of_any_length_and_step_by_step_it_is_the_same_to_the_bit(name):
+def test_blocks_of_any_length_and_single_steps_give_the_same_bits(name):
     p = Predictor(SMALL)
     codes = np.stack([SIGNALS[name], SIGNALS[name][::-1]])
     whole, end = p.process(codes, p.initial_state(2))
@@ -62,7 +62,7 @@ def test_in_blocks_of_any_length_and_step_by_step_it_is_the_same_to_the_bit(name
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_it_is_stable_whatever_comes(name):
+def test_predictions_are_stable_for_any_signal(name):
     p = Predictor()
     codes = np.tile(SIGNALS[name], 10)[None]
     features, state = p.process(codes, p.initial_state(1))
@@ -77,7 +77,7 @@ def test_it_is_stable_whatever_comes(name):
 
 
 @pytest.mark.parametrize("name", ["silence", "full scale up", "sine"])
-def test_what_repeats_itself_is_predicted(name):
+def test_repeating_signals_are_predicted(name):
     p = Predictor()
     features, _ = p.process(SIGNALS[name][None], p.initial_state(1))
     amplitudes = AMPLITUDES[SIGNALS[name]]
@@ -86,7 +86,7 @@ def test_what_repeats_itself_is_predicted(name):
     assert np.sqrt(np.mean(error**2)) < 0.02 * max(np.sqrt(np.mean(amplitudes**2)), 0.05)
 
 
-def test_the_counter_starts_again_unnoticed():
+def test_the_counter_wraps_around_without_effect():
     p = Predictor(SMALL)
     codes = speechlike(2000)[None]
     _, state = p.process(codes[:, :1008], p.initial_state(1))
@@ -97,7 +97,7 @@ def test_the_counter_starts_again_unnoticed():
     assert end[0, p.layout.sample_count] < 2000
 
 
-def test_streams_do_not_touch_each_other():
+def test_streams_do_not_affect_each_other():
     p = Predictor(SMALL)
     codes = np.stack([SIGNALS["noise"], SIGNALS["speech"], SIGNALS["silence"]])
     together, states = p.process(codes, p.initial_state(3))
@@ -123,7 +123,7 @@ def test_a_single_predictor_solves_the_normal_equations_of_its_window():
         assert features[0, t, p.columns.single_predictions] == pytest.approx(a @ x[t : t - order : -1], abs=2e-4)
 
 
-def test_features_are_what_they_say():
+def test_features_match_their_definitions():
     p = Predictor(SMALL)
     codes = speechlike(600)
     features = p.process(codes[None], p.initial_state(1))[0][0].astype(np.float64)
@@ -141,7 +141,7 @@ def test_features_are_what_they_say():
         np.testing.assert_allclose(column[1:], 0.8 * column[:-1] + 0.2 * e, atol=1e-6)
 
 
-def test_each_stage_improves_on_the_one_before():
+def test_each_stage_improves_on_the_previous_one():
     p = Predictor()
     codes = speechlike(20_000)
     features = p.process(codes[None], p.initial_state(1))[0][0]
@@ -163,6 +163,6 @@ def test_each_stage_improves_on_the_one_before():
         ([(8, 40, 2048)], "power of two"),
     ],
 )
-def test_predictors_that_cannot_be_are_refused(predictors, said):
+def test_impossible_predictors_are_refused(predictors, said):
     with pytest.raises(ValueError, match=said):
         Predictor(predictors)

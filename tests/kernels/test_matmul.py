@@ -44,7 +44,7 @@ def test_products_are_those_of_numpy_whatever_the_sizes(streams, inputs, outputs
         np.testing.assert_array_equal(alone[0], y[s])
 
 
-def test_blocks_may_be_used_in_a_loop_of_ones_own():
+def test_blocks_may_be_used_in_a_custom_loop():
     """What a new model's kernel does: a residual network over embedded codes, one sample after the other."""
     random = np.random.default_rng(0)
     tables, bias = random.standard_normal((4, 256, 64)).astype(f32), random.standard_normal(64).astype(f32)

@@ -67,7 +67,7 @@ def test_the_model_of_the_page_keeps_the_contract_and_is_trained_by_its_name(nam
     model = model_contract.shaken(storage.build(name, **sizes))
     model_contract.check_that_both_forms_are_one_network(model, 2, time=300)
     model_contract.check_that_a_prompt_of_any_length_leaves_the_state_of_stepping_through_it(model)
-    model_contract.check_that_pieces_are_the_whole(model)
+    model_contract.check_that_chunks_have_the_logits_of_the_whole(model)
     model_contract.check_that_no_logit_depends_on_later_codes(model)
     model_contract.check_that_the_last_logits_alone_are_the_last_of_all(model)
     model_contract.check_that_gradients_in_parallel_are_those_of_the_steps(model)

@@ -21,19 +21,19 @@ SIZES = {"hidden": 4, "units": 4, "frame": 16, "mixture": 1, "history": 2, "laye
 TRAIN = validate(Train, {"model": {"name": "lpcmix", **SIZES}}, "test")
 
 
-def test_at_8_khz_they_are_the_default_and_at_16_khz_twice_as_long_and_as_often_updated():
+def test_predictors_at_16_khz_have_twice_the_length_and_interval_of_the_default_at_8_khz():
     assert default_predictors(8000) == [list(p) for p in DEFAULT]
     assert default_predictors(16_000) == [[2 * n for n in p] for p in DEFAULT]
 
 
 @pytest.mark.parametrize("rate", [1000, 7999, 8001, 11_025, 22_050, 44_100, 48_000, 96_000, 384_000])
-def test_at_any_rate_they_are_possible_and_last_as_long_as_at_8_khz_up_to_48_khz(rate):
+def test_predictors_are_valid_at_any_rate_and_last_as_long_as_at_8_khz_up_to_48_khz(rate):
     longest = default_predictors(rate)[3][0]
     assert longest == round(96 * min(max(rate, 8000), 48_000) / 8000)
     Predictor(default_predictors(rate))
 
 
-def test_given_ones_stay_and_none_at_all_are_refused():
+def test_given_predictors_are_kept_and_an_empty_list_is_refused():
     assert storage.complete("lpcmix", {"predictors": [[8, 40, 4]]}, sample_rate=16_000)["predictors"] == [[8, 40, 4]]
     with pytest.raises(AudioRNNError, match="train.model: predictors: at least one predictor is needed"):
         storage.build("lpcmix", predictors=[])
@@ -62,7 +62,7 @@ def test_a_training_builds_the_model_for_the_rate_of_its_shards(at_16_khz, tmp_p
     assert built == [(("lpcmix", 16_000), SIZES)]
 
 
-def test_a_stored_model_keeps_its_predictors_and_a_training_of_its_rate_can_go_on_from_it(at_16_khz, tmp_path):
+def test_a_stored_model_keeps_its_predictors_and_training_at_its_rate_can_continue_from_it(at_16_khz, tmp_path):
     model = stored(tmp_path / "m")
     assert [list(p) for p in model.predictor.predictors] == default_predictors(16_000)
     assert len(start_weights(find(str(tmp_path / "m")), at_16_khz, TRAIN)) == len(model.variables)

@@ -51,20 +51,20 @@ def test_a_prompt_in_one_pass_leaves_the_state_of_stepping_through_it(shaken):
     model_contract.check_that_a_prompt_of_any_length_leaves_the_state_of_stepping_through_it(shaken)
 
 
-def test_a_sequence_in_pieces_has_the_logits_of_the_whole(shaken):
-    model_contract.check_that_pieces_are_the_whole(shaken)
+def test_a_sequence_in_chunks_has_the_logits_of_the_whole(shaken):
+    model_contract.check_that_chunks_have_the_logits_of_the_whole(shaken)
 
 
 def test_no_logit_depends_on_later_codes(shaken):
     model_contract.check_that_no_logit_depends_on_later_codes(shaken)
 
 
-def test_asking_for_the_last_logits_alone_changes_none_of_them(shaken):
+def test_asking_for_only_the_last_logits_does_not_change_them(shaken):
     model_contract.check_that_the_last_logits_alone_are_the_last_of_all(shaken)
 
 
 @pytest.mark.parametrize("name", registry.REGISTRY)
-def test_codes_that_fill_up_a_batch_change_nothing_in_training(name):
+def test_padding_of_a_batch_changes_nothing_in_training(name):
     model_contract.check_that_codes_that_fill_up_a_batch_change_nothing_in_training(lambda: small_model(name))
 
 
@@ -73,7 +73,7 @@ def test_gradients_in_parallel_are_those_of_the_steps(shaken):
 
 
 @pytest.mark.parametrize("name", registry.REGISTRY)
-def test_a_saved_model_loads_as_it_was(name, tmp_path):
+def test_a_saved_model_is_loaded_unchanged(name, tmp_path):
     model = small_model(name)
     storage.save(model, tmp_path / "model", {"run.json": {"run_id": "x"}})
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["config.json", "model.weights.h5", "run.json"]
@@ -115,7 +115,7 @@ def spoil_a_weight(folder):
     edit("model", "layers", value=2)(folder)
 
 
-def test_the_configuration_keeps_its_names_and_their_order(tmp_path):
+def test_the_configuration_keeps_its_keys_and_their_order(tmp_path):
     model = small_model("audiornn")
     storage.save(model, tmp_path / "model")
     content = {
@@ -166,7 +166,7 @@ def test_a_damaged_model_is_named_in_one_line(tmp_path, break_it, said):
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_of_an_earlier_version_which_has_no_digest_loads(tmp_path):
+def test_a_model_of_an_earlier_version_without_a_digest_is_loaded(tmp_path):
     model = small_model("audiornn")
     storage.save(model, tmp_path / "model")
     edit("codec", "codes", value=256)(tmp_path / "model")
@@ -187,7 +187,7 @@ def test_a_model_of_an_earlier_version_which_has_no_digest_loads(tmp_path):
         ("audiornn", {"units": "8"}, "train.model: units is '8', but must be a valid integer, not text"),
     ],
 )
-def test_unknown_models_and_wrong_sizes_are_answered_in_one_line(name, sizes, said):
+def test_unknown_models_and_wrong_sizes_are_refused_in_one_line(name, sizes, said):
     with pytest.raises(AudioRNNError) as caught:
         storage.build(name, **sizes)
     assert str(caught.value).startswith(said)
@@ -200,7 +200,7 @@ def test_a_model_knows_its_name_and_all_its_sizes():
     assert (model.name, model.sizes) == ("samplernn", {"frames": (4, 2), "units": 8, "dense": 4, **rest})
 
 
-def test_our_gru_is_keras_gru():
+def test_our_gru_matches_the_gru_of_keras():
     gru = GRU(6)
     gru.build(4)
     theirs = keras.layers.GRU(6, return_sequences=True)
@@ -215,7 +215,7 @@ def test_our_gru_is_keras_gru():
     np.testing.assert_allclose(np.transpose(states, [1, 0, 2]), theirs(x), atol=1e-5)
 
 
-def test_our_batch_normalisation_is_keras_and_weights_are_repetitions():
+def test_our_batch_normalisation_matches_keras_and_weights_act_as_repetitions():
     x = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32) * 3 + 1
     ours, theirs = batch_norm.BatchNormalization(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
     ours.build(4)

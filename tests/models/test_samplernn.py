@@ -47,7 +47,7 @@ def test_any_number_of_tiers_and_any_ratio_keep_the_contract(frames):
     made = model_contract.shaken(storage.build("samplernn", frames=frames, **SMALL))
     assert made.hop == frames[0]
     model_contract.check_that_both_forms_are_one_network(made, 2, time=50)
-    model_contract.check_that_pieces_are_the_whole(made)
+    model_contract.check_that_chunks_have_the_logits_of_the_whole(made)
 
 
 def test_with_linear_prediction_it_keeps_the_contract_and_starts_from_that(sine_codes):
@@ -59,7 +59,7 @@ def test_with_linear_prediction_it_keeps_the_contract_and_starts_from_that(sine_
     keras.utils.set_random_seed(1)
     model_contract.shaken(made)
     model_contract.check_that_both_forms_are_one_network(made, 2, time=50)
-    model_contract.check_that_pieces_are_the_whole(made)
+    model_contract.check_that_chunks_have_the_logits_of_the_whole(made)
     model_contract.check_that_the_last_logits_alone_are_the_last_of_all(made)
     model_contract.check_that_no_logit_depends_on_later_codes(made)
 

@@ -31,14 +31,14 @@ def test_the_given_model_comes_first_then_the_last_training_then_those_of_mlflow
     assert len({choices.load(choice.source).digest for choice in found}) == 1
 
 
-def test_without_a_store_none_is_created(tmp_path, monkeypatch):
+def test_a_missing_store_is_not_created(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(AudioRNNError, match="no model, and none in MLflow: train one with dvc repro"):
         Choices(tmp_path).refresh()
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_is_named_by_an_id_of_the_list_alone(workspace):
+def test_a_model_can_only_be_named_by_an_id_of_the_list(workspace):
     choices = Choices(workspace)
     assert choices[choices.refresh()[0].id].source == "models"
     for text in ("models", "../models", str(workspace / "models"), ""):
@@ -46,7 +46,7 @@ def test_a_model_is_named_by_an_id_of_the_list_alone(workspace):
             choices[text]
 
 
-def test_weights_that_have_changed_are_loaded_again(tmp_path):
+def test_changed_weights_are_loaded_again(tmp_path):
     choices = Choices(tmp_path)
     save_model(tmp_path / "models")
     first = choices.load("models")

@@ -27,7 +27,7 @@ def played(stream, blocks):
     return np.concatenate([stream.next_block().pcm for _ in range(blocks)])
 
 
-def test_a_stretch_from_anywhere_is_generated_again_to_the_byte(loaded):
+def test_any_stretch_can_be_generated_again_with_the_same_bytes(loaded):
     stream, models = begun(loaded), {model.digest: model for model in loaded.values()}
     heard = [played(stream, 5)]
     for change in (
@@ -48,7 +48,7 @@ def test_a_stretch_from_anywhere_is_generated_again_to_the_byte(loaded):
         np.testing.assert_array_equal(render(settings, models).pcm, whole[start:], err_msg=f"from {start}")
 
 
-def test_what_was_forgotten_changes_no_take_after_it(loaded):
+def test_forgotten_changes_do_not_affect_later_takes(loaded):
     stream = begun(loaded)
     played(stream, 5)
     stream.apply(Change(beginning=Beginning(seed=9)))
@@ -68,7 +68,7 @@ def test_after_the_fade_in_a_stream_is_that_of_audiornn_generate(loaded, workspa
     np.testing.assert_allclose(heard[200:], expected[200:], atol=1)
 
 
-def test_each_control_acts_from_the_next_block_on(loaded):
+def test_each_control_takes_effect_with_the_next_block(loaded):
     plain = played(begun(loaded, level_db=-20), 10)  # the limiter has nothing to do
     for control in ({"temperature": 0.2}, {"top_k": 2}, {"top_p": 0.1}, {"level_db": -40}):
         stream = begun(loaded, level_db=-20)
@@ -95,7 +95,7 @@ def test_the_uncertainty_is_the_entropy_of_the_predictions(loaded):
         ([{"beginning": {}, "model": "models"}, {"model": "wide"}], "has a model of another codec"),
     ],
 )
-def test_changes_that_are_no_stream_are_refused(loaded, changes, said):
+def test_invalid_changes_of_a_stream_are_refused(loaded, changes, said):
     stream = LiveStream({model.digest: model for model in loaded.values()})
     with pytest.raises(AudioRNNError, match=said):
         for change in changes:

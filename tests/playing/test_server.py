@@ -60,7 +60,7 @@ def is_part(part, whole):
     return part.tobytes() in whole.tobytes()
 
 
-def test_no_more_is_generated_than_150_ms_ahead_of_what_is_heard(ear):
+def test_generation_is_at_most_150_ms_ahead_of_playback(ear):
     for _ in range(20):
         ear.next(0.1)
     assert 0.1 * 8000 < ear.received <= 0.15 * 8000
@@ -69,7 +69,7 @@ def test_no_more_is_generated_than_150_ms_ahead_of_what_is_heard(ear):
     assert ear.played > 0.5 * 8000
 
 
-def test_controls_act_within_250_ms_and_not_on_what_was_there_before(ear):
+def test_controls_take_effect_within_250_ms_and_not_on_earlier_sound(ear):
     ear.hear(0.5)
     heard = ear.played
     ear.ask(controls={"temperature": 0.0, "level_db": -6})
@@ -117,7 +117,7 @@ def test_a_recording_is_what_was_heard_and_the_command_line_makes_the_same_file(
     assert "again" in capsys.readouterr().out
 
 
-def test_what_was_heard_can_be_kept_afterwards(ear):
+def test_sound_can_be_saved_after_it_was_heard(ear):
     ear.ask(keep=True)
     assert "nothing has been heard yet" in ear.answer("error")["error"]
     ear.hear(0.8)
@@ -152,7 +152,7 @@ def test_a_file_is_continued(ear, tmp_path, loaded):
     assert request(f"{ear.address}/prompt/nobody", b"x", Origin=ear.address)[0] == 400
 
 
-def test_a_piece_of_the_test_split_needs_the_data(ear):
+def test_a_prompt_from_the_test_split_needs_the_data(ear):
     ear.ask(seed=1, start="test")
     assert "data/encode/manifest.json: no such file" in ear.answer("error")["error"]
 
@@ -194,7 +194,7 @@ def test_a_blind_comparison_hides_the_models_until_the_vote(ear):
     assert "same sample rate" in ear.answer("error")["error"]
 
 
-def test_listeners_have_streams_of_their_own(ear):
+def test_each_listener_has_a_separate_stream(ear):
     with Ear(ear.address) as second:
         second.answer("stream")
         second.ask(seed=99)
@@ -206,7 +206,7 @@ def test_listeners_have_streams_of_their_own(ear):
         assert not np.array_equal(ear.pcm[1500:n], second.pcm[1500:n])
 
 
-def test_one_listener_too_many_is_told_so(workspace, loaded):
+def test_one_listener_too_many_is_refused(workspace, loaded):
     with served(Service(Folders(workspace), share=0)) as url, Ear(url) as first:
         first.answer("stream")
         with Ear(url) as second:
@@ -226,7 +226,7 @@ def test_one_listener_too_many_is_told_so(workspace, loaded):
         ('{"seed": -1}', "message: seed is -1"),
     ],
 )
-def test_requests_that_make_no_sense_are_answered_and_change_nothing(ear, message, said):
+def test_invalid_requests_are_answered_and_change_nothing(ear, message, said):
     ear.send(message)
     assert said in ear.answer("error")["error"]
 
@@ -262,7 +262,7 @@ def test_other_web_sites_can_neither_listen_nor_upload(address, origin):
     assert request(f"{address}/takes/x/log", b"", **headers)[0] == 403
 
 
-def test_pages_say_that_they_are_not_to_be_framed_and_load_nothing_from_elsewhere(address):
+def test_pages_forbid_framing_and_load_nothing_from_other_sites(address):
     with urllib.request.urlopen(f"{address}/", timeout=60) as answer:
         policy = answer.headers["content-security-policy"]
     assert "default-src 'self'" in policy
@@ -283,7 +283,7 @@ def test_without_a_model_the_command_says_what_to_do(tmp_path, monkeypatch, caps
     assert said in capsys.readouterr().err
 
 
-def test_a_port_that_is_taken_is_named(address, workspace, monkeypatch, capsys):
+def test_a_port_in_use_is_named(address, workspace, monkeypatch, capsys):
     monkeypatch.chdir(workspace)
     port = address.rpartition(":")[2]
     with pytest.raises(SystemExit, match="2"):
@@ -292,7 +292,7 @@ def test_a_port_that_is_taken_is_named(address, workspace, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_an_address_that_others_reach_is_warned_of(workspace, monkeypatch, capsys, host):
+def test_an_address_that_others_can_reach_gives_a_warning(workspace, monkeypatch, capsys, host):
     monkeypatch.chdir(workspace)
     monkeypatch.setattr(server, "web_server", lambda app: SimpleNamespace(run=lambda sockets: None))
     cli.main(["play", "--no-browser", "--port", "0", "--host", host])

@@ -40,7 +40,7 @@ def test_a_take_is_logged_to_the_run_of_its_model(tmp_path, empty_store):
     assert read_settings(wav).name == "rain / wind"
 
 
-def test_the_last_takes_are_held_under_ids_that_cannot_be_guessed(tmp_path):
+def test_the_last_takes_are_kept_under_ids_that_cannot_be_guessed(tmp_path):
     service = Service(Choices(tmp_path))
     keys = [service.keep(make_take("d")) for _ in range(MOST_TAKES + 1)]
     assert len(set(keys)) == len(keys)
@@ -50,7 +50,7 @@ def test_the_last_takes_are_held_under_ids_that_cannot_be_guessed(tmp_path):
         service.take(keys[0])
 
 
-def test_a_prompt_of_the_test_split_is_a_piece_of_it(tmp_path, make_shards, sine_codes):
+def test_a_prompt_from_the_test_split_is_an_excerpt_of_it(tmp_path, make_shards, sine_codes):
     (tmp_path / "data").mkdir()
     manifest = make_shards({"a": sine_codes}, 10, 40, name="data/shard")
     write_encoded(tmp_path / "data/encode", {"a": sine_codes})

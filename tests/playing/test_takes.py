@@ -83,7 +83,7 @@ def test_a_tape_holds_the_last_minute_and_all_of_a_recording():
         (["--render", "late.json", "--output", "again.wav"], "changes: must begin at 0"),
     ],
 )
-def test_what_cannot_be_rendered_is_said_in_one_line(tmp_path, monkeypatch, capsys, arguments, said):
+def test_a_take_that_cannot_be_rendered_is_reported_in_one_line(tmp_path, monkeypatch, capsys, arguments, said):
     monkeypatch.chdir(tmp_path)
     save_model(tmp_path / "models")
     (tmp_path / "text.wav").write_text("no sound")

@@ -68,7 +68,7 @@ def test_a_recording_costs_its_own_work_and_the_bytes_are_those_of_a_fresh_start
     assert workspace.prepare() == ([0, 0, 0], made)
 
 
-def test_it_is_the_same_when_outputs_are_removed_before_a_stage_as_dvc_does(workspace):
+def test_removing_outputs_before_a_stage_as_dvc_does_changes_nothing(workspace):
     _, made = workspace.prepare()
     record(workspace.root / "recordings/new.wav", 100)
     workspace.prepare(stages=[recordings])
@@ -93,7 +93,7 @@ def test_a_damaged_pack_is_made_again(stage, workspace):
     assert sum(done) == 1
 
 
-def test_what_was_finished_before_an_interruption_is_not_made_again(workspace, monkeypatch):
+def test_work_finished_before_an_interruption_is_not_repeated(workspace, monkeypatch):
     workspace.enter()
     resample_file, calls = packs.resample_file, []
 
@@ -123,7 +123,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_processes(workspace, tmp_path,
     assert workspace.prepare(processes=True)[1] == alone
 
 
-def test_a_recording_that_changes_under_way_is_named(workspace):
+def test_a_recording_that_changes_during_preparation_is_named(workspace):
     workspace.prepare()
     record(workspace.root / "recordings/new.wav", 100)
     workspace.prepare(stages=[recordings])
@@ -148,7 +148,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("fault", ["worker killed", "Ctrl-C", "killed"])
-def test_a_stage_that_ends_early_says_so_in_a_line_and_leaves_nothing_half_written(fault, workspace):
+def test_a_stage_that_ends_early_says_so_in_one_line_and_leaves_nothing_half_written(fault, workspace):
     for i in range(FILES, 4 * FILES):
         record(workspace.root / f"recordings/{i}.wav", i, 20)
     from stages import corpus

@@ -46,7 +46,7 @@ tree = section(st.recursive(leaf, lambda inner: st.lists(inner, max_size=3) | se
 
 @settings(max_examples=40)
 @given(tree, tree)
-def test_any_tree_becomes_any_other(tmp_path_factory, base, target):
+def test_overrides_turn_any_tree_into_any_other(tmp_path_factory, base, target):
     path = tmp_path_factory.mktemp("hydra") / "params.json"
     path.write_text(json.dumps(base))
     apply_overrides(path, list(overrides(base, target)))

@@ -79,7 +79,7 @@ def decoded(uri, kind):
     return io.BytesIO(base64.b64decode(uri.removeprefix(prefix), validate=True))
 
 
-def test_all_that_it_shows_is_in_the_page(page):
+def test_everything_that_the_page_shows_is_in_it(page):
     text = page_module.render(page)
     html = Parsed(text)
     assert not re.search(r"https?:|//[a-z]|url\(|@import|<link", re.sub('base64,[^"]*', "", text))
@@ -136,7 +136,7 @@ def test_the_same_page_is_the_same_bytes(page):
     assert page_module.render(page) == page_module.render(page)
 
 
-def test_of_ten_thousand_recordings_it_names_some_with_notes_and_counts_the_rest(page):
+def test_of_ten_thousand_recordings_some_with_notes_are_named_and_the_rest_counted(page):
     used = [ListedRecording(f"{i}.wav", True, 1.0, 8000, 1, 0.0, "damaged" * (i < 150)) for i in range(9_000)]
     left_out = [ListedRecording(f"no-{i}.wav", False, notes="empty") for i in range(1_000)]
     text = page_module.render(replace(page, recordings=RecordingsList(used + left_out, 150.0, 0.001)))
@@ -199,7 +199,7 @@ def test_missing_numbers_are_named(tmp_path):
         page_module.collect(tmp_path, "0" * 32)
 
 
-def test_results_that_lack_an_entry_are_named_with_it(tmp_path):
+def test_results_with_a_missing_entry_are_named_with_it(tmp_path):
     files = {
         "metrics/encode.json": asdict(RESULTS.codes),
         "metrics/train.json": asdict(RESULTS.training),
@@ -255,7 +255,7 @@ def test_a_run_of_a_commit_is_reproduced_by_two_commands(repository, monkeypatch
     assert reproduction.reproduction(root, params).commands == list(changed)
 
 
-def test_without_a_commit_it_says_so(tmp_path, monkeypatch):
+def test_a_run_without_a_commit_says_so(tmp_path, monkeypatch):
     monkeypatch.delenv("DVC_EXP_BASELINE_REV", raising=False)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     found = reproduction.reproduction(tmp_path, {})

@@ -42,7 +42,7 @@ def workspace(tmp_path):
     return tmp_path
 
 
-def test_each_recording_is_listed_with_all_that_is_known_of_it(workspace):
+def test_each_recording_is_listed_with_everything_known_about_it(workspace):
     listed = recordings.collect(workspace)
     good, noted, text, odd = listed.recordings
     assert good == recordings.ListedRecording("good.wav", True, 60.0, 8000, 1, 0.0, "")

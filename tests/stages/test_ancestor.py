@@ -42,7 +42,7 @@ def test_the_stage_identifies_a_folder_of_the_workspace_and_copies_nothing(found
     assert [path.name for path in (tmp_path / "copy/data").iterdir()] == ["ancestor.json"]
 
 
-def test_the_stage_takes_what_mlflow_names(found, ancestor_folder, monkeypatch, tmp_path):
+def test_the_stage_accepts_names_of_mlflow(found, ancestor_folder, monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(
         "audiornn.tracking.models.registry.model_folder",
@@ -53,7 +53,7 @@ def test_the_stage_takes_what_mlflow_names(found, ancestor_folder, monkeypatch, 
     assert asked == [(tmp_path, "models:/audiornn@champion"), (tmp_path, RUN)]
 
 
-def test_the_output_of_the_pipeline_is_refused_by_any_name_with_what_to_do(found, ancestor_folder, tmp_path):
+def test_the_output_of_the_pipeline_is_refused_under_any_name_with_advice(found, ancestor_folder, tmp_path):
     shutil.copytree(ancestor_folder, tmp_path / "models")
     (tmp_path / "link").symlink_to(tmp_path / "models")
     for source in ("models", "./models/", str(tmp_path / "models"), "first/../models", "link"):
@@ -61,7 +61,7 @@ def test_the_output_of_the_pipeline_is_refused_by_any_name_with_what_to_do(found
             found(source)
 
 
-def test_missing_and_damaged_ancestors_are_refused_in_a_line(found, ancestor_folder):
+def test_missing_and_damaged_ancestors_are_refused_in_one_line(found, ancestor_folder):
     for source in ("nowhere", "0" * 20, "first/config.json"):
         with pytest.raises(AudioRNNError, match=f"^train.start_from is '{source}', but must be .* is missing$"):
             found(source)

@@ -33,7 +33,7 @@ def test_an_excerpt_joins_recordings_with_sound_up_to_its_length(tmp_path):
     assert (again.returncode, again.stderr) == (1, f"error: {tmp_path / 'made'}: exists already\n")
 
 
-def test_too_little_sound_is_said_and_nothing_is_written(tmp_path):
+def test_too_little_sound_is_reported_and_nothing_is_written(tmp_path):
     write(tmp_path, "a.wav", 0.5, 8000)
     done = excerpt(tmp_path, "--seconds", 2)
     assert (done.returncode, done.stderr) == (1, f"error: {tmp_path}: has 0.5 s of sound, but --seconds is 2\n")

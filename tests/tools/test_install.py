@@ -55,7 +55,7 @@ def test_of_several_places_that_configure_pip_the_same_one_wins_as_for_pip():
     assert install.uv_variables(config)["UV_DEFAULT_INDEX"] == "https://e"
 
 
-def test_all_configured_indexes_are_looked_through():
+def test_all_configured_indexes_are_searched():
     found = install.uv_variables("global.extra-index-url='https://a https://b'\n")
     assert found == {"UV_INDEX": "https://a https://b", "UV_INDEX_STRATEGY": "unsafe-best-match"}
 

@@ -71,7 +71,7 @@ def test_a_store_whose_creation_was_killed_is_created_again(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlflow.db.lock", ".audiornn"}
 
 
-def test_half_a_store_without_runs_is_replaced_and_a_file_that_is_no_database_is_named(tmp_path):
+def test_an_incomplete_store_is_replaced_and_a_file_that_is_not_a_database_is_named(tmp_path):
     path = tmp_path / store.DATABASE
     with closing(sqlite3.connect(path)) as database:
         for table in ("_alembic_tmp_experiments", "runs", "alembic_version"):
@@ -122,7 +122,7 @@ def absent(how):
     ("scheme", "how"),
     [("http", "refuses"), ("http", "hangs"), ("http", "fails"), ("postgresql", "refuses"), ("postgresql", "hangs")],
 )
-def test_a_server_that_is_not_there_is_named_in_one_line_within_seconds(tmp_path, monkeypatch, capsys, scheme, how):
+def test_an_unreachable_server_is_named_in_one_line_within_seconds(tmp_path, monkeypatch, capsys, scheme, how):
     monkeypatch.chdir(tmp_path)
     with absent(how) as port:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://anna:secret@127.0.0.1:{port}/db")

@@ -38,6 +38,6 @@ def test_a_budget_of_minutes_includes_the_time_before_an_interruption():
         ({"minutes": 1}, 45, 22, 1),  # the final one alone: others are within the minutes
     ],
 )
-def test_the_validations_to_come_are_counted(budget, steps, batches, left):
+def test_the_remaining_validations_are_counted(budget, steps, batches, left):
     found = Budget(Train(**budget), batches_per_epoch=10, clock=lambda: 0.0, start=0.0)
     assert found.validations_left(steps, batches) == left

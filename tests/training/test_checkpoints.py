@@ -173,7 +173,7 @@ def test_a_signal_during_the_last_validation_is_not_swallowed_and_nothing_is_tra
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_checkpoint_that_cannot_be_written_is_said_and_training_goes_on(
+def test_a_failed_checkpoint_prints_a_warning_and_training_continues(
     make_shards, tmp_path, sine_codes, tiny, monkeypatch, capsys
 ):
     folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
@@ -206,7 +206,7 @@ def test_a_checkpoint_of_other_settings_is_not_resumed_even_in_the_same_folder(
     assert [file.name for file in store.files] == ["000000002.npz"]
 
 
-def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(tmp_path, capsys):
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_used(tmp_path, capsys):
     store = Store(tmp_path / "store")
     for step in range(5):
         store.save(step, [np.arange(step), np.float32([[1]])], {"step": step, "infinite": float("inf")})
@@ -229,7 +229,7 @@ def test_a_checkpoint_holds_no_code(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_checkpoints_of_another_training_are_not_used_and_named(make_shards, tmp_path, sine_codes, capsys):
+def test_checkpoints_of_another_training_are_named_and_not_used(make_shards, tmp_path, sine_codes, capsys):
     manifest = make_shards({"a": sine_codes[:200]}, 16, 100)
     params = Train().model_dump()
     fingerprint = checkpoints.training_fingerprint(params, manifest)
@@ -304,7 +304,7 @@ def test_a_checkpoint_of_workers_with_own_shards_is_kept_for_as_many(tmp_path):
     assert state.steps == 5
 
 
-def test_a_checkpoint_that_does_not_fit_the_model_is_not_used_in_part(make_shards, tmp_path, sine_codes, tiny):
+def test_a_checkpoint_that_does_not_fit_the_model_is_refused(make_shards, tmp_path, sine_codes, tiny):
     folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
     store = Store(tmp_path / "store")
     params = quick(model=tiny, checkpoint_steps=2)
@@ -315,7 +315,7 @@ def test_a_checkpoint_that_does_not_fit_the_model_is_not_used_in_part(make_shard
         trainer.train(folder, tmp_path / "m", params, store=store, progress=False)
 
 
-def test_the_identity_of_a_training_is_that_of_the_weights_it_starts_from_wherever_they_are(make_shards, sine_codes):
+def test_a_training_is_identified_by_the_weights_it_starts_from_and_not_by_where_they_are(make_shards, sine_codes):
     folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
     one, other = Train().model_dump(), Train(start_from="somewhere").model_dump()
     assert training_fingerprint(one, folder, "ab") == training_fingerprint(other, folder, "ab")

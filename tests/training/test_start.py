@@ -58,7 +58,7 @@ def data(make_shards, sine_codes):
     return make_shards({"a": sine_codes[:2000]}, 16, 100)  # 20 windows, 5 batches
 
 
-def test_it_begins_with_exactly_the_weights_statistics_and_averages_of_its_ancestor(data, tmp_path, monkeypatch):
+def test_training_begins_with_exactly_the_weights_statistics_and_averages_of_its_ancestor(data, tmp_path, monkeypatch):
     sizes = {"dense": 4, "units": 4, "layers": 1}
     model, random = storage.build("audiornn", **sizes), np.random.default_rng(0)
     model.codec, model.window = CODEC, TrainingWindow(8, 8)
@@ -84,7 +84,7 @@ def test_it_begins_with_exactly_the_weights_statistics_and_averages_of_its_ances
             np.testing.assert_array_equal(one, other, name)
 
 
-def test_updates_are_counted_on_from_the_ancestor_while_history_and_budget_restart(
+def test_the_number_of_updates_continues_from_the_ancestor_while_history_and_budget_restart(
     data, ancestor_folder, tiny, tmp_path
 ):
     assert read_json(ancestor_folder / "config.json")["trained_steps"] == 7
@@ -135,7 +135,7 @@ def test_an_interrupted_fine_tuning_ends_as_if_it_had_not_been_and_another_ances
         ({}, {"name": "tiny", "hop": 2}, "with train.model.hop 1, but train.model.hop is 2"),
     ],
 )
-def test_what_differs_from_the_ancestor_is_said_in_a_line_with_both_values_and_the_parameter(
+def test_each_difference_from_the_ancestor_is_a_line_with_the_parameter_and_both_values(
     data, ancestor_folder, tiny, tmp_path, codec, model, said
 ):
     data = dataclasses.replace(data, codec=dataclasses.replace(data.codec, **codec))

@@ -47,7 +47,7 @@ def test_training_learns_a_sine_and_reports_it(make_shards, tmp_path, sine_codes
     assert (model.codec, model.window) == (CODEC, TrainingWindow(64, 256))
 
 
-def test_same_seed_same_weights_other_seed_other_weights(make_shards, tmp_path, tiny, sine_codes):
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(make_shards, tmp_path, tiny, sine_codes):
     folder = make_shards({"a": sine_codes}, 32, 128)
     params = quick(model=tiny, epochs=2, crop_targets=100).model_dump()
     runs = [
@@ -162,7 +162,7 @@ def test_a_budget_of_minutes_is_counted_by_the_clock_and_validated_once_more(mak
     assert result.history[-1].learning_rate < 0.0002  # the cosine has come down
 
 
-def test_after_each_batch_one_is_told_where_the_training_stands(make_shards, sine_codes, tmp_path):
+def test_on_batch_reports_progress_after_each_batch(make_shards, sine_codes, tmp_path):
     folder = make_shards({"sine": sine_codes[:6000]}, 64, 256)
     told, scored = [], []
 
@@ -185,9 +185,7 @@ def test_after_each_batch_one_is_told_where_the_training_stands(make_shards, sin
     assert [progress.scored for progress in told if progress.scored] == scored == result.history
 
 
-def test_no_model_is_given_between_batches_whose_weights_are_not_finite(
-    make_shards, sine_codes, tmp_path, tiny, monkeypatch
-):
+def test_on_batch_gets_no_model_with_weights_that_are_not_finite(make_shards, sine_codes, tmp_path, tiny, monkeypatch):
     folder = make_shards({"a": sine_codes}, 16, 100)  # 40 batches
     apply, calls, given = DeviceSteps.apply_gradients, [], []
 
@@ -206,7 +204,7 @@ def test_no_model_is_given_between_batches_whose_weights_are_not_finite(
     assert given == [True] * 42 + [False] * 7  # until the losses are fetched, after ten updates
 
 
-def test_what_is_done_between_batches_is_no_time_of_learning(make_shards, sine_codes, tmp_path):
+def test_time_in_callbacks_does_not_count_as_training_time(make_shards, sine_codes, tmp_path):
     folder = make_shards({"sine": sine_codes[:6000]}, 64, 256)
     _, result = trainer.train(
         folder, tmp_path / "model", quick(epochs=1), on_batch=lambda *_: time.sleep(0.2), progress=False

@@ -96,7 +96,7 @@ def kept(logits, top_k, top_p):
     st.booleans(),
     st.integers(0, 2**32),
 )
-def test_draws_are_inversions_of_what_the_restrictions_leave(n, top_k, top_p, with_ties, seed):
+def test_draws_invert_the_distribution_within_the_limits(n, top_k, top_p, with_ties, seed):
     random = np.random.default_rng(seed)
     logits = (4 * random.standard_normal(n)).astype(np.float32)
     if with_ties:

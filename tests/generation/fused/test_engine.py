@@ -71,7 +71,7 @@ def test_fused_logits_do_not_depend_on_the_length_of_blocks(model):
     np.testing.assert_array_equal(np.concatenate(made, 1), expected)
 
 
-def test_a_stream_is_the_same_bytes_alone_and_beside_others(model):
+def test_a_stream_has_the_same_bytes_alone_and_in_a_batch(model):
     prompt = np.full([6, 1], SILENCE, np.uint8)
     for engine in ("fused", "fused-bf16"):
         together = sampling.generate(model, 1500, [1.0] * 6, prompt=prompt, seed=3, engine_name=engine)
@@ -88,7 +88,7 @@ def test_fused_and_tensorflow_engines_draw_the_same_codes(model, sine_codes):
     np.testing.assert_array_equal(*drawn)
 
 
-def test_bfloat16_weights_change_logits_a_little(model, sine_codes):
+def test_bfloat16_weights_change_logits_only_slightly(model, sine_codes):
     logits, heads = [], []
     for name in ("fused", "fused-bf16"):
         engine = engines.engine(model, name)

@@ -76,7 +76,7 @@ def test_the_list_shows_the_runs_with_their_metrics_and_the_best_on_top(browser,
     assert float(shown[0]) == min(float(value) for value in shown if value not in ("", "-"))
 
 
-def test_two_runs_compared_show_both_curves(browser, runs_page, table, two_runs):
+def test_comparing_two_runs_shows_both_curves(browser, runs_page, table, two_runs):
     both = set(map(curve, two_runs))
 
     def drawn(charts):

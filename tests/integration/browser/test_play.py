@@ -106,7 +106,7 @@ def text(page, selector):
     return page.script("return document.querySelector(arguments[0]).innerText", selector)
 
 
-def test_it_sounds_and_the_sliders_change_what_is_generated(page):
+def test_sound_is_played_and_the_sliders_change_it(page):
     assert loudness(page) > -40
     page.wait(lambda: text(page, "#uncertainty").endswith(" bits"), "the uncertainty")
     page.script(SET, "level_db", -40)
@@ -168,7 +168,7 @@ def test_the_microphone_is_continued(page):
     page.wait(lambda: "The model continues it." in page.text(), "the prompt")
 
 
-def test_it_sounds_without_worklets_which_browsers_have_on_localhost_and_https_alone(browser, address):
+def test_sound_is_played_without_worklets_which_need_localhost_or_https(browser, address):
     without = {"source": "delete BaseAudioContext.prototype.audioWorklet"}
     given = browser.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", without)
     browser.open(address)
@@ -191,7 +191,7 @@ def test_a_blind_comparison_hides_the_names_until_the_vote(page):
     assert all(name in text(page, "#votes") for name in names)
 
 
-def test_the_keyboard_alone_does_and_everything_has_a_name(page):
+def test_the_keyboard_is_enough_and_every_control_has_a_name(page):
     body = page.driver.find_element("css selector", "body")
     body.send_keys("r")
     page.wait(lambda: text(page, "#record").strip() == "Stop recording", "a recording")
@@ -206,7 +206,7 @@ def test_the_keyboard_alone_does_and_everything_has_a_name(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone_and_a_desk_in_light_and_dark(page, scheme):
+def test_the_page_fits_phones_and_desktops_in_light_and_dark_mode(page, scheme):
     page.scheme(scheme)
     page.driver.execute_async_script("setTimeout(arguments[0], 1500)")
     for name, width, height in (("desk", 1200, 800), ("phone", 360, 740)):

@@ -50,7 +50,7 @@ def check_search(browser, root):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_report_is_a_file_that_needs_nothing_else(browser, finished, scheme):
+def test_the_report_is_a_self_contained_file(browser, finished, scheme):
     workspace, _ = finished
     browser.scheme(scheme)
     try:

@@ -243,7 +243,7 @@ def test_multiworker_without_a_valid_tf_config_is_an_error(monkeypatch):
         ('{"cluster": {"worker": ["a", "b"]}, "task": {"type": "worker"}}', "but must have a task with type and index"),
     ],
 )
-def test_a_cluster_that_is_described_wrong_is_named(monkeypatch, config, said):
+def test_an_invalid_description_of_a_cluster_is_reported(monkeypatch, config, said):
     monkeypatch.setenv("TF_CONFIG", config)
     with pytest.raises(AudioRNNError, match=said):
         distribution.strategy("auto")

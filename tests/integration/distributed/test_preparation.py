@@ -40,7 +40,7 @@ def cluster(tmp_path_factory):
         yield address
 
 
-def test_a_cluster_makes_the_same_bytes_and_a_killed_worker_costs_no_more_than_its_file(cluster, tmp_path, monkeypatch):
+def test_a_cluster_makes_the_same_bytes_and_a_killed_worker_only_costs_its_current_file(cluster, tmp_path, monkeypatch):
     alone, many = (Preparation(tmp_path / name, monkeypatch) for name in ("alone", "many"))
     for i in range(6):
         record(alone.root / f"recordings/{i}.wav", i)

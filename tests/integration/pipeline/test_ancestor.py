@@ -12,7 +12,7 @@ from audiornn.files import read_json, sha256
 pytestmark = pytest.mark.pipeline
 
 
-def test_a_run_goes_on_from_its_ancestor_and_another_ancestor_of_that_name_trains_again(finished):
+def test_a_run_continues_from_its_ancestor_and_trains_again_if_the_ancestor_changes(finished):
     workspace, _ = finished
     before, root = len(workspace.store()[1]), workspace.root
     train = yaml.safe_load((root / "params.yaml").read_text())["train"]

@@ -52,7 +52,9 @@ CASES = {
 
 
 @pytest.mark.parametrize(("pattern", "damage", "command", "said"), CASES.values(), ids=CASES)
-def test_a_damaged_file_is_named_with_what_mends_it_and_nothing_is_written(finished, pattern, damage, command, said):
+def test_a_damaged_file_is_named_with_the_command_that_fixes_it_and_nothing_is_written(
+    finished, pattern, damage, command, said
+):
     workspace, _ = finished
     outputs = ("models", "passages", "generated", "metrics", "figures", "clips")
     damaged = {path: path.read_bytes() for path in workspace.root.glob(pattern)}
@@ -82,7 +84,7 @@ def contents(root, folders):
     return {path: path.read_bytes() for path in files}
 
 
-def test_the_stage_that_is_named_mends_shards(finished):
+def test_the_stage_that_is_named_repairs_shards(finished):
     workspace, _ = finished
     shard = next(workspace.root.glob("data/shard/train-*"))
     content = shard.read_bytes()

@@ -103,7 +103,7 @@ def test_a_stream_with_an_end_is_a_wav_of_that_length(finished, tmp_path):
         (("--stream", "--count", "2"), "--stream writes a single clip"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line_with_exit_code_2(finished, tmp_path, prompt, arguments, said):
+def test_errors_are_one_line_with_exit_code_2(finished, tmp_path, prompt, arguments, said):
     workspace, _ = finished
     given = [prompt if argument == "PROMPT" else argument for argument in arguments]
     done = audiornn(workspace, *given, "--output", str(tmp_path / "out"), check=False)

@@ -92,7 +92,7 @@ def test_the_metrics_have_their_names_and_make_sense(finished):
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
 
 
-def test_metrics_are_numbers_alone_so_that_tables_of_them_are_narrow(finished):
+def test_metrics_are_only_numbers_so_that_their_tables_are_narrow(finished):
     workspace, _ = finished
     files = (workspace.root / "metrics").glob("*.json")
     found = [value for file in files for _, value in flatten(metrics(workspace, file.stem))]
@@ -298,7 +298,7 @@ def test_a_context_longer_than_any_recording_is_named(finished):
     assert ran(workspace.run("dvc", "repro").stdout) == []
 
 
-def test_a_folder_of_untidy_recordings_is_sorted_out(tmp_path):
+def test_recordings_in_an_untidy_folder_are_found_and_other_files_left_out(tmp_path):
     own = tmp_path / "my recordings"
     (own / "Ünterordner").mkdir(parents=True)
     tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100)
@@ -335,7 +335,7 @@ def test_recordings_dropped_in_the_folder_replace_the_synthesised_ones(tmp_path)
     workspace.run("dvc", "exp", "run", "--temp", "-S", "resample.sample_rate=4000", "resample")
 
 
-def test_experiments_take_the_recordings_that_are_there_however_they_are_started(tmp_path):
+def test_experiments_use_the_current_recordings_however_they_are_started(tmp_path):
     workspace = clone(tmp_path / "clone")
     workspace.run("dvc", "repro", "corpus")
     workspace.commit()

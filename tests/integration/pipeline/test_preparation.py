@@ -27,7 +27,7 @@ def workspace(tmp_path):
     return workspace
 
 
-def test_one_more_recording_changes_one_pack_and_without_it_the_run_cache_has_all(workspace):
+def test_adding_a_recording_changes_one_pack_and_removing_it_restores_all_from_the_run_cache(workspace):
     first, before = outputs(workspace.root), inodes(workspace)
     record(workspace.root / "recordings/new.wav", 100, 1)
     workspace.run("dvc", "repro", "encode")

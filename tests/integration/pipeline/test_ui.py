@@ -11,7 +11,7 @@ from tests.helpers.servers import fetch
 pytestmark = pytest.mark.pipeline
 
 
-def test_the_address_is_told_once_it_answers_and_requests_are_not_logged(runs_page, tmp_path_factory):
+def test_the_address_is_printed_once_it_answers_and_requests_are_not_logged(runs_page, tmp_path_factory):
     fetch(runs_page.split("#")[0])
     (log,) = tmp_path_factory.getbasetemp().glob("ui[0-9]*/log.txt")
     assert log.read_text().endswith(f"\nMLflow UI: {runs_page}\nStop it with Ctrl-C.\n"), "requests come after"

@@ -108,7 +108,7 @@ def hours_of_silence():
     return base64.b64encode(file.getvalue()).decode()
 
 
-def test_a_server_answers_what_is_wrong_by_400_and_a_line_and_fifty_requests_at_once_in_bounded_memory(address):
+def test_a_server_answers_bad_requests_with_400_and_one_line_and_fifty_at_once_in_bounded_memory(address):
     tiny = {"seconds": 0.02, "temperature": 0.9}
     for rows, said in (
         ([tiny | {"temprature": 0.5}], "unknown column 'temprature'; did you mean temperature?"),

@@ -40,7 +40,7 @@ def test_extreme_decays_are_exact(decay):
 
 
 @pytest.mark.parametrize("steps", [1, 2 * CHUNK + 3])
-def test_its_gradient_is_that_of_its_steps(steps):
+def test_the_gradient_of_a_scan_is_that_of_its_steps(steps):
     parts = [tf.constant(part, tf.float32) for part in numbers(0, steps)]
     weight = np.random.default_rng(1).standard_normal((steps, 2, 3)).astype(np.float32)
 

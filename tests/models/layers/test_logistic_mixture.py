@@ -42,7 +42,7 @@ def test_logits_are_log_probabilities_and_nats_their_negative(mixture, p, scale)
     np.testing.assert_allclose(logistic_mixture.nats(labels, *repeated)[0], -logits, atol=1e-4)
 
 
-def test_a_narrow_component_gives_its_code_all_there_is():
+def test_a_narrow_component_gives_its_code_nearly_all_probability():
     for code in (0, 3, 128, 200, 255):
         p = np.float32(mu_law_decode(code))
         arguments = [tf.constant(x, tf.float32) for x in ([[[0.0, 0.0, 0.0]]], [[p]], [[1e-5]])]

@@ -41,7 +41,7 @@ def test_a_sound_is_acceptable_within_the_limit_and_with_few_flawed_clips(standi
         (Standing(4.5, 0.6, 0.0), True, "distance"),
     ],
 )
-def test_against_a_champion_of_acceptable_sound(challenger, wins, by):
+def test_only_a_better_model_with_acceptable_sound_replaces_a_champion_with_acceptable_sound(challenger, wins, by):
     better, reason = replaces(challenger, GOOD)
     assert better is wins
     assert reason.startswith(by)
@@ -62,7 +62,7 @@ def test_against_a_champion_of_acceptable_sound(challenger, wins, by):
         (Standing(3.0), Standing(5.0), True),
     ],
 )
-def test_where_no_sound_is_acceptable(challenger, champion, wins):
+def test_without_acceptable_sound_clear_differences_of_sound_decide_before_bits(challenger, champion, wins):
     assert replaces(challenger, champion)[0] is wins
 
 

@@ -75,7 +75,7 @@ def test_the_bits_of_a_model_from_another_run_are_reported(tmp_path, run_with_mo
     assert registry.champion(tmp_path).tags[store.CHAMPION_METRIC] == "4.0"
 
 
-def test_a_champion_has_a_model_and_was_evaluated(tmp_path, run_with_model):
+def test_only_an_evaluated_run_with_a_model_can_become_champion(tmp_path, run_with_model):
     with runs.pipeline_run(tmp_path, {}, {}, name="n") as log:
         pass
     for run_id, said in (

@@ -52,7 +52,7 @@ def test_chunks_cover_every_target_but_those_before_the_first_whole_hop(
         ({"batch_size": 7}, "train.batch_size is 7, but must be a multiple of the number of devices, 2"),
     ],
 )
-def test_what_does_not_fit_is_named(params, said):
+def test_settings_that_do_not_fit_are_named(params, said):
     with pytest.raises(AudioRNNError, match=said):
         BatchPlan.for_windows(Train(**params), 128, 512, windows=100, hop=16, replicas=2)
 

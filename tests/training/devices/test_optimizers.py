@@ -29,7 +29,7 @@ def test_every_optimiser_learns(make_shards, tmp_path, tiny, sine_codes, optimiz
     assert result.history[-1].validation_loss < result.history[0].validation_loss - 0.1
 
 
-def test_weights_decay_in_matrices_alone(make_shards, tiny, sine_codes):
+def test_only_matrices_have_weight_decay(make_shards, tiny, sine_codes):
     folder = make_shards({"a": sine_codes[:200]}, 16, 100)
     devices = device_steps(folder, quick(model=tiny, optimizer="adamw", weight_decay=0.5))
     before = [w.numpy() for w in devices.model.trainable_variables]

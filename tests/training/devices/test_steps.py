@@ -130,7 +130,7 @@ def test_averaged_weights_are_validated_and_kept(make_shards, tmp_path, tiny, si
     assert scores["bits_per_sample"] == pytest.approx(result.best_validation, abs=1e-5)
 
 
-def test_scaled_losses_change_nothing_and_an_overflow_passes_over_the_update(make_shards, tiny, sine_codes):
+def test_scaled_losses_change_nothing_and_an_overflow_skips_the_update(make_shards, tiny, sine_codes):
     folder = make_shards({"a": sine_codes[:400]}, 16, 100)
     batch = next(iter(shards.read(folder, "train", 4)))
     weights, norms = [], []

@@ -24,7 +24,7 @@ def test_loss_and_accuracy_are_means_over_the_last_hundred_updates():
     assert recent.bits_per_sample == pytest.approx(4.0)
 
 
-def test_no_time_is_left_to_tell_until_some_seconds_after_the_first_updates():
+def test_the_time_left_is_unknown_until_some_seconds_after_the_first_updates():
     recent = RecentUpdates()
     assert recent.seconds_left(0.0) is None
     recent.mark(30.0, 0.01, 100)  # compiled for half a minute
@@ -57,7 +57,7 @@ def test_the_bar_shows_the_time_left_with_the_last_validation_in_it(make_shards,
     assert used > 0.9 and left > 0, "the last validation is to come"
 
 
-def test_the_line_of_the_bar_is_whole(make_shards, tmp_path, sine_codes, capsys, monkeypatch):
+def test_the_line_of_the_bar_is_complete(make_shards, tmp_path, sine_codes, capsys, monkeypatch):
     monkeypatch.setattr(bar_module, "MEASURED_SECONDS", 1e-9)
     trainer.train(make_shards({"a": sine_codes}, 16, 100), tmp_path / "model", quick(epochs=1))
     bar = r"\d\d:\d\d<\d\d:\d\d epoch 1, step \d+: \d\.\d{3} bits, \d+\.\d% correct, [\d,]+ targets/s"
