@@ -21,22 +21,24 @@ def test_generation_at_temperature_0_takes_the_likeliest_codes_of_the_model(mode
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_same_seed_gives_the_same_codes_for_any_length(model, engine):
-    heat = [1.0, 1.0]
-    first = sampling.generate(model, 2500, heat, seed=5, engine_name=engine)
-    np.testing.assert_array_equal(first, sampling.generate(model, 2500, heat, seed=5, engine_name=engine))
-    np.testing.assert_array_equal(first[:, :1200], sampling.generate(model, 1200, heat, seed=5, engine_name=engine))
-    assert (first != sampling.generate(model, 2500, heat, seed=6, engine_name=engine)).mean() > 0.3
+    temperatures = [1.0, 1.0]
+    first = sampling.generate(model, 2500, temperatures, seed=5, engine_name=engine)
+    np.testing.assert_array_equal(first, sampling.generate(model, 2500, temperatures, seed=5, engine_name=engine))
+    np.testing.assert_array_equal(
+        first[:, :1200], sampling.generate(model, 1200, temperatures, seed=5, engine_name=engine)
+    )
+    assert (first != sampling.generate(model, 2500, temperatures, seed=6, engine_name=engine)).mean() > 0.3
     assert (first[0] != first[1]).mean() > 0.3  # streams have numbers of their own
 
 
-def test_a_tensorflow_stream_is_the_same_bytes_alone_and_beside_others(model):
+def test_a_tensorflow_stream_has_the_same_bytes_alone_and_in_a_batch(model):
     random = np.random.default_rng(3)
     prompts = random.integers(0, 256, (9, 50)).astype(np.uint8)
-    heat = [1.0, 0.8, (0.7, 1.1), 1.0, 1.0, 0.0, 1.2, 0.9, 1.0]
+    temperatures = [1.0, 0.8, (0.7, 1.1), 1.0, 1.0, 0.0, 1.2, 0.9, 1.0]
     options = {"seed": 2, "limits": Limits(top_p=0.95), "engine_name": "tensorflow"}
-    together = sampling.generate(model, 1500, heat, prompt=prompts, **options)
+    together = sampling.generate(model, 1500, temperatures, prompt=prompts, **options)
     for n in (1, 2, 3, 6):
-        fewer = sampling.generate(model, 1500, heat[:n], prompt=prompts[:n], **options)
+        fewer = sampling.generate(model, 1500, temperatures[:n], prompt=prompts[:n], **options)
         np.testing.assert_array_equal(fewer, together[:n])
 
 
