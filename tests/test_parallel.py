@@ -31,7 +31,7 @@ def killed(_):
 
 
 def refused(number):
-    """A job that its user must mend."""
+    """A job that its user must fix."""
     raise AudioRNNError(f"{number}.wav: broken")
 
 

@@ -1,4 +1,4 @@
-"""A stage or command that is run directly on damaged files names the file and what mends it, and leaves no output."""
+"""Stages and commands on damaged files name the file and the command that fixes it, and leave no output."""
 
 import re
 
