@@ -25,7 +25,7 @@ from audiornn.waits import announced
 from stages.common import WORKSPACE, resolve, run
 
 MODEL, ENCODED, SHARDS, OUTPUT = Path("models"), Path("data/encode"), Path("data/shard"), Path("generated")
-GENERATED, CODES, METRICS = "figures/generated.png", "figures/codes.png", "metrics/generate.json"
+GENERATED, CODES_FIGURE, METRICS = "figures/generated.png", "figures/codes.png", "metrics/generate.json"
 SCORES = "metrics/evaluate.json"
 
 
@@ -64,7 +64,7 @@ def main(p: Params) -> None:
     counts = {f"real, {len(reference) / rate:.3g} s": code_statistics.code_counts(reference)}
     counts |= {title: code_statistics.code_counts(clip.codes) for title, clip in shown.items()}
     counts = {f"{name} ({code_statistics.jensen_shannon_bits(usual, n):.3f} bits)": n for name, n in counts.items()}
-    figures.save(figures.code_distributions(usual, counts), CODES)
+    figures.save(figures.code_distributions(usual, counts), CODES_FIGURE)
     metrics: dict[str, float | None] = {
         "samples_per_second": speed,
         "real_time_factor": speed / rate / len(made),
@@ -100,7 +100,7 @@ def main(p: Params) -> None:
         for artifact, folder_name in (
             (OUTPUT, "generated"),
             (GENERATED, "figures"),
-            (CODES, "figures"),
+            (CODES_FIGURE, "figures"),
             (METRICS, "metrics"),
         ):
             log.artifact(artifact, folder_name)

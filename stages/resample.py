@@ -16,15 +16,15 @@ from stages.common import WORKSPACE, resolve, run
 INPUT, OUTPUT = Path("data/corpus/manifest.json"), Path("data/resample")
 SYNTHETIC = "data/corpus/audio"  # where recordings are if the user has none
 Store = Packs[packs.Source, packs.ResampledSamples]
-MAX_PLOTTED = 10  # recordings that are named on the terminal; data/resample/manifest.json has all
+MAX_LISTED = 10  # recordings that are named on the terminal; data/resample/manifest.json has all
 PAYS_FROM = 1800.0  # seconds of audio from which on more than one core pays
 
 
 def tell(what: str, lines: list[str]) -> None:
     """Print what there is to know of some recordings."""
     if lines:
-        more = [f"and {len(lines) - MAX_PLOTTED} more"] if len(lines) > MAX_PLOTTED else []
-        print(f"{len(lines)} recordings {what}:", *lines[:MAX_PLOTTED], *more, sep="\n  ")
+        more = [f"and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
+        print(f"{len(lines)} recordings {what}:", *lines[:MAX_LISTED], *more, sep="\n  ")
 
 
 def resample(

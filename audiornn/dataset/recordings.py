@@ -13,7 +13,7 @@ from audiornn.dataset.manifest import Manifest
 from audiornn.errors import AudioRNNError
 
 PROMPT_CANDIDATES = 8  # random pieces of which the loudest becomes the prompt, as pauses would prompt silence
-REAL_CLIP = Path("real", "test-part.wav")  # real audio of the same length, beside generated clips
+REAL_CLIP = Path("real", "test-split.wav")  # real audio of the same length, beside generated clips
 
 
 class SplitRecordings:

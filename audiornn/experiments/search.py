@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiornn.errors import AudioRNNError, one_line
-from audiornn.experiments import listening, summary
+from audiornn.experiments import comparison_page, summary
 from audiornn.experiments.definition import Range
 from audiornn.experiments.dvc import Runner, options
 from audiornn.experiments.figure import parallel_coordinates
@@ -284,7 +284,7 @@ def _finish(log: "Sweep", shared: Common, space: Space, study: "Study", runner: 
         best = study.best_trial.user_attrs[ROW]
         print(f"to rerun the best trial: {best['command']}\nto apply it to this folder: dvc exp apply {best['name']}")
     pictures = {"Each line is a trial: its bits per sample and its parameters": log.last_figure} if found else {}
-    page = listening.write(shared.workspace, shared.name, description, found, runner, rows, pictures, concluded)
+    page = comparison_page.write(shared.workspace, shared.name, description, found, runner, rows, pictures, concluded)
     log.artifact(page, None)
     print(f"summary: MLflow run {log.run_id}\nlisten to all trials: {page}")
     failures = [trial for trial in _counted(study) if FAILURE in trial.user_attrs]

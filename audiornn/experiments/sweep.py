@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiornn.errors import AudioRNNError
-from audiornn.experiments import listening, summary
+from audiornn.experiments import comparison_page, summary
 from audiornn.experiments.definition import FOLDER
 from audiornn.experiments.dvc import Dvc, Runner
 from audiornn.experiments.plan import Common, Setting, common, settings_of
@@ -127,7 +127,7 @@ def _run_sweep(shared: Common, settings: Sequence[Setting], runner: Runner) -> N
         print(summary.conclusion(found))
         log.note(f"{description}\n\n{summary.conclusion(found)}")
         picture = {"Bits per sample, sound and training time": log.last_figure} if log.last_figure else {}
-        page = listening.write(workspace, name, description, found, runner, _shown(settings, rows), picture)
+        page = comparison_page.write(workspace, name, description, found, runner, _shown(settings, rows), picture)
         log.artifact(page, None)
         print(f"summary: MLflow run {log.run_id}\nlisten to all settings: {page}")
         if failed:

@@ -74,8 +74,8 @@ class TrainingClips:
         if self.every is None:
             return
         begin = self.clock()
-        self._compiled = self._compiled or (begin, progress.spent)
-        if progress.epoch < self._due or not self._allowed(begin, progress.spent):
+        self._compiled = self._compiled or (begin, progress.budget_used)
+        if progress.epoch < self._due or not self._allowed(begin, progress.budget_used):
             return
         with model() as current, tempfile.TemporaryDirectory() as folder:
             if current is None:
@@ -97,26 +97,26 @@ class TrainingClips:
         """Share of the time since the start that clips took."""
         return self.seconds / max(self.clock() - self.begin, 1e-9)
 
-    def expected(self, now: float, spent: float) -> float | None:
+    def expected(self, now: float, budget_used: float) -> float | None:
         """Expected duration of the training in seconds, without clips; None while it is too early to estimate."""
         assert self._compiled
         since, before = self._compiled
         elapsed, learned = (now - start - self.seconds for start in (self.begin, since))
-        if spent >= 1:
+        if budget_used >= 1:
             return elapsed
-        if learned < MEASURED or spent <= before:
+        if learned < MEASURED or budget_used <= before:
             return None
-        return elapsed + learned / (spent - before) * (1 - spent)
+        return elapsed + learned / (budget_used - before) * (1 - budget_used)
 
-    def _allowed(self, now: float, spent: float) -> bool:
+    def _allowed(self, now: float, budget_used: float) -> bool:
         """Whether the time allows a clip now."""
-        expected = self.expected(now, spent)
+        expected = self.expected(now, budget_used)
         if expected is None:
             return False
         allowed = SHARE * expected
         if self.count:
             before = self._compiled[1] if self._compiled else 0.0
-            passed = (spent - before) / (1 - before) if before < 1 else 1.0
+            passed = (budget_used - before) / (1 - before) if before < 1 else 1.0
             return self.seconds + self.cost <= self._first + (allowed - self._first) * passed
         if self.cost > allowed and not self._told:
             self._told = True
@@ -135,8 +135,8 @@ class TrainingClips:
         name = f"step-{progress.step:07d}"
         replace(clip, name=name).write(folder)
         title = f"Epoch {progress.epoch:g}, step {progress.step}"
-        if progress.scored:
-            title += f": validation {progress.scored.validation_loss:.3f} bits per sample"
+        if progress.validation:
+            title += f": validation {progress.validation.validation_loss:.3f} bits per sample"
         figures.save(figures.clip(clip.wave, clip.sample_rate, title), folder / f"{name}.png")
         return compilation
 

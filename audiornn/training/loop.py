@@ -332,10 +332,10 @@ class Trainer:
         state = self.state
         if state.diverged:
             return
-        scored = state.history[-1] if state.history and state.validated_steps == state.steps else None
+        record = state.history[-1] if state.history and state.validated_steps == state.steps else None
         used = 1.0 if state.stop_reason else min(1.0, self._budget_used())
         with self.stopwatch.paused():
-            self.on_batch(Progress(self._epoch, state.steps, used, scored), self._finite_model)
+            self.on_batch(Progress(self._epoch, state.steps, used, record), self._finite_model)
 
     @contextmanager
     def _finite_model(self) -> Iterator[AudioModel | None]:

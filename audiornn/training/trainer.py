@@ -126,17 +126,17 @@ def train(
     start_digest = ancestor.weights_sha256 if ancestor else None
     fingerprint = [training_fingerprint(params.model_dump(), manifest, start_digest), asdict(plan)]
     checkpointer = Checkpointer(store, params, fingerprint, writes=is_chief, workers=workers)
-    scored = -(-default_batch_size(layout.length) // replicas) * replicas  # windows per batch of a validation
-    validation = shards.read(manifest, "validation", scored)
-    validation_batches = shards.number_of_batches(manifest, "validation", scored)
+    validation_batch_size = -(-default_batch_size(layout.length) // replicas) * replicas
+    validation = shards.read(manifest, "validation", validation_batch_size)
+    validation_batches = shards.number_of_batches(manifest, "validation", validation_batch_size)
 
-    def keep(record: ValidationRecord, scored: AudioModel, best: bool) -> None:
+    def keep(record: ValidationRecord, validated: AudioModel, best: bool) -> None:
         if best:
-            scored.trained_steps = steps_before + record.step
-            storage.save(scored, output, model_files)
+            validated.trained_steps = steps_before + record.step
+            storage.save(validated, output, model_files)
         if log:
             write_history(log, trainer.state.history)
-        on_validation(record, scored)
+        on_validation(record, validated)
 
     with ProgressBar(visible=progress and is_chief) as bar:
         if workers > 1:

@@ -180,9 +180,11 @@ def test_on_batch_reports_progress_after_each_batch(make_shards, sine_codes, tmp
     batches = len(told) // 2
     assert batches > 1
     assert [progress.step for progress in told] == list(range(1, result.steps + 1))
-    assert [progress.spent for progress in told] == pytest.approx([n / len(told) for n in range(1, len(told) + 1)])
+    assert [progress.budget_used for progress in told] == pytest.approx(
+        [n / len(told) for n in range(1, len(told) + 1)]
+    )
     assert [progress.epoch for progress in told[batches - 1 :: batches]] == [1, 2]
-    assert [progress.scored for progress in told if progress.scored] == scored == result.history
+    assert [progress.validation for progress in told if progress.validation] == scored == result.history
 
 
 def test_on_batch_gets_no_model_with_weights_that_are_not_finite(make_shards, sine_codes, tmp_path, tiny, monkeypatch):

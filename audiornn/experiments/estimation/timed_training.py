@@ -208,7 +208,7 @@ def _train(params: Train, manifest: Manifest, plan: BatchPlan, output: Path) -> 
     begin, marks = time.perf_counter(), list[tuple[float, bool]]()  # the end of each batch; with a validation?
 
     def on_batch(progress: Progress, model: ModelOnDemand) -> None:
-        marks.append((time.perf_counter(), progress.scored is not None))
+        marks.append((time.perf_counter(), progress.validation is not None))
 
     def since_compiled() -> float:
         """Seconds since the first validation, or the first batch where they are slow."""

@@ -32,16 +32,16 @@ class Progress:
     ----------
     epoch, step
         Passes over the training split, and updates, so far.
-    spent
+    budget_used
         Fraction of the budget that is used up; 1 where the training ends.
-    scored
+    validation
         The record of the validation, where one came right after the batch.
     """
 
     epoch: float
     step: int
-    spent: float
-    scored: ValidationRecord | None = None
+    budget_used: float
+    validation: ValidationRecord | None = None
 
 
 class ProgressBar:

@@ -150,7 +150,7 @@ def test_one_pipeline_run_is_one_mlflow_run_with_everything_in_it(finished):
     assert artifacts("figures") == {f"figures/{name}.png" for name in FIGURES}
     assert artifacts("passages") == {"passages/predicted-best.wav", "passages/predicted-worst.wav"}
     assert "generated/01-temperature-1.wav" in artifacts("generated")
-    assert artifacts("generated/real") == {"generated/real/test-part.wav"}
+    assert artifacts("generated/real") == {"generated/real/test-split.wav"}
     assert artifacts("report") == {"report/report.html"}
     assert {"model/MLmodel", "model/serving.py", "model/artifacts"} <= artifacts("model")
     versions = client.search_model_versions("name = 'audiornn'")  # others may come from later runs

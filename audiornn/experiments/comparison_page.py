@@ -13,7 +13,7 @@ from audiornn.report import comparison
 from audiornn.report.comparison import ComparedClip, ComparedSetting, Comparison
 
 FOLDER = Path("comparisons")  # in the workspace
-CLIPS, REAL = "generated/clips.json", "generated/real/test-part.wav"  # of the generate stage
+CLIPS, REAL = "generated/clips.json", "generated/real/test-split.wav"  # of the generate stage
 
 
 def write(
