@@ -23,8 +23,8 @@ Numbers  distance: Fréchet distance from the training split in dB, `audiornn.di
          nothing found: clips in which `diagnose` finds nothing; clicks: clips with a peak 10 dB above everything that
          lies half a second or more away from it.
 
-The ears know speech alone: --music leaves them and the pitch out. --save keeps the clips, one folder per row, which can be
-a TARGET again.
+The ears know speech alone: --music leaves them and the pitch out. --save keeps the clips, one folder per row, which can
+be a TARGET again.
 """
 
 import argparse
