@@ -25,6 +25,7 @@ from audiornn.tracking.store import label, reason
 FOLDER, ENTRY, FILES = Path(".audiornn/outbox"), "entry.json", "files"
 FIRST_DELAY, LAST_DELAY = 0.1, 10.0  # seconds until a failed delivery is tried again; doubles each time
 PATIENCE = 30.0  # seconds without a delivery, and one more per MB, after which a stage ends nevertheless
+JOIN_SECONDS = 10.0  # to wait for the end of a thread that has delivered everything
 TELL_AFTER = 5.0  # seconds of failures after which a warning is printed
 
 Deliver = Callable[[str, dict[str, Any], Path | None], str | None]
@@ -106,6 +107,8 @@ class Outbox:
             time.sleep(0.02)
         self._closed.set()
         self._added.set()
+        if self._thread and not waiting:
+            self._thread.join(JOIN_SECONDS)  # it may still be removing the last entry
         self.remove()
 
     def remove(self) -> None:

@@ -1,6 +1,7 @@
 """What a run logs waits on disk until the store has taken it; it is delivered once and in order."""
 
 import json
+import shutil
 import time
 
 import mlflow
@@ -86,6 +87,20 @@ def test_a_store_that_comes_back_gets_all_while_the_run_goes_on(tmp_path, lost):
             assert time.monotonic() < deadline
             time.sleep(0.02)
     assert history(tmp_path, log.run_id, "loss") == [(step, 1.0 * step) for step in range(5)]
+    assert not log.outbox.folder.exists()
+
+
+def test_a_run_whose_entries_are_all_delivered_leaves_no_outbox(tmp_path, monkeypatch):
+    real = shutil.rmtree
+
+    def slow(path, **options):
+        if path.exists():
+            time.sleep(0.2)
+        real(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", slow)
+    with runs.pipeline_run(tmp_path, {}, {}, "n") as log:
+        log.metrics({"loss": 1.0})
     assert not log.outbox.folder.exists()
 
 
