@@ -1,7 +1,9 @@
 """Several settings: DVC's queue as docs/experiments-howto.md shows it, a named experiment, a served champion."""
 
 import base64
+import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +15,8 @@ import pytest
 import yaml
 
 from audiornn.experiments import plan, search, summary
-from audiornn.tracking import trials
+from audiornn.tracking import outbox, trials
+from tests.helpers.pipeline_clone import clone
 from tests.helpers.servers import fetch, free_port, serving
 
 pytestmark = pytest.mark.pipeline
@@ -31,31 +34,87 @@ def test_minutes_alone_replace_the_epochs_of_the_shipped_params(finished):
     assert run.data.metrics["epochs"] != 2
 
 
-@pytest.fixture(scope="module")
-def queued(finished):
-    """The workspace after `train.epochs=1,3` went through DVC's queue: names of both experiments, runs before it."""
-    workspace, _ = finished
-    workspace.commit()
-    before = {run.info.run_id for run in workspace.store()[1]}
-    told = workspace.run("dvc", "exp", "run", "--queue", "-S", "train.epochs=1,3").stdout
-    names = re.findall(r"Queued experiment '([\w-]+)'", told)
-    assert len(names) == 2
+def queue(workspace, setting, *targets):
+    """Queue an experiment for each value of a setting; their names, in the order of the values."""
+    told = workspace.run("dvc", "exp", "run", "--queue", "-S", setting, *targets).stdout
+    return re.findall(r"Queued experiment '([\w-]+)'", told)
+
+
+def work_off(workspace, count, jobs=1):
+    """Run what is queued, until all have succeeded; it fails if one fails, or if none ends in fifteen minutes."""
     # The worker keeps the pipes that it is given: nobody can wait for their end.
     subprocess.run(
-        ["dvc", "queue", "start"],
+        ["dvc", "queue", "start", "--jobs", str(jobs)],
         cwd=workspace.root,
         env=workspace.environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         check=True,
     )
-    deadline = time.monotonic() + 900
-    while True:
-        status = workspace.run("dvc", "queue", "status").stdout
-        if len(re.findall(r"Success$", status, re.M)) == 2:
-            return workspace, names, before
-        assert "Failed" not in status and time.monotonic() < deadline, status
-        time.sleep(5)
+    done, deadline = 0, time.monotonic() + 900
+    try:
+        while done < count:
+            time.sleep(5)
+            status = workspace.run("dvc", "queue", "status").stdout
+            if (succeeded := len(re.findall(r"Success$", status, re.M))) > done:
+                done, deadline = succeeded, time.monotonic() + 900
+            assert "Failed" not in status and time.monotonic() < deadline, status
+    except BaseException:
+        workspace.run("dvc", "queue", "stop", "--kill", check=False)
+        raise
+
+
+@pytest.mark.soak
+def test_hundreds_of_queued_experiments_on_a_new_store_are_one_whole_run_each(tmp_path):
+    count = int(os.environ.get("AUDIORNN_SOAK_EXPERIMENTS", 200))
+    model = {"name": "audiornn", "dense": 4, "units": 4, "layers": 1}
+    train = {"model": model, "epochs": None, "steps": 40, "validate_every_steps": 10, "batch_size": 4}
+    workspace = clone(tmp_path / "clone", train=train | {"clip_every_epochs": None})
+    workspace.run("dvc", "repro", "shard")
+    workspace.commit()
+    names = queue(workspace, f"train.seed=range({count})", "train")
+    assert len(set(names)) == count
+    assert not (workspace.root / "mlflow.db").exists(), "the first experiments create it"
+    begin = time.monotonic()
+    work_off(workspace, count, jobs=4)
+    seconds = time.monotonic() - begin
+    print(f"{count} experiments, 4 at a time: {seconds:.0f} s, {seconds / count:.1f} s each")
+
+    refs = workspace.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split()
+    kept = {ref.rpartition("/")[2]: ref for ref in refs}
+    client, runs = workspace.store()
+    assert sorted(run.info.run_name for run in runs) == sorted(names)
+
+    def points(run, metric):
+        return [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric)]
+
+    by_name, losses = {run.info.run_name: run for run in runs}, set()
+    for seed, name in enumerate(names):
+        run = by_name[name]
+        assert (run.info.status, run.data.params["train.seed"]) == ("FINISHED", str(seed))
+        assert run.data.tags["dvc.experiment"] == name
+        history = workspace.run("git", "show", f"{kept[name]}:metrics/history.csv").stdout
+        rows = list(csv.DictReader(history.splitlines()))
+        assert [int(row["step"]) for row in rows] == [10, 20, 30, 40]
+        for metric in ("train_loss", "validation_loss", "validation_accuracy", "learning_rate"):
+            assert points(run, metric) == [(int(row["step"]), float(row[metric])) for row in rows], (name, metric)
+        for metric in ("loss/training", "step.gradient_norm", "step.targets_per_second"):
+            assert [step for step, _ in points(run, metric)] == [20, 40], (name, metric)
+        losses.add(rows[-1]["validation_loss"])
+    assert len(losses) == count, "each seed trains another model"
+    assert not list((workspace.root / outbox.FOLDER).glob("*/*")), "nothing waits"
+
+
+@pytest.fixture(scope="module")
+def queued(finished):
+    """The workspace after `train.epochs=1,3` went through DVC's queue: names of both experiments, runs before it."""
+    workspace, _ = finished
+    workspace.commit()
+    before = {run.info.run_id for run in workspace.store()[1]}
+    names = queue(workspace, "train.epochs=1,3")
+    assert len(names) == 2
+    work_off(workspace, 2)
+    return workspace, names, before
 
 
 def test_each_queued_experiment_is_one_run_in_the_same_store(queued):
