@@ -1,14 +1,17 @@
 """Servers for tests: on a free port of loopback, ready when handed over, gone afterwards."""
 
+import http.client
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 def free_port():
@@ -80,3 +83,64 @@ class TrackingServer:
         if self.process and self.process.poll() is None:
             self.send(signal.SIGKILL)
             self.process.wait()
+
+
+class FailingProxy:
+    """An HTTP proxy of a server on this machine that can be told to fail; gone at the end of the block.
+
+    Attributes
+    ----------
+    mode
+        "pass": requests and answers are passed on. "refuse": all requests are answered with status 500. "lose": they
+        are passed on, and then answered with status 500 whatever the server said.
+    failed
+        Number of requests that were answered so.
+    """
+
+    def __init__(self, port):
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def forward(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                mode = proxy.mode
+                if mode != "refuse":
+                    answer, content = proxy.ask(self.command, self.path, body, dict(self.headers))
+                if mode != "pass":
+                    proxy.failed += 1
+                    self.send_error(500)
+                    return
+                self.send_response_only(answer.status)
+                for name, value in answer.getheaders():
+                    if name.lower() not in ("connection", "content-length", "transfer-encoding"):
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_):
+                pass
+
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            setattr(Handler, f"do_{method}", Handler.forward)
+        self.mode, self.failed, self._port = "pass", 0, port
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+    def ask(self, method, path, body, headers):
+        """What the server answers, and the content of the answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer, answer.read()
+        finally:
+            connection.close()

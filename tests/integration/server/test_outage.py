@@ -1,4 +1,4 @@
-"""A tracking server that hangs and then disappears while a model is trained."""
+"""A tracking server that hangs, disappears or answers with errors while a model is trained."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from audiornn import codec
 from audiornn.files import read_json
 from audiornn.tracking import outbox
 from tests.helpers.pipeline_clone import SOURCE, TINY
-from tests.helpers.servers import TrackingServer
+from tests.helpers.servers import FailingProxy, TrackingServer
 
 TRAIN = {
     "model": {"name": "audiornn", "dense": 8, "units": 8, "layers": 1},
@@ -87,24 +87,58 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.05)
 
 
-@pytest.mark.soak
-def test_a_training_does_not_care_whether_its_tracking_server_hangs_or_disappears(server, workspace):
-    undisturbed = start(workspace, server.address)
-    _, said = undisturbed.communicate()
-    assert undisturbed.returncode == 0, said
-    assert not list((workspace / outbox.FOLDER).glob("*"))
-    expected, first = results(workspace), read_json(workspace / "models/mlflow.json")["run_id"]
-    shutil.rmtree(workspace / "models")
+def validations(workspace):
+    """How many validations there were."""
     history = workspace / "metrics/history.csv"
-    history.unlink()
+    return len(history.read_text().splitlines()) - 1 if history.exists() else 0
 
-    def validations():
-        return len(history.read_text().splitlines()) - 1 if history.exists() else 0
 
+@pytest.fixture
+def undisturbed(server, workspace):
+    """What a training leaves whose server is there, and its run; the workspace is then as before it."""
+    training = start(workspace, server.address)
+    _, said = training.communicate()
+    assert training.returncode == 0, said
+    assert not list((workspace / outbox.FOLDER).glob("*"))
+    expected, run_id = results(workspace), read_json(workspace / "models/mlflow.json")["run_id"]
+    shutil.rmtree(workspace / "models")
+    (workspace / "metrics/history.csv").unlink()
+    return expected, run_id
+
+
+def sync(workspace, address, run_id):
+    """Deliver what waits of a run; nothing waits then."""
+    for line in (f"run {run_id}: ", "nothing waits"):
+        done = start(workspace, address, ("-m", "audiornn.cli", "sync"))
+        told, said = done.communicate()
+        assert (done.returncode, said) == (0, "")
+        assert told.startswith(line)
+
+
+def check_that_they_are_the_same(address, run_id, undisturbed_id):
+    """All that was logged to one run was also logged to the other, once and in order."""
+    whole = curves(address, undisturbed_id)
+    assert len(whole["validation_loss"]) > 7
+    assert curves(address, run_id) == whole
+    client = mlflow.MlflowClient(address)
+    ours, theirs = (client.get_run(each) for each in (run_id, undisturbed_id))
+    assert ours.info.status == theirs.info.status == "FINISHED"
+    assert ours.data.params == theirs.data.params
+    assert ours.data.tags["stopped"] == theirs.data.tags["stopped"]
+    assert len(ours.outputs.model_outputs) == 1
+    for path in ("metrics", "data"):
+        assert [item.path for item in client.list_artifacts(run_id, path)] == [
+            item.path for item in client.list_artifacts(undisturbed_id, path)
+        ]
+
+
+@pytest.mark.soak
+def test_a_training_does_not_care_whether_its_tracking_server_hangs_or_disappears(server, workspace, undisturbed):
+    expected, first = undisturbed
     disturbed = start(workspace, server.address)
-    wait_for(lambda: validations() >= 1, disturbed)
+    wait_for(lambda: validations(workspace) >= 1, disturbed)
     server.send(signal.SIGSTOP)
-    wait_for(lambda: validations() >= 3, disturbed)
+    wait_for(lambda: validations(workspace) >= 3, disturbed)
     server.send(signal.SIGCONT)
     (folder,) = (workspace / outbox.FOLDER).glob("*")
     run_id = folder.name
@@ -118,24 +152,37 @@ def test_a_training_does_not_care_whether_its_tracking_server_hangs_or_disappear
     assert results(workspace) == expected
 
     server.start()
-    for line in (f"run {run_id}: ", "nothing waits"):
-        done = start(workspace, server.address, ("-m", "audiornn.cli", "sync"))
-        told, said = done.communicate()
-        assert (done.returncode, said) == (0, "")
-        assert told.startswith(line)
-    whole = curves(server.address, first)
-    assert len(whole["validation_loss"]) > 7
-    assert curves(server.address, run_id) == whole
-    client = mlflow.MlflowClient(server.address)
-    ours, theirs = (client.get_run(each) for each in (run_id, first))
-    assert ours.info.status == theirs.info.status == "FINISHED"
-    assert ours.data.params == theirs.data.params
-    assert ours.data.tags["stopped"] == theirs.data.tags["stopped"]
-    assert len(ours.outputs.model_outputs) == 1
-    for path in ("metrics", "data"):
-        assert [item.path for item in client.list_artifacts(run_id, path)] == [
-            item.path for item in client.list_artifacts(first, path)
-        ]
+    sync(workspace, server.address, run_id)
+    check_that_they_are_the_same(server.address, run_id, first)
+
+
+@pytest.mark.soak
+def test_a_training_does_not_care_whether_its_tracking_server_answers_with_errors(server, workspace, undisturbed):
+    expected, first = undisturbed
+    with FailingProxy(server.port) as proxy:
+        disturbed = start(workspace, proxy.address)
+        wait_for(lambda: validations(workspace) >= 1, disturbed)
+        proxy.mode = "refuse"
+        wait_for(lambda: validations(workspace) >= 3 and proxy.failed, disturbed)
+        (folder,) = (workspace / outbox.FOLDER).glob("*")
+        run_id = folder.name
+
+        def delivered():
+            return len(curves(server.address, run_id).get("validation_loss", ()))
+
+        assert delivered() < 3
+        proxy.mode = "pass"
+        wait_for(lambda: delivered() >= 3, disturbed)
+        proxy.mode, proxy.failed = "lose", 0
+        _, said = disturbed.communicate()
+        assert disturbed.returncode == 0, said
+        assert proxy.failed
+        assert f"entries wait in {folder} for {proxy.address}: too many 500 error responses; " in said
+        assert results(workspace) == expected
+
+        proxy.mode = "pass"
+        sync(workspace, proxy.address, run_id)
+    check_that_they_are_the_same(server.address, run_id, first)
 
 
 @pytest.mark.soak
