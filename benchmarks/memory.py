@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import mlflow
 import yaml
@@ -27,13 +27,17 @@ ROOT = Path(__file__).resolve().parents[1]
 UPDATES = 100
 
 
-def run(stage: str, folder: Path) -> float:
-    """Run a stage; its peak memory in MB (10^6 bytes)."""
+def start(stage: str, folder: Path, log: IO[bytes] | None = None, **variables: str) -> subprocess.Popen[bytes]:
+    """Start a stage in a folder, with more environment variables; progress and errors go to `log`, or are shown."""
     names = {"TF_CONFIG", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_ROOT"}
     environment = {key: value for key, value in os.environ.items() if key not in names} | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", f"stages.{stage}"], cwd=folder, env=environment, stdout=subprocess.DEVNULL
-    )
+    command = [sys.executable, "-m", f"stages.{stage}"]
+    return subprocess.Popen(command, cwd=folder, env=environment | variables, stdout=subprocess.DEVNULL, stderr=log)
+
+
+def run(stage: str, folder: Path) -> float:
+    """Run a stage; its peak memory in MB (10^6 bytes)."""
+    process = start(stage, folder)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{stage} failed")
