@@ -55,6 +55,20 @@ def copy(original: Path, path: Path, number: int) -> None:
     path.write_bytes(content[:42] + block + content[42:])  # behind STREAMINFO, which always comes first
 
 
+def recordings_of(hours: float) -> tuple[int, float, int, int]:
+    """Recordings of an hour each, or a shorter one: how many, seconds of each, sample rate, channels."""
+    return max(1, round(hours)), min(hours, 1) * 3600, 44_100, 2
+
+
+def record_all(folder: Path, files: int, seconds: float, rate: int, channels: int) -> None:
+    """Recordings in a folder; of an hour or more, those after the first ten are copies."""
+    for i in range(files):
+        if seconds < 3600 or i < ORIGINALS:
+            record(folder / f"{i:06d}.flac", i, seconds, rate, channels)
+        else:
+            copy(folder / f"{i % ORIGINALS:06d}.flac", folder / f"{i:06d}.flac", i)
+
+
 def run(command: list[str], folder: Path, cores: int | None) -> dict[str, float]:
     """Run a command: seconds, processor seconds and peak memory in MB (10^6 bytes)."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -140,8 +154,7 @@ def main() -> None:
     arguments = parser.parse_args()
     stages = STAGES[: STAGES.index(arguments.to) + 1]
     sizes = [(int(n), arguments.seconds, 16_000, 1) for n in filter(None, arguments.files.split(","))]
-    for n in filter(None, arguments.hours.split(",")):
-        sizes.append((max(1, round(float(n))), min(float(n), 1) * 3600, 44_100, 2))
+    sizes += [recordings_of(float(n)) for n in filter(None, arguments.hours.split(","))]
     rows = [row for name in filter(None, arguments.earlier.split(",")) for row in json.loads(Path(name).read_text())]
     with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
         for n in filter(None, arguments.outputs.split(",")):
@@ -150,11 +163,7 @@ def main() -> None:
         for files, seconds, rate, channels in sizes:
             source = Path(temporary, f"source-{files}-{seconds:g}")
             source.mkdir()
-            for i in range(files):
-                if seconds < 3600 or i < ORIGINALS:
-                    record(source / f"{i:06d}.flac", i, seconds, rate, channels)
-                else:
-                    copy(source / f"{i % ORIGINALS:06d}.flac", source / f"{i:06d}.flac", i)
+            record_all(source, files, seconds, rate, channels)
             for cores in [int(n) for n in filter(None, arguments.cores.split(","))] or [None]:
                 work, fresh = Path(temporary, "work"), Path(temporary, "fresh")
                 workspace(work, source, arguments.dvc)
