@@ -11,9 +11,9 @@ on: they may take a twentieth of the time). Each stage is a process of its own, 
 resident memory of that process and of all processes below it, in MB (10^6 bytes), the most within a second; pages that
 they share count in each.
 
-For each stage: seconds and peak. For the training after the warm-up, which lasts --warm-up seconds and until the first
-validation is over: the means of the first and of the last third, and the slope of a line through all samples. The
-samples are written to --csv, and drawn to --figure.
+For each stage: seconds and peak. For the training, from the end of the warm-up, which lasts --warm-up seconds and until
+the first validation is over, to that of the last validation: the means of the first and of the last third, and the
+slope of a line through all samples. The samples are written to --csv, and drawn to --figure.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from memory import configure, start
 
 INTERVAL, LOOK = 1.0, 0.2  # seconds between samples; between looks, of which a sample is the largest
 VALIDATE_EVERY = 500  # updates
-HISTORY = "metrics/history.csv"  # there since the first validation
+HISTORY, RESULT = "metrics/history.csv", "metrics/train.json"  # written by the first validation; when all is learned
 Row = dict[str, Any]
 
 
@@ -49,10 +49,11 @@ def resident_mb(process: psutil.Process) -> tuple[float, int]:
     return round(sum(sizes), 1), len(sizes)
 
 
-def watch(stage: str, folder: Path, begin: float) -> tuple[list[Row], float, float]:
-    """Run a stage: samples of its memory, with seconds since `begin`; its seconds; those to its first validation."""
+def watch(stage: str, folder: Path, begin: float) -> tuple[list[Row], float, dict[str, float]]:
+    """Run a stage: samples of its memory, by seconds since `begin`; its seconds; when files were there, in seconds."""
     rows: list[Row] = []
-    validated, most = 0.0, (0.0, 0)
+    there: dict[str, float] = {}
+    most = (0.0, 0)
     with open(folder / f"{stage}.log", "wb") as log:
         started = sampled = time.monotonic()
         process = start(stage, folder, log)
@@ -64,21 +65,22 @@ def watch(stage: str, folder: Path, begin: float) -> tuple[list[Row], float, flo
                 at = round(now - begin, 2)
                 rows.append({"stage": stage, "seconds": at, "megabytes": most[0], "processes": most[1]})
                 sampled, most = now, (0.0, 0)
-            if not validated and (folder / HISTORY).exists():
-                validated = now - started
+            for name in (HISTORY, RESULT):
+                if name not in there and (folder / name).exists():
+                    there[name] = now - started
             if ended:
                 break
             time.sleep(LOOK)
     if process.returncode:
         sys.exit(f"{stage} failed:\n{(folder / f'{stage}.log').read_text()}")
-    return rows, round(now - started, 1), validated
+    return rows, round(now - started, 1), there
 
 
-def trend(rows: list[Row], warm_up: float) -> dict[str, float] | None:
-    """Means of the first and the last third after the warm-up, and the slope; None where too little is left."""
+def trend(rows: list[Row], warm_up: float, end: float) -> dict[str, float] | None:
+    """Means of the first and the last third from warm-up to end, and the slope; None for too few samples."""
     seconds = np.array([row["seconds"] for row in rows]) - rows[0]["seconds"]
-    megabytes = np.array([row["megabytes"] for row in rows])[seconds >= warm_up]
-    seconds = seconds[seconds >= warm_up]
+    between = (seconds >= warm_up) & (seconds <= end)
+    seconds, megabytes = seconds[between], np.array([row["megabytes"] for row in rows])[between]
     third = len(seconds) // 3
     if not third:
         return None
@@ -150,7 +152,7 @@ def main() -> None:
         begin = time.monotonic()
         print(f"{'stage':<10} {'seconds':>8} {'peak MB':>8} {'processes':>9}")
         for stage in (*STAGES, "train"):
-            samples, seconds, validated = watch(stage, work, begin)
+            samples, seconds, there = watch(stage, work, begin)
             rows += samples
             peak, most = (max(row[name] for row in samples) for name in ("megabytes", "processes"))
             stages.append({"stage": stage, "seconds": seconds, "peak_mb": round(peak), "processes": most})
@@ -162,9 +164,9 @@ def main() -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    warm_up = max(arguments.warm_up, validated)
+    warm_up = max(arguments.warm_up, there[HISTORY])
     plot(rows, arguments.hours, warm_up, arguments.figure)
-    found = trend([row for row in rows if row["stage"] == "train"], warm_up)
+    found = trend([row for row in rows if row["stage"] == "train"], warm_up, there[RESULT])
     done = {"steps": int(logged["steps"]), "validations": validations, "clips": int(logged["listen.clips"])}
     print(f"training: {done['steps']} updates, {validations} validations, {done['clips']} clips")
     if found:
