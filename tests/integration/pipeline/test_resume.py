@@ -3,9 +3,7 @@
 import os
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
@@ -15,11 +13,10 @@ pytestmark = pytest.mark.pipeline
 
 def kill_when_trained_for(workspace, steps):
     """`dvc repro train`, all of whose processes are killed at once after about that many steps; the steps saved."""
-    environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": os.environ["HOME"]}
     with subprocess.Popen(
         ["dvc", "repro", "train"],
         cwd=workspace.root,
-        env=environment,
+        env=workspace.environment(),
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
