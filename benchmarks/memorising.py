@@ -3,15 +3,16 @@
 
     python tools/excerpt.py FOLDER --seconds 60 --to recordings/sixty-seconds
     python benchmarks/memorising.py recordings/sixty-seconds/recording.wav --minutes 90 --output DIR
-        [--seconds 60] [--context 64] [--targets 512] [--prompts 8] [--model samplernn] [--every 5000]
+        [--seconds 60] [--context 65] [--targets 512] [--prompts 8] [--model samplernn] [--every 5000]
         [--set KEY=VALUE ...]
 
 All codes of the recording, at 8 kHz, are training targets, in windows of --targets each, which --context codes precede
-(silence before the first); they come in random order. Every --every updates the model is scored on all of these
-targets, and then continues half a second of the recording from --prompts places at equal distances, always with the
-likeliest code: the agreement is the share of codes that equal the recording's, by second, and the exact seconds are
-those before the first code that differs. --set changes the `train` section, for instance `--set model.dense=512
-learning_rate=0.002`. Minutes are those since the start, scoring included; the budget of training does not include it.
+(silence before the first; 65, since the burn-in ends at a multiple of 16 codes). The windows come in random order.
+Every --every updates the model is scored on all of these targets, and then continues half a second of the recording
+from --prompts places at equal distances, always with the likeliest code: the agreement is the share of codes that equal
+the recording's, by second, and the exact seconds are those before the first code that differs. --set changes the
+`train` section, for instance `--set model.dense=512 learning_rate=0.002`. Minutes are those since the start, scoring
+included; the budget of training does not include it.
 
 DIR gets curve.csv and curve.png, a row and a point per scoring; model, the weights with the fewest bits; and, of these,
 continued.wav beside recorded.wav. After an interruption the same command resumes from the last checkpoint.
@@ -43,9 +44,10 @@ from audiornn.training.progress.curves import ValidationRecord
 RATE = 8000
 PROMPT_SECONDS, CONTINUED_SECONDS = 0.5, 10.0  # the latter at most, and no further than the next prompt
 RECIPE = {  # the `train` section, besides the budget
-    "batch_size": 16,
-    "chunk": 64,
+    "batch_size": 64,
+    "chunk": 16,  # an update learns from 1,024 codes of 64 places
     "learning_rate": 0.001,
+    "clip_norm": 100.0,  # a few hard places have large gradients: clipped to 1, they are never learned
     "weight_decay": 0.0,
     "patience": None,
     "divergence_bits": 8.0,
@@ -147,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recording", type=Path)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--context", type=int, default=64)
+    parser.add_argument("--context", type=int, default=65)
     parser.add_argument("--targets", type=int, default=512)
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--minutes", type=float, default=90.0)
