@@ -47,13 +47,12 @@ RECIPE = {  # the `train` section, besides the budget
     "batch_size": 64,
     "chunk": 16,  # an update learns from 1,024 codes of 64 places
     "learning_rate": 0.001,
-    "clip_norm": 100.0,  # a few hard places have large gradients: clipped to 1, they are never learned
+    "clip_norm": 100.0,  # hardly any: the gradients of a few hard places are large
     "weight_decay": 0.0,
     "patience": None,
     "divergence_bits": 8.0,
 }
-# By model, other than its defaults: 64 codes tell all but a few places of a minute apart, and a wide network at sample
-# level learns in each of some dozens of passes what small tiers would need hundreds for.
+# By model, other than its defaults: 64 codes tell all but a few places of a minute apart.
 SIZES = {"samplernn": {"units": 32, "dense": 1024, "lookback": 64}}
 
 

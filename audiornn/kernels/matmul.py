@@ -5,7 +5,7 @@ libraries spend more time on setting up such products than on computing them, an
 for eight. The product here keeps its sums in registers, reads the weights once, in the order in which they lie in
 memory, and sums each element in the same order however many streams run side by side: a stream's samples do not depend
 on its neighbours. `benchmarks/kernels.py` measures it beside
-plain Numba loops, which take twice as long for one stream and seven times for eight, and BLAS.
+plain Numba loops, which take two to nine times as long, and BLAS.
 """
 
 from typing import Any

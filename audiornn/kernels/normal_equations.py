@@ -56,7 +56,7 @@ def levinson_durbin(r: Float32, order: int, a: Float32, b: Float32, reversed_r: 
         for j in range(i):
             k -= a[j] * past[j]
         k /= error
-        if not abs(k) < f32(1):  # round-off: unstable in float32: keep the lower-order solution
+        if not abs(k) < f32(1):  # round-off made it unstable: keep the lower-order solution
             return
         for j in range(i):
             b[j] = a[i - 1 - j]

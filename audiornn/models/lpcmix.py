@@ -1,6 +1,6 @@
 """Backward-adaptive linear prediction, refined by a small network into a mixture of logistic distributions.
 
-    codes ─► linear predictors (kernels/linear_prediction.py) ─► prediction p, scale s ──────────────────────────┐
+    codes ─► linear predictors (kernels/linear_prediction.py) ─► prediction p, scale s ────────────┐
       │                  │                                                                         ▼
       └── last samples and errors, relative to p and s ─► residual layers ─► mixture around p in units of s ─► logits
                          │                                      ▲
