@@ -233,7 +233,7 @@ def measure(model: AudioModel, everything: bool, streams: list[int]) -> Iterator
     multiplications = weight_bytes(engines_module.engine(model, "fused")) / 4
     bandwidth, peak = limits(int(4 * multiplications))
     print(f"\n{model.name} {model.sizes}")
-    print(f"{multiplications / 1e6:.2f} M multiply-adds a sample, table rows counted as such; {cores()} cores;")
+    print(f"{multiplications / 1e6:.2f} M multiply-adds per sample, table rows counted as such; {cores()} cores;")
     print(f"GEMV {bandwidth / 1e9:.0f} GB/s on one, GEMM {peak / 1e9:.0f} GFLOP/s on all")
     heads = "engine", "streams", "samples/s", "x 8 kHz", "x 16 kHz", "bytes/sample", "of the limit", "compile s"
     print(TABLE.format(*heads))
