@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 
 __all__ = ["AudioRNNError", "__version__", "generate", "load"]
 __version__ = "0.1.0"

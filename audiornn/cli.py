@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from audiornn import __version__, commands
-from audiornn.errors import AudioRNNError, one_line
-from audiornn.interrupts import interrupted_by_signals
+from audiornn.common.errors import AudioRNNError, one_line
+from audiornn.common.interrupts import interrupted_by_signals
 
 
 class _Parser(argparse.ArgumentParser):

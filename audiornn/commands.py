@@ -5,14 +5,15 @@ import json
 import sys
 from pathlib import Path
 
-from audiornn.errors import AudioRNNError
-from audiornn.waits import announced
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.waits import announced
 
 
 def run_inspect(arguments: argparse.Namespace) -> None:
     """`audiornn inspect`."""
-    from audiornn import params, validation
+    from audiornn import params
     from audiornn.audio import inspection
+    from audiornn.common import validation
 
     file = arguments.params or ("params.yaml" if Path("params.yaml").exists() else None)
     read = params.load(file) if file else params.Params()
@@ -53,7 +54,8 @@ def _db(value: float | None) -> str:
 
 def run_generate(arguments: argparse.Namespace) -> None:
     """`audiornn generate`."""
-    from audiornn import params, validation
+    from audiornn import params
+    from audiornn.common import validation
 
     temperature = [part.strip() for part in arguments.temperature.split(",")]
     request = {key: getattr(arguments, key) for key in ("count", "seed", "peak_mode", "engine")}
@@ -71,7 +73,7 @@ def run_generate(arguments: argparse.Namespace) -> None:
         raise AudioRNNError("--stream writes a single clip: give one temperature and no --count")
 
     with announced("loading"):
-        from audiornn.files import write_json
+        from audiornn.common.files import write_json
         from audiornn.generation import clips, prompts, streaming
         from audiornn.models import storage
         from audiornn.tracking.models.registry import model_folder

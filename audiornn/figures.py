@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, PercentFormatter
 from scipy import signal
 
-from audiornn.array_types import Counts, Floats, Samples
-from audiornn.files import atomic_file
+from audiornn.common.array_types import Counts, Floats, Samples
+from audiornn.common.files import atomic_file
 
 if TYPE_CHECKING:
     from audiornn.evaluation.context_curve import ContextPoint

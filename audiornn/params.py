@@ -5,8 +5,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from audiornn.files import read_yaml
-from audiornn.validation import Count, Section, Seed, Share, validate
+from audiornn.common.files import read_yaml
+from audiornn.common.validation import Count, Section, Seed, Share, validate
 
 DAY = 86_400.0  # seconds: the most audio that is held in memory
 BatchSize = Annotated[int, Field(ge=1, le=1 << 16)]

@@ -18,12 +18,12 @@ from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from audiornn.errors import AudioRNNError, one_line, shown
+from audiornn.common.errors import AudioRNNError, one_line, shown
+from audiornn.common.validation import validate
 from audiornn.generation import clips, prompts
 from audiornn.models import storage
 from audiornn.params import Generate
 from audiornn.tracking.models.logged_model import REQUEST
-from audiornn.validation import validate
 
 COLUMNS = {name: kind for name, kind, _ in REQUEST}
 KINDS = {"double": "a number", "long": "a whole number", "string": "text"}

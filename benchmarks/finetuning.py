@@ -18,15 +18,15 @@ import numpy as np
 import soundfile as sf
 import soxr
 
-from audiornn import codec
+from audiornn import codec, codec_metrics
 from audiornn.corpus.synthetic.speech import voices
-from audiornn.dataset import shard_writer, split
+from audiornn.dataset import split
 from audiornn.dataset.manifest import Manifest
 from audiornn.dataset.windows import WindowLayout
-from audiornn.evaluation import scores
 from audiornn.models import storage
 from audiornn.params import ModelParams, Train
-from audiornn.training import trainer
+from audiornn.preparation import shard_writer
+from audiornn.training import scores, trainer
 
 RATE, MINUTES = 8000, 5.0
 NEW_VOICE = "en-us-m3"
@@ -45,7 +45,7 @@ def shards_of(paths: list[Path], folder: Path) -> Manifest:
     }
     folder.mkdir()
     settings = codec.CodecSettings(sample_rate=RATE, highpass_hz=0.0, preemphasis=0.95)
-    return shard_writer.write(folder, codes, ranges, LAYOUT, settings, codec.CodecMetrics(None, None, 0.0, 8.0))
+    return shard_writer.write(folder, codes, ranges, LAYOUT, settings, codec_metrics.CodecMetrics(None, None, 0.0, 8.0))
 
 
 def main() -> None:

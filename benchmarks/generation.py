@@ -34,15 +34,15 @@ from threadpoolctl import threadpool_limits  # with scikit-learn, which MLflow b
 
 from audiornn.backend import keras
 from audiornn.codec import CodecSettings
+from audiornn.common.parallel import cores
 from audiornn.dataset import shards
 from audiornn.dataset.manifest import read_manifest
-from audiornn.evaluation import scores
 from audiornn.exporting.folder import export
 from audiornn.generation import engines as engines_module
 from audiornn.generation import sampling
 from audiornn.models import registry, storage
 from audiornn.models.base import AudioModel
-from audiornn.parallel import cores
+from audiornn.training import scores
 
 CONTEXT = 1000  # of the original way, which runs over all of it for each sample
 MEASURED = 2.0  # seconds for which runs are repeated

@@ -20,11 +20,13 @@ from typing import Any
 import numpy as np
 
 from audiornn.backend import deterministic
-from audiornn.codec import CodecMetrics, CodecSettings
-from audiornn.dataset import shard_writer, shards, split
+from audiornn.codec import CodecSettings
+from audiornn.codec_metrics import CodecMetrics
+from audiornn.dataset import shards, split
 from audiornn.dataset.windows import WindowLayout
 from audiornn.models import storage
 from audiornn.params import ModelParams, Shard, Train
+from audiornn.preparation import shard_writer
 from audiornn.training.devices import optimizers
 from audiornn.training.devices.batch_plan import BatchPlan
 from audiornn.training.devices.steps import DeviceSteps

@@ -49,10 +49,11 @@ from speech import part_of, recordings
 from tqdm import tqdm
 
 import audiornn
-from audiornn import codec, figures, params, validation
+from audiornn import codec, figures, params
 from audiornn.audio import resampling
 from audiornn.audio.waves import WaveWriter
 from audiornn.codec import CodecSettings
+from audiornn.common import validation
 from audiornn.dataset.split import SPLITS
 from audiornn.diagnostics import diagnosis
 from audiornn.diagnostics.features import Sound

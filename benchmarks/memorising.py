@@ -30,14 +30,16 @@ import soxr
 import yaml
 from matplotlib.figure import Figure
 
-from audiornn import codec, figures, params, validation
-from audiornn.dataset import shard_writer, split
+from audiornn import codec, codec_metrics, figures, params
+from audiornn.common import validation
+from audiornn.common.files import atomic_file
+from audiornn.dataset import split
 from audiornn.dataset.manifest import Manifest
 from audiornn.dataset.windows import WindowLayout
-from audiornn.files import atomic_file
 from audiornn.generation import clips, sampling
 from audiornn.models import storage
 from audiornn.models.base import AudioModel
+from audiornn.preparation import shard_writer
 from audiornn.training import checkpoints, trainer
 from audiornn.training.progress.curves import ValidationRecord
 
@@ -73,7 +75,9 @@ def write_shards(folder: Path, codes: Any, context: int, targets: int) -> Manife
     codes = np.concatenate([np.full(context, codec.SILENCE, np.uint8), codes])
     ranges = [split.CodeRange("recording", 0, len(codes))]
     settings = codec.CodecSettings(sample_rate=RATE, highpass_hz=0.0, preemphasis=0.95)
-    metrics = codec.CodecMetrics(None, None, 0.0, codec.entropy_bits(np.bincount(codes, minlength=codec.CODES)))
+    metrics = codec_metrics.CodecMetrics(
+        None, None, 0.0, codec_metrics.entropy_bits(np.bincount(codes, minlength=codec.CODES))
+    )
     layout = WindowLayout(context, targets, targets)
     return shard_writer.write(
         folder, {"recording": codes}, dict.fromkeys(split.SPLITS, ranges), layout, settings, metrics

@@ -28,12 +28,14 @@ import soundfile as sf
 import yaml
 from tqdm import tqdm
 
-from audiornn import codec, params, validation
+from audiornn import codec, codec_metrics, params
 from audiornn.backend import tf
-from audiornn.dataset import shard_writer, split
+from audiornn.common import validation
+from audiornn.dataset import split
 from audiornn.dataset.manifest import Manifest
 from audiornn.dataset.windows import WindowLayout
 from audiornn.models.base import AudioModel
+from audiornn.preparation import shard_writer
 from audiornn.training import trainer
 
 SEGMENT, SKIP_HEAD, SKIP_TAIL = 8192, 65, 16
@@ -78,7 +80,9 @@ def write_shards(folder: Path, codes: dict[str, Any]) -> Manifest:
     folder.mkdir(parents=True)
     used = {**codes, "validation": codes["validation"][:VALIDATED]}
     ranges = {part: [split.CodeRange(part, 0, len(used[part]))] for part in split.SPLITS}
-    metrics = codec.CodecMetrics(None, None, 0.0, codec.entropy_bits(np.bincount(used["train"], minlength=codec.CODES)))
+    metrics = codec_metrics.CodecMetrics(
+        None, None, 0.0, codec_metrics.entropy_bits(np.bincount(used["train"], minlength=codec.CODES))
+    )
     settings = codec.CodecSettings(sample_rate=8000, highpass_hz=20.0, preemphasis=0.95)
     return shard_writer.write(folder, used, ranges, WindowLayout(1, 2 * SEGMENT - 1, SEGMENT), settings, metrics)
 

@@ -23,8 +23,8 @@ from threadpoolctl import threadpool_limits  # with scikit-learn, which MLflow b
 
 from audiornn.backend import keras, tf
 from audiornn.codec import CODES
+from audiornn.common.parallel import cores
 from audiornn.models import storage
-from audiornn.parallel import cores
 from audiornn.params import ModelParams, Train
 from audiornn.training.devices import optimizers
 from audiornn.training.devices.batch_plan import BatchPlan

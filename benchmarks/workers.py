@@ -33,8 +33,10 @@ LAYOUT = WindowLayout(128, 512, 512)
 
 def write_shards(folder: Path) -> None:
     """Windows of random codes."""
-    from audiornn.codec import CodecMetrics, CodecSettings
-    from audiornn.dataset import shard_writer, split
+    from audiornn.codec import CodecSettings
+    from audiornn.codec_metrics import CodecMetrics
+    from audiornn.dataset import split
+    from audiornn.preparation import shard_writer
 
     codes = {"noise": np.random.default_rng(0).integers(0, 256, 2_000_000, dtype=np.uint8)}
     ranges = {name: [split.CodeRange("noise", 0, 1_900_000)] for name in split.SPLITS[:1]}

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from audiornn.errors import AudioRNNError
-from audiornn.files import write_json
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import write_json
 from audiornn.params import Params
 from stages.common import WORKSPACE, run
 

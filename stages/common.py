@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audiornn import params
-from audiornn.errors import AudioRNNError, one_line
-from audiornn.interrupts import interrupted_by_signals
+from audiornn.common.errors import AudioRNNError, one_line
+from audiornn.common.interrupts import interrupted_by_signals
 
 # Queued DVC experiments run in a temporary copy that holds only what Git or DVC tracks. DVC_ROOT is the workspace that
 # they were queued from, with untracked recordings and the MLflow store.

@@ -3,14 +3,14 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import atomic_folder, read_json, write_json
+from audiornn.common.validation import parse
 from audiornn.corpus import scan
 from audiornn.corpus.listing import Listing, check_unchanged, own_recordings
 from audiornn.corpus.synthetic.registry import SYNTHESES
-from audiornn.errors import AudioRNNError
-from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Params
-from audiornn.prepared.index import FOLDER, Index
-from audiornn.validation import parse
+from audiornn.reuse.index import FOLDER, Index
 from stages.common import WORKSPACE, run
 
 LISTING, OUTPUT = "data/recordings.json", Path("data/corpus")

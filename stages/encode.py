@@ -5,12 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from audiornn.audio.resampling import ResampledManifest, ResampledRecording
-from audiornn.codec import CodecSettings, codec_metrics
-from audiornn.dataset import encoded, encoding
-from audiornn.files import atomic_folder, read_json, write_json
+from audiornn.codec import CodecSettings
+from audiornn.codec_metrics import combined_metrics
+from audiornn.common.files import atomic_folder, read_json, write_json
+from audiornn.common.validation import parse
 from audiornn.params import Params
-from audiornn.prepared.packs import Packs, Piece
-from audiornn.validation import parse
+from audiornn.preparation import encoded, encoding
+from audiornn.reuse.packs import Packs, Piece
 from stages.common import WORKSPACE, run
 
 INPUT, OUTPUT = Path("data/resample"), Path("data/encode")
@@ -38,7 +39,7 @@ def main(p: Params) -> None:
         made: dict[str, encoding.EncodedCodes] = {}
         for name, of_pack in members.items():
             made |= {r.name: result for r, result in zip(of_pack, results[name], strict=True)}
-        metrics = codec_metrics(codec.sample_rate, (made[r.name].measured() for r in resampled.recordings))
+        metrics = combined_metrics(codec.sample_rate, (made[r.name].measured() for r in resampled.recordings))
         recordings = [
             encoded.EncodedRecording(
                 r.name,

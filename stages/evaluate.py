@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 
 from audiornn import figures
-from audiornn.dataset.encoded import EncodedCorpus
+from audiornn.common.errors import AudioRNNError, one_line
+from audiornn.common.files import atomic_folder, write_json
 from audiornn.dataset.manifest import read_manifest
-from audiornn.dataset.recordings import SplitRecordings
-from audiornn.errors import AudioRNNError, one_line
 from audiornn.evaluation import context_curve, passages, per_code
-from audiornn.evaluation import scores as scores_module
-from audiornn.files import atomic_folder, write_json
 from audiornn.models import storage
 from audiornn.params import Params
+from audiornn.preparation.encoded import EncodedCorpus
+from audiornn.preparation.recordings import SplitRecordings
 from audiornn.tracking import runs
+from audiornn.training import scores as scores_module
 from stages.common import WORKSPACE, run
 
 MODEL, ENCODED, SHARDS, HISTORY = Path("models"), Path("data/encode"), Path("data/shard"), Path("metrics/history.csv")

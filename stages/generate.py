@@ -10,18 +10,18 @@ from pydantic import Field
 
 from audiornn import figures
 from audiornn.audio.waves import WaveWriter
-from audiornn.dataset.encoded import EncodedCorpus
+from audiornn.common.files import atomic_folder, read_json, write_json
+from audiornn.common.validation import parse
+from audiornn.common.waits import announced
 from audiornn.dataset.manifest import read_manifest
-from audiornn.dataset.recordings import REAL_CLIP, SplitRecordings
 from audiornn.diagnostics.reference import Reference
 from audiornn.evaluation import code_statistics
-from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.generation import clips, prompts, sound_quality
 from audiornn.models import storage
 from audiornn.params import Params
+from audiornn.preparation.encoded import EncodedCorpus
+from audiornn.preparation.recordings import REAL_CLIP, SplitRecordings
 from audiornn.tracking import runs
-from audiornn.validation import parse
-from audiornn.waits import announced
 from stages.common import WORKSPACE, resolve, run
 
 MODEL, ENCODED, SHARDS, OUTPUT = Path("models"), Path("data/encode"), Path("data/shard"), Path("generated")

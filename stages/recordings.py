@@ -3,12 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import read_json, write_json
+from audiornn.common.validation import parse
 from audiornn.corpus.listing import Known, Listing, list_files, own_recordings
-from audiornn.errors import AudioRNNError
-from audiornn.files import read_json, write_json
 from audiornn.params import Params
-from audiornn.prepared.packs import keep
-from audiornn.validation import parse
+from audiornn.reuse.packs import keep
 from stages.common import WORKSPACE, run
 
 OUTPUT = Path("data/recordings.json")

@@ -3,11 +3,11 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from audiornn.files import atomic_file
+from audiornn.common.files import atomic_file
+from audiornn.common.waits import announced
 from audiornn.params import Params
 from audiornn.report import page as page_module
 from audiornn.tracking import runs
-from audiornn.waits import announced
 from stages.common import WORKSPACE, run
 
 MODEL, REPORT = Path("models"), "report.html"

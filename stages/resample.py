@@ -5,12 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from audiornn.audio import packs, resampling
+from audiornn.common.errors import AudioRNNError, shown
+from audiornn.common.files import atomic_folder, read_json, write_json
+from audiornn.common.validation import parse
 from audiornn.corpus.scan import CorpusManifest, Recording
-from audiornn.errors import AudioRNNError, shown
-from audiornn.files import atomic_folder, read_json, write_json
 from audiornn.params import Params
-from audiornn.prepared.packs import PACK_DIGITS, Packs, Piece
-from audiornn.validation import parse
+from audiornn.reuse.packs import PACK_DIGITS, Packs, Piece
 from stages.common import WORKSPACE, resolve, run
 
 INPUT, OUTPUT = Path("data/corpus/manifest.json"), Path("data/resample")

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from audiornn.dataset import shard_writer, split
-from audiornn.dataset.encoded import EncodedCorpus
+from audiornn.common.files import atomic_folder, write_json
+from audiornn.dataset import split
 from audiornn.dataset.windows import WindowLayout
-from audiornn.files import atomic_folder, write_json
 from audiornn.params import Params
+from audiornn.preparation import shard_writer
+from audiornn.preparation.encoded import EncodedCorpus
 from stages.common import peak_rss_mb, run, seconds
 
 INPUT, OUTPUT = Path("data/encode"), Path("data/shard")

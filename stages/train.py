@@ -6,9 +6,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import read_json, write_json
 from audiornn.dataset.manifest import MANIFEST, read_manifest
-from audiornn.errors import AudioRNNError
-from audiornn.files import read_json, write_json
 from audiornn.generation import training_clips
 from audiornn.models.base import AudioModel
 from audiornn.params import Params

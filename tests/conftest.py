@@ -11,18 +11,19 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
-from audiornn import codec
-from audiornn.dataset import encoded, shard_writer, split
-from audiornn.dataset.recordings import SplitRecordings
+from audiornn import codec, codec_metrics
+from audiornn.dataset import split
 from audiornn.dataset.windows import WindowLayout
 from audiornn.models import registry
 from audiornn.params import ModelParams
+from audiornn.preparation import encoded, shard_writer
+from audiornn.preparation.recordings import SplitRecordings
 from audiornn.tracking import store, tags
 from tests.helpers.pipeline_clone import clone
 from tests.helpers.servers import free_port, serving
 
 CODEC = codec.CodecSettings(sample_rate=8000, highpass_hz=20.0, preemphasis=0.95)
-CODEC_METRICS = codec.CodecMetrics(snr_db=None, snr_high_db=None, clipped_share=0.0, code_entropy_bits=7.0)
+CODEC_METRICS = codec_metrics.CodecMetrics(snr_db=None, snr_high_db=None, clipped_share=0.0, code_entropy_bits=7.0)
 
 # Tests that `make test-fast` leaves out, as beginnings of their names: the most expensive by
 # `pytest --durations=0`, as long as a cheaper one covers the same subject.
@@ -76,8 +77,8 @@ SLOW = (
     "tests/playing/test_server.py::test_a_recording_is_what_was_heard_and_the_command_line_makes_the_same_file",
     "tests/test_parallel.py::test_an_unreachable_scheduler_is_named_in_one_line_within_ten_seconds",
     "tests/test_parallel.py::test_dask_is_not_imported_without_a_scheduler",
-    "tests/prepared/test_packs.py::test_a_stage_that_ends_early_says_so_in_one_line_and_leaves_nothing_half_written",
-    "tests/prepared/test_packs.py::test_the_bytes_do_not_depend_on_the_number_of_processes",
+    "tests/reuse/test_packs.py::test_a_stage_that_ends_early_says_so_in_one_line_and_leaves_nothing_half_written",
+    "tests/reuse/test_packs.py::test_the_bytes_do_not_depend_on_the_number_of_processes",
     "tests/test_waits.py::test_the_import_of_tensorflow_is_announced",
     "tests/tracking/test_outbox.py::test_a_lost_server_keeps_later_stages_and_the_promotion_waiting",
     "tests/tracking/test_outbox.py::test_an_entry_that_was_delivered_but_not_removed_doubles_nothing",

@@ -7,6 +7,7 @@ import importlib
 import itertools
 import re
 import shlex
+import tomllib
 from functools import cache
 
 import pytest
@@ -65,6 +66,16 @@ def test_files_and_modules_that_a_page_names_exist(page):
         for attribute in attributes.split(","):
             found = importlib.import_module(module)
             assert hasattr(found, attribute.strip()) or importlib.import_module(f"{module}.{attribute.strip()}")
+
+
+def test_the_table_of_packages_has_the_layers_of_the_import_contract():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = [set(layer.split(" | ")) for layer in contracts[0]["layers"]]
+    section = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").split("## Packages")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert [set(re.findall(r"`([a-z_]+)(?:/|\.py)`", row)) for row in rows] == layers
 
 
 def test_the_makefile_has_the_targets_that_pages_name():

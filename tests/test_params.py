@@ -15,10 +15,10 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from audiornn.errors import AudioRNNError, shown
+from audiornn.common.errors import AudioRNNError, shown
+from audiornn.common.validation import Section, validate
 from audiornn.models import registry, storage
 from audiornn.params import Generate, Params, Resample, Shard, load
-from audiornn.validation import Section, validate
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "params.yaml"

@@ -9,17 +9,15 @@ import yaml
 
 from audiornn.audio import packs
 from audiornn.corpus import scan
-from audiornn.dataset import encoding, shard_writer
+from audiornn.preparation import encoding, shard_writer
 from audiornn.training.checkpoints import TRAINING_CODE
 
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-# What no output depends on: types, errors, how files are written, how parameters are read, what is logged, signals,
-# on how many cores work is done, what of it was done before.
-WITHOUT_EFFECT = {"audiornn", "stages.common", "audiornn.generation.training_clips", "audiornn.waits"}
-WITHOUT_EFFECT |= {
-    f"audiornn.{name}" for name in ("array_types", "errors", "files", "interrupts", "parallel", "params", "validation")
-}
+# Packages on which no output depends: what any package uses, what is logged, what was made before. The values of
+# parameters are DVC's business, and clips while training are only logged.
+WITHOUT_EFFECT = ("audiornn.common", "audiornn.reuse", "audiornn.tracking", "stages.common")
+WITHOUT_EFFECT += ("audiornn.params", "audiornn.generation.training_clips")
 # Modules that import others by a name at run time.
 BY_NAME = {
     "audiornn.models.registry": "audiornn.models.",
@@ -34,12 +32,8 @@ def graph():
 
 
 def without_effect(module):
-    """Whether a module cannot alter an output; of tracking, only the ranking of models can."""
-    return (
-        module in WITHOUT_EFFECT
-        or module.startswith("audiornn.prepared")
-        or (module.startswith("audiornn.tracking") and module != "audiornn.tracking.models.ranking")
-    )
+    """Whether a module cannot alter an output."""
+    return module == "audiornn" or f"{module}.".startswith(tuple(f"{name}." for name in WITHOUT_EFFECT))
 
 
 def imported(module):
@@ -87,8 +81,8 @@ def test_a_checkpoint_belongs_to_the_code_that_the_train_stage_depends_on():
     [
         ("audio.examination", scan.CODE),
         ("audio.packs", packs.CODE),
-        ("dataset.encoding", encoding.CODE),
-        ("dataset.shard_writer", shard_writer.CODE),
+        ("preparation.encoding", encoding.CODE),
+        ("preparation.shard_writer", shard_writer.CODE),
     ],
 )
 def test_cached_and_remote_work_is_identified_by_all_code_that_can_change_it(module, code):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from audiornn.audio.ffmpeg_decoder import FFmpegDecoder, packet_seconds
 from audiornn.audio.sndfile_decoders import ChainedDecoder, SndfileDecoder, ogg_links
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 
 MIN_RATE, MAX_RATE = 1000, 768_000  # Hz; what lies beyond is a damaged header, or no audio at all
 LIBSNDFILE, FFMPEG = "libsndfile", "FFmpeg"

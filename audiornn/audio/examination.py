@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from audiornn.audio.decoders import FFMPEG, LIBSNDFILE, open_audio
 from audiornn.audio.levels import dbfs
 from audiornn.audio.waves import BLOCK_SAMPLES, Reading
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 
 INAUDIBLE_DBFS = -80.0  # peak, or level of the mix below the loudest channel
 CANCELLED_DB = -20.0  # power of the mix relative to the loudest channel, below which the channels cancel each other

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiornn.audio.sndfile_decoders import Converter, OpenFile
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 
 # FFmpeg's names of formats that are recognised by their content, and G.722, which has no header. Others it would guess
 # from a file's name, and read text as sound.

@@ -7,12 +7,13 @@ from typing import TypedDict
 
 import numpy as np
 
-from audiornn.array_types import Wave
 from audiornn.audio import resampling, waves
 from audiornn.audio.examination import examine
-from audiornn.codec import CodecSettings, MeasuringEncoder
-from audiornn.errors import AudioRNNError
-from audiornn.files import atomic_folder, slug
+from audiornn.codec import CodecSettings
+from audiornn.codec_metrics import MeasuringEncoder
+from audiornn.common.array_types import Wave
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import atomic_folder, slug
 
 STEPS = ("read", "resampled", "emphasised", "decoded")
 

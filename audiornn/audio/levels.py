@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from audiornn.array_types import Wave
 from audiornn.audio.resampling import CEILING, OFFSET_FRAMES, Resampler
+from audiornn.common.array_types import Wave
 
 
 class Limiter:

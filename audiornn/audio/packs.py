@@ -15,12 +15,12 @@ from pydantic import Field
 from audiornn.audio.resampling import resample_file
 from audiornn.audio.sndfile_decoders import native
 from audiornn.audio.waves import BLOCK_SAMPLES, Reading, container
-from audiornn.errors import AudioRNNError
-from audiornn.files import sha256, unique_file
-from audiornn.prepared.packs import Held, Pack, PackJob
-from audiornn.validation import Sha256, Size
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import sha256, unique_file
+from audiornn.common.validation import Sha256, Size
+from audiornn.reuse.packs import Held, Pack, PackJob
 
-CODE = ("array_types.py", "audio")  # what determines the samples
+CODE = ("audio",)  # what determines the samples
 SUFFIX = ".wav"
 MEND = "run dvc repro resample"
 

@@ -10,10 +10,10 @@ import soxr
 from pydantic import Field
 from scipy import signal
 
-from audiornn.array_types import Samples, Wave
 from audiornn.audio.decoders import open_audio
 from audiornn.audio.waves import Reading, WaveWriter, read_mono
-from audiornn.validation import AnyText, FileName, Sha256, Size
+from audiornn.common.array_types import Samples, Wave
+from audiornn.common.validation import AnyText, FileName, Sha256, Size
 
 HIGHPASS_ORDER = 2
 CEILING = 0.98  # the highest peak of a recording that is scaled as a whole, and of generated audio

@@ -10,10 +10,10 @@ import soundfile as sf
 from numpy.typing import NDArray
 from pydantic import Field
 
-from audiornn.array_types import Samples
 from audiornn.audio.decoders import open_audio
 from audiornn.audio.sndfile_decoders import native
-from audiornn.errors import AudioRNNError
+from audiornn.common.array_types import Samples
+from audiornn.common.errors import AudioRNNError
 
 BLOCK_SAMPLES = 1 << 18  # frames x channels per block: 1 MB as float32
 

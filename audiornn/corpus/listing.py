@@ -9,10 +9,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from audiornn import parallel
-from audiornn.errors import AudioRNNError
-from audiornn.files import sha256
-from audiornn.validation import AnyText, Sha256, Size
+from audiornn.common import parallel
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import sha256
+from audiornn.common.validation import AnyText, Sha256, Size
 
 DROP_FOLDER = "recordings"  # ships empty, which counts as unset
 AT_A_TIME = 10_000  # files that wait for a thread

@@ -9,17 +9,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from audiornn import parallel
 from audiornn.audio.decoders import MAX_RATE, MIN_RATE
 from audiornn.audio.examination import Examination, examine
 from audiornn.audio.waves import Reading
+from audiornn.common import parallel
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import sha256, slug
+from audiornn.common.validation import AnyText, RelativePath, Sha256, Size
 from audiornn.corpus.listing import files_below
-from audiornn.errors import AudioRNNError
-from audiornn.files import sha256, slug
-from audiornn.prepared.index import Index, with_same_code
-from audiornn.validation import AnyText, RelativePath, Sha256, Size
+from audiornn.reuse.index import Index, with_same_code
 
-CODE = ("array_types.py", "audio", "corpus/scan.py")  # what determines the examination of a file
+CODE = ("audio", "corpus")  # what determines the examination of a file
 PAYS_FROM = 64e6  # bytes from which on more than one core pays
 
 

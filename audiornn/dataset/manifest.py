@@ -8,12 +8,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from audiornn.codec import CODES, CodecMetrics, CodecSettings
+from audiornn.codec import CODES, CodecSettings
+from audiornn.codec_metrics import CodecMetrics
+from audiornn.common.errors import AudioRNNError, one_line
+from audiornn.common.files import check_file, digest, read_json
+from audiornn.common.validation import FileName, Sha256, Size, parse
 from audiornn.dataset.split import SPLITS, CodeRange
 from audiornn.dataset.windows import WindowLayout
-from audiornn.errors import AudioRNNError, one_line
-from audiornn.files import check_file, digest, read_json
-from audiornn.validation import FileName, Sha256, Size, parse
 
 MANIFEST = "manifest.json"
 RECORD_BYTES = 16  # of a record's length and two checksums

@@ -1,6 +1,6 @@
 """Windows of codes in TFRecord shards: the reader.
 
-`audiornn.dataset.shard_writer` says what a window is, and what a record holds.
+`audiornn.preparation.shard_writer` says what a window is, and what a record holds.
 """
 
 import random
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audiornn.array_types import Tensor
+from audiornn.common.array_types import Tensor
+from audiornn.common.errors import AudioRNNError
 from audiornn.dataset.manifest import MANIFEST, MEND, Manifest, Shard, verify
-from audiornn.errors import AudioRNNError
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from audiornn.errors import AudioRNNError
-from audiornn.validation import Size
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.validation import Size
 
 SPLITS = ("train", "validation", "test")
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from audiornn.validation import Count
+from audiornn.common.validation import Count
 
 
 @dataclass(frozen=True)

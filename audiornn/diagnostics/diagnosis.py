@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from audiornn.audio.decoders import open_audio
 from audiornn.audio.levels import SILENT_DBFS, dbfs
 from audiornn.audio.waves import read_blocks
+from audiornn.common.errors import AudioRNNError
 from audiornn.diagnostics.features import (
     MIN_RATE,
     MIN_SECONDS,
@@ -26,7 +27,6 @@ from audiornn.diagnostics.features import (
     check_wave,
     clipped_share,
 )
-from audiornn.errors import AudioRNNError
 
 if TYPE_CHECKING:
     from audiornn.diagnostics.reference import Reference

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import fft, ndimage, signal
 
 from audiornn.audio.levels import SILENT_DBFS, dbfs
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 
 Array = NDArray[np.float64]
 

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from audiornn.audio import resampling
+from audiornn.common.errors import AudioRNNError
 from audiornn.corpus import scan
 from audiornn.diagnostics.diagnosis import COMMON_SHARE, IGNORED_IF_COMMON, diagnose
 from audiornn.diagnostics.features import Array, Sound, check_wave
-from audiornn.errors import AudioRNNError
 
 NEAR_DB = 5.0  # distance that is always acceptable
 FAR_MARGIN = 1.25  # beyond that, the limit is this many times the 95th percentile of the reference's own pieces

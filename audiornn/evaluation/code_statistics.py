@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial import distance
 
-from audiornn.array_types import Counts
 from audiornn.codec import CODES
+from audiornn.common.array_types import Counts
 
 
 def jensen_shannon_bits(counts: ArrayLike, others: ArrayLike) -> float:

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from audiornn.array_types import Codes, Floats, Tensor
 from audiornn.backend import tf
-from audiornn.evaluation import scores
+from audiornn.common.array_types import Codes, Floats, Tensor
+from audiornn.common.files import atomic_file
 from audiornn.evaluation.per_code import BITS
-from audiornn.files import atomic_file
 from audiornn.models.base import AudioModel
+from audiornn.training import scores
 
 NEGLIGIBLE_BITS = 0.01  # differences in bits per sample below this count as none
 

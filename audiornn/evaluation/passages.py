@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.array_types import Floats, Wave
 from audiornn.audio.levels import SILENT_DBFS
 from audiornn.audio.waves import WaveWriter
-from audiornn.dataset.recordings import SplitRecordings
-from audiornn.files import slug
+from audiornn.common.array_types import Floats, Wave
+from audiornn.common.files import slug
+from audiornn.preparation.recordings import SplitRecordings
 
 
 @dataclass(frozen=True)

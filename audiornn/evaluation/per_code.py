@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from audiornn.array_types import Codes, Floats, Tensor
 from audiornn.backend import tf
 from audiornn.codec import CODES
+from audiornn.common.array_types import Codes, Floats, Tensor
 from audiornn.dataset.windows import WindowLayout
-from audiornn.evaluation.scores import averages, default_batch_size, logits_and_labels, per_target_metrics
 from audiornn.models.base import AudioModel
+from audiornn.training.scores import averages, default_batch_size, logits_and_labels, per_target_metrics
 
 BITS = 1 / math.log(2)
 CONFIDENCES = np.linspace(0, 1, 21)  # bin edges for the probability of the likeliest code
@@ -61,7 +61,7 @@ class CodeLosses:
     Attributes
     ----------
     scores
-        As of `audiornn.evaluation.scores.averages`.
+        As of `audiornn.training.scores.averages`.
     bits
         Loss of each code of each recording in bits, float32 [n] each; NaN if the code is not a target.
     top_code, all_codes

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import atomic_file, slug
 from audiornn.experiments.dvc import Runner
 from audiornn.experiments.summary import Case, conclusion
-from audiornn.files import atomic_file, slug
 from audiornn.report import comparison
 from audiornn.report.comparison import ComparedClip, ComparedSetting, Comparison
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from audiornn.errors import AudioRNNError, shown
-from audiornn.files import read_yaml
-from audiornn.validation import Section, validate
+from audiornn.common.errors import AudioRNNError, shown
+from audiornn.common.files import read_yaml
+from audiornn.common.validation import Section, validate
 
 FOLDER = Path("experiments")
 DOTTED = re.compile(r"[^.\s]{1,60}(\.[^.\s]{1,60}){0,9}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from audiornn.errors import AudioRNNError, one_line
+from audiornn.common.errors import AudioRNNError, one_line
 from audiornn.experiments.plan import Setting
 from audiornn.provenance.git import git
 

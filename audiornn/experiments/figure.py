@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from audiornn.array_types import Floats
+from audiornn.common.array_types import Floats
 from audiornn.experiments.plan import format_value
 from audiornn.figures import GREY, ORANGE
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audiornn.errors import AudioRNNError, one_line, shown
+from audiornn.common.errors import AudioRNNError, one_line, shown
+from audiornn.common.files import digest as content_digest
+from audiornn.common.files import parse_yaml, read_yaml, slug
+from audiornn.common.validation import validate
 from audiornn.experiments.definition import DOTTED, FOLDER, Experiment, Overrides, read
-from audiornn.files import digest as content_digest
-from audiornn.files import parse_yaml, read_yaml, slug
 from audiornn.params import Params
 from audiornn.provenance.git import git
 from audiornn.provenance.overrides import overrides
-from audiornn.validation import validate
 
 MAX_SETTINGS = 1000
 

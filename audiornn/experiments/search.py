@@ -17,14 +17,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiornn.errors import AudioRNNError, one_line
+from audiornn.common.errors import AudioRNNError, one_line
+from audiornn.common.files import digest, locked, slug
 from audiornn.experiments import comparison_page, summary
 from audiornn.experiments.definition import Range
 from audiornn.experiments.dvc import Runner, options
 from audiornn.experiments.figure import parallel_coordinates
 from audiornn.experiments.plan import Common, Setting, format_value
 from audiornn.experiments.summary import VALIDATION_BITS, Case
-from audiornn.files import digest, locked, slug
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

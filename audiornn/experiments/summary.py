@@ -8,7 +8,7 @@ from typing import Any
 
 from audiornn.experiments.dvc import SettingResult
 from audiornn.experiments.plan import Setting, format_value
-from audiornn.tracking.models.ranking import Standing
+from audiornn.ranking import Standing
 
 # Columns of the summary: name, metrics file of the stage, keys in it.
 RESULTS = (

@@ -17,13 +17,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import digest
 from audiornn.experiments import comparison_page, summary
 from audiornn.experiments.definition import FOLDER
 from audiornn.experiments.dvc import Dvc, Runner
 from audiornn.experiments.plan import Common, Setting, common, settings_of
 from audiornn.experiments.summary import VALIDATION_BITS, Case
-from audiornn.files import digest
 
 UNSET = "recordings"  # the value of corpus.path in params.yaml; while that folder is empty, audio is synthesised
 

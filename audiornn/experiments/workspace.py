@@ -14,13 +14,13 @@ from typing import Any
 
 import yaml
 
-from audiornn.errors import AudioRNNError, one_line, shown
+from audiornn.common.errors import AudioRNNError, one_line, shown
+from audiornn.common.files import atomic_folder, parse_yaml
+from audiornn.common.validation import validate
 from audiornn.experiments import plan
 from audiornn.experiments.definition import FOLDER, Experiment, list_experiments
-from audiornn.files import atomic_folder, parse_yaml
 from audiornn.params import Params
 from audiornn.provenance.git import git
-from audiornn.validation import validate
 
 REPOSITORY = Path(__file__).parents[2]
 PARAMS = "params.yaml"

@@ -10,8 +10,8 @@ from scipy import signal
 
 from audiornn.audio.resampling import HIGHPASS_ORDER
 from audiornn.codec import CodecSettings
-from audiornn.errors import AudioRNNError
-from audiornn.files import atomic_folder, read_json, sha256, write_json
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import atomic_folder, read_json, sha256, write_json
 from audiornn.models.base import AudioModel
 from audiornn.params import Generate
 

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from audiornn.array_types import Codes, Wave
 from audiornn.audio import waves
 from audiornn.audio.levels import dbfs, make_playable
 from audiornn.codec import CodecSettings
+from audiornn.common.array_types import Codes, Wave
+from audiornn.common.validation import validate
 from audiornn.diagnostics import diagnosis as diagnosis_module
 from audiornn.diagnostics.diagnosis import Diagnosis
 from audiornn.diagnostics.reference import Reference
@@ -20,7 +21,6 @@ from audiornn.generation import prompts, sampling
 from audiornn.generation.fused.draws import Limits
 from audiornn.models.base import AudioModel
 from audiornn.params import Generate
-from audiornn.validation import validate
 
 MAX_PLOTTED = 3  # maximum number of clips in the figure beside the real audio
 DESCRIPTION = "clips.json"  # beside the clips of the generate stage: what `describe` says of each

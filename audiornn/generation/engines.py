@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 from audiornn.generation.fused.draws import UNLIMITED, Limits
 from audiornn.generation.tensorflow_engine import TensorFlowEngine
 from audiornn.models.base import AudioModel, State

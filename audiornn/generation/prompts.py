@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from audiornn.array_types import Codes, Wave
 from audiornn.audio import resampling
 from audiornn.audio.examination import examine
 from audiornn.audio.levels import dbfs
 from audiornn.codec import CodecSettings
-from audiornn.dataset.recordings import SplitRecordings
-from audiornn.errors import AudioRNNError
+from audiornn.common.array_types import Codes, Wave
+from audiornn.common.errors import AudioRNNError
 from audiornn.params import Generate
+from audiornn.preparation.recordings import SplitRecordings
 
 TEST = "test"  # value of generate.prompt that selects passages of the test split
 

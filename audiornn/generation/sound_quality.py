@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audiornn.dataset.recordings import SplitRecordings
+from audiornn.common.waits import announced
 from audiornn.diagnostics.diagnosis import Diagnosis
 from audiornn.diagnostics.reference import Reference
 from audiornn.generation import clips
 from audiornn.models.base import AudioModel
 from audiornn.params import Generate
-from audiornn.waits import announced
+from audiornn.preparation.recordings import SplitRecordings
 
 STREAMS, SECONDS, PROMPT_SECONDS = 8, 4.0, 0.5  # of the fixed set: enough audio for a stable mean
 

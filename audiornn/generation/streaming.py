@@ -6,9 +6,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.array_types import Codes, Wave
 from audiornn.audio import levels, resampling
 from audiornn.codec import CodecSettings, Decoder
+from audiornn.common.array_types import Codes, Wave
 from audiornn.generation import sampling
 from audiornn.generation.fused.draws import Limits
 from audiornn.models.base import AudioModel

@@ -10,15 +10,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from audiornn import figures
-from audiornn.array_types import Codes
+from audiornn.common.array_types import Codes
+from audiornn.common.waits import announced
 from audiornn.dataset import shards
 from audiornn.dataset.manifest import Manifest
-from audiornn.dataset.recordings import loudest
 from audiornn.generation import clips
 from audiornn.models.base import AudioModel
 from audiornn.params import Generate, Train
+from audiornn.preparation.recordings import loudest
 from audiornn.training.progress.bar import ModelOnDemand, Progress
-from audiornn.waits import announced
 
 SHARE = 0.05  # maximum share of the training time that clips may take
 SECONDS, PROMPT_SECONDS = 2.0, 0.5

@@ -13,11 +13,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from audiornn.common.parallel import cores
 from audiornn.kernels.arrays import Float32
 from audiornn.kernels.elementwise import sigmoid, tanh
 from audiornn.kernels.jit import f32, kernel
 from audiornn.kernels.matmul import OUTPUTS_PER_BLOCK, matmul_add, pack
-from audiornn.parallel import cores
 
 
 def forward(inputs: Float32, initial_state: Float32, kernel: Float32, bias: Float32) -> tuple[Float32, Float32]:

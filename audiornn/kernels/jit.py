@@ -4,9 +4,7 @@ A compiled function holds copies of the functions and constants that it uses. Nu
 has changed, but not when another file has, from which it took some: after an update it would keep using old copies.
 """
 
-import hashlib
 import sys
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,24 +14,11 @@ from numba import config, njit
 from numba.core import event
 from tqdm import tqdm
 
+from audiornn.common.sources import PACKAGE, source_digest
+
 __all__ = ["njit"]
 
-PACKAGE = Path(__file__).parents[1]
 SOURCES = ("codec.py", "generation/fused", "kernels", "models")  # sources of compiled functions
-
-
-def source_hash(files: Iterable[Path]) -> str:
-    """A short hash of files' contents."""
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:12]
-
-
-def sources() -> Iterable[Path]:
-    """All files that compiled functions are made of."""
-    for name in SOURCES:
-        yield from (PACKAGE / name).rglob("*.py") if (PACKAGE / name).is_dir() else [PACKAGE / name]
 
 
 def use_versioned_cache() -> None:
@@ -41,7 +26,7 @@ def use_versioned_cache() -> None:
 
     If that is not writable, Numba uses a folder of the user.
     """
-    folder = f"numba-{source_hash(sources())}"
+    folder = f"numba-{source_digest(SOURCES)[:12]}"
     chosen: str = config.CACHE_DIR  # type: ignore[attr-defined]
     if not chosen.endswith(folder):
         config.CACHE_DIR = str(Path(chosen or PACKAGE / "__pycache__") / folder)  # type: ignore[attr-defined]

@@ -15,11 +15,11 @@ from pydantic import Field
 
 from audiornn.backend import keras, tf
 from audiornn.codec import CODES
+from audiornn.common.validation import Layers, Width
 from audiornn.models.base import AudioModel, State
 from audiornn.models.layers.batch_norm import BatchNormalization
 from audiornn.models.layers.gru import GRU
 from audiornn.models.layers.lpc_prior import Prior
-from audiornn.validation import Layers, Width
 
 
 class AudioRNN(AudioModel):

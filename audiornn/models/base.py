@@ -6,7 +6,7 @@ from typing import Any
 
 from audiornn.backend import keras, tf
 from audiornn.codec import CodecSettings
-from audiornn.validation import Count
+from audiornn.common.validation import Count
 
 State = Any  # a nest of tensors, whose first axis is the batch
 

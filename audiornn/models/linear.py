@@ -17,10 +17,10 @@ from pydantic import Field
 
 from audiornn.backend import keras, tf
 from audiornn.codec import CODES
+from audiornn.common.validation import Layers, Width
 from audiornn.models.layers.rglru import LinearCore
 from audiornn.models.layers.tiers import Embedding, Frames, LookBack, Tiers
 from audiornn.models.tiered import TieredModel
-from audiornn.validation import Layers, Width
 
 
 class Linear(TieredModel):

@@ -21,13 +21,13 @@ from pydantic import Field
 
 from audiornn.backend import COMPILE, keras, tf
 from audiornn.codec import SILENCE
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.validation import Layers, Width
 from audiornn.kernels.linear_prediction import AMPLITUDES, FeatureColumns
 from audiornn.kernels.predictor import DEFAULT, DEFAULT_RATE, Predictor
 from audiornn.models.base import AudioModel, State
 from audiornn.models.layers import logistic_mixture, lpc_prior
 from audiornn.models.layers.gru import GRU
-from audiornn.validation import Layers, Width
 
 # Order, window and update interval of each predictor.
 Predictors = Annotated[

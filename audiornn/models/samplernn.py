@@ -14,9 +14,9 @@ from typing import Any
 
 from audiornn.backend import keras, tf
 from audiornn.codec import CODES
+from audiornn.common.validation import Width
 from audiornn.models.layers.tiers import Embedding, Frames, GRUCore, LookBack, Tiers
 from audiornn.models.tiered import TieredModel
-from audiornn.validation import Width
 
 
 class SampleRNN(TieredModel):

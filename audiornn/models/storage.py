@@ -9,14 +9,14 @@ import numpy as np
 from pydantic import create_model
 
 from audiornn.codec import CodecSettings
-from audiornn.errors import AudioRNNError, one_line, shown
-from audiornn.files import atomic_folder, check_file, read_json, sha256, write_json
+from audiornn.common.errors import AudioRNNError, one_line, shown
+from audiornn.common.files import atomic_folder, check_file, read_json, sha256, write_json
+from audiornn.common.validation import Section, Sha256, Size, parse, validate
+from audiornn.common.waits import announced
 from audiornn.kernels.predictor import DEFAULT_RATE
 from audiornn.models.base import AudioModel, TrainingWindow
 from audiornn.models.folder import CONFIG, MEND, WEIGHTS, source_folder
 from audiornn.models.registry import REGISTRY, model_class
-from audiornn.validation import Section, Sha256, Size, parse, validate
-from audiornn.waits import announced
 
 
 def complete(

@@ -9,17 +9,17 @@ from typing import Literal
 import numpy as np
 
 from audiornn.codec import SILENCE
-from audiornn.errors import AudioRNNError
-from audiornn.files import digest, read_json, sha256
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import digest, read_json, sha256
 from audiornn.generation.engines import FUSED, engine
 from audiornn.generation.fused.engine import FusedEngine
 from audiornn.generation.sampling import prefill
 from audiornn.models import storage
 from audiornn.models.folder import CONFIG, WEIGHTS, source_folder
 from audiornn.playing.live import BLOCK_SECONDS, Beginning, Change, LiveStream, PlayableModel
+from audiornn.ranking import Standing
 from audiornn.tracking import runs
 from audiornn.tracking.models import registry
-from audiornn.tracking.models.ranking import Standing
 
 EngineName = Literal["fused", "fused-bf16"]
 DEFAULT = "models"  # what `dvc repro` trained last

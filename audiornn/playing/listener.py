@@ -13,12 +13,12 @@ import numpy as np
 from pydantic import Field
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.validation import Section, Seed, validate
 from audiornn.generation.fused.engine import FusedEngine
 from audiornn.playing.live import BLOCK_SECONDS, Beginning, Block, Change, Controls, LiveStream, PlayableModel
 from audiornn.playing.service import Service
 from audiornn.playing.takes import LAST_SECONDS, LONGEST_SECONDS, Take, TakeSettings, Tape
-from audiornn.validation import Section, Seed, validate
 
 AHEAD_SECONDS = 0.15  # how far generation is ahead of what is heard
 STATUS_BLOCKS = 25  # from one report of the speed to the next

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from audiornn.array_types import Codes, Logits
 from audiornn.codec import CODES, CodecSettings
-from audiornn.errors import AudioRNNError
+from audiornn.common.array_types import Codes, Logits
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.validation import Section, Seed
 from audiornn.generation.fused.draws import Limits
 from audiornn.generation.fused.engine import FusedEngine
 from audiornn.generation.sampling import random_stream
 from audiornn.generation.streaming import Player, pcm16
 from audiornn.models.base import State
-from audiornn.validation import Section, Seed
 
 BLOCK_SECONDS = 0.02  # changes take effect between two blocks
 HISTORY = 2000  # codes that a model hears of the one before it

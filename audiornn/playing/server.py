@@ -24,13 +24,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from audiornn.errors import AudioRNNError
-from audiornn.files import slug
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import slug
+from audiornn.common.validation import Section, validate
 from audiornn.playing.choices import Choices
 from audiornn.playing.listener import Listener
 from audiornn.playing.service import Service
 from audiornn.playing.takes import AUDIO
-from audiornn.validation import Section, validate
 
 PAGE = Path(__file__).parent / "page"
 MAX_UPLOAD = 32 << 20  # bytes of a prompt

@@ -10,19 +10,19 @@ from typing import TypeVar
 
 import numpy as np
 
-from audiornn.array_types import Codes
 from audiornn.codec import CodecSettings
-from audiornn.dataset.encoded import EncodedCorpus
+from audiornn.common.array_types import Codes
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import slug
+from audiornn.common.parallel import cores
 from audiornn.dataset.manifest import read_manifest
-from audiornn.dataset.recordings import SplitRecordings
-from audiornn.errors import AudioRNNError
-from audiornn.files import slug
 from audiornn.generation.prompts import file_prompt
 from audiornn.models.folder import source_folder
-from audiornn.parallel import cores
 from audiornn.playing.choices import Choices
 from audiornn.playing.live import PlayableModel
 from audiornn.playing.takes import Take
+from audiornn.preparation.encoded import EncodedCorpus
+from audiornn.preparation.recordings import SplitRecordings
 from audiornn.tracking import runs
 
 SHARE = 0.8  # of the cores that listeners may take

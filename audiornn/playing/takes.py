@@ -13,11 +13,11 @@ import soundfile as sf
 from pydantic import Field, model_validator
 
 from audiornn.audio.sndfile_decoders import native
-from audiornn.errors import AudioRNNError
-from audiornn.files import atomic_file, read_json
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import atomic_file, read_json
+from audiornn.common.validation import Count, Section, validate
 from audiornn.playing.choices import Choices, EngineName
 from audiornn.playing.live import Change, LiveStream, Pcm, PlayableModel
-from audiornn.validation import Count, Section, validate
 
 AUDIO = {"wav": "audio/wav", "flac": "audio/flac"}  # formats of takes, and their media types
 LAST_SECONDS = 60  # of a stream can be kept after the fact

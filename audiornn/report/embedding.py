@@ -10,8 +10,8 @@ import soundfile as sf
 from markupsafe import Markup
 
 from audiornn import figures
-from audiornn.array_types import Samples
 from audiornn.audio.decoders import open_audio
+from audiornn.common.array_types import Samples
 
 if TYPE_CHECKING:
     import jinja2

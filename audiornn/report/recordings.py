@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from audiornn.audio.resampling import ResampledManifest
+from audiornn.common.files import atomic_file, read_json
+from audiornn.common.validation import parse
 from audiornn.corpus.scan import CorpusManifest
-from audiornn.dataset.encoded import EncodedCorpus
-from audiornn.files import atomic_file, read_json
-from audiornn.validation import parse
+from audiornn.preparation.encoded import EncodedCorpus
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field
 
-from audiornn.codec import CodecMetrics
-from audiornn.files import read_json
-from audiornn.tracking.models.ranking import Standing
-from audiornn.validation import Size, parse
+from audiornn.codec_metrics import CodecMetrics
+from audiornn.common.files import read_json
+from audiornn.common.validation import Size, parse
+from audiornn.ranking import Standing
 
 T = TypeVar("T")
 Number = Annotated[float, Field(allow_inf_nan=False)]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 from audiornn.tracking.models.logged_model import log_model
 from audiornn.tracking.models.registry import promote_if_better
 from audiornn.tracking.outbox import RefusedError

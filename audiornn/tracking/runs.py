@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from audiornn.errors import AudioRNNError
-from audiornn.files import read_json, write_json
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import read_json, write_json
+from audiornn.common.validation import parse
 from audiornn.provenance.dvc import locked_shards
 from audiornn.provenance.git import version_tags
 from audiornn.provenance.overrides import flatten
@@ -23,7 +24,6 @@ from audiornn.tracking.outbox import FOLDER, Outbox
 from audiornn.tracking.store import StoreError, client_of, direct, experiment_id, label, masked, reason, store
 from audiornn.tracking.tags import provenance_tags
 from audiornn.tracking.trials import Pruned
-from audiornn.validation import parse
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

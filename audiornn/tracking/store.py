@@ -12,9 +12,9 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from audiornn.errors import AudioRNNError
-from audiornn.files import atomic_file, locked
-from audiornn.waits import announced
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import atomic_file, locked
+from audiornn.common.waits import announced
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from audiornn.errors import AudioRNNError, one_line
-from audiornn.files import atomic_file
+from audiornn.common.errors import AudioRNNError, one_line
+from audiornn.common.files import atomic_file
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

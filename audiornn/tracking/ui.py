@@ -9,9 +9,9 @@ import time
 import urllib.request
 from pathlib import Path
 
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.waits import announced
 from audiornn.tracking.store import runs_page, store
-from audiornn.waits import announced
 
 
 def serve(workspace: str | Path, host: str, port: int) -> int:

@@ -3,11 +3,11 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from audiornn.errors import AudioRNNError
-from audiornn.files import check_file, read_json, sha256
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import check_file, read_json, sha256
+from audiornn.common.validation import Sha256, Size, parse
 from audiornn.models.folder import CONFIG, MEND, WEIGHTS, source_folder
 from audiornn.tracking.runs import RUN_FILE, read_run_id
-from audiornn.validation import Sha256, Size, parse
 
 
 @dataclass(frozen=True)

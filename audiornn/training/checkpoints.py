@@ -16,19 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from audiornn.common.errors import AudioRNNError, one_line
+from audiornn.common.files import atomic_file
+from audiornn.common.sources import source_digest
+from audiornn.common.validation import parse
 from audiornn.dataset.manifest import Manifest
-from audiornn.errors import AudioRNNError, one_line
-from audiornn.files import atomic_file
 from audiornn.params import Train
 from audiornn.training.progress.state import TrainingState
-from audiornn.validation import parse
 
 MAX_TO_KEEP = 3  # the last checkpoint, and two before it, should it turn out damaged
 # The code that a training depends on: the same modules and packages of the library that dvc.yaml lists for its stage.
-TRAINING_CODE = (
-    *("backend.py", "codec.py", "dataset/manifest.py", "dataset/shards.py"),
-    *("dataset/split.py", "dataset/windows.py", "evaluation/scores.py", "kernels", "models", "training"),
-)
+TRAINING_CODE = ("backend.py", "codec.py", "codec_metrics.py", "dataset", "kernels", "models", "training")
 
 
 def training_fingerprint(params: Mapping[str, Any], manifest: Manifest, start: str | None = None) -> str:
@@ -46,13 +44,6 @@ def training_fingerprint(params: Mapping[str, Any], manifest: Manifest, start: s
     import keras
     import tensorflow as tf
 
-    root = Path(__file__).parents[1]
-    sources = [
-        file
-        for name in TRAINING_CODE
-        for file in ((root / name).rglob("*.py") if (root / name).is_dir() else [root / name])
-    ]
-    code = sorted((str(file.relative_to(root)), hashlib.sha256(file.read_bytes()).hexdigest()) for file in sources)
     libraries = {library.__name__: library.__version__ for library in (keras, np, tf)}
     irrelevant = ("checkpoint_", "clip_every_", "start_from")
     settings = {key: value for key, value in params.items() if not key.startswith(irrelevant)}
@@ -61,7 +52,7 @@ def training_fingerprint(params: Mapping[str, Any], manifest: Manifest, start: s
         "context": manifest.layout.context,
         "targets_per_window": manifest.layout.targets_per_window,
     }
-    whole = json.dumps([settings, layout, code, libraries, start], sort_keys=True)
+    whole = json.dumps([settings, layout, source_digest(TRAINING_CODE), libraries, start], sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 

@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audiornn.array_types import Tensor
 from audiornn.backend import tf
+from audiornn.common.array_types import Tensor
+from audiornn.common.errors import AudioRNNError
 from audiornn.dataset import shards
 from audiornn.dataset.manifest import MEND, Manifest
-from audiornn.errors import AudioRNNError
-from audiornn.evaluation.scores import evaluate_dataset
 from audiornn.models.base import AudioModel
 from audiornn.training.budget import Budget
 from audiornn.training.checkpoints import Checkpointer
@@ -22,6 +21,7 @@ from audiornn.training.progress.bar import ModelOnDemand, Progress, ProgressBar,
 from audiornn.training.progress.curves import StepCurves, ValidationRecord
 from audiornn.training.progress.divergence import BITS_PER_NAT, divergence_message
 from audiornn.training.progress.state import TargetSums, TrainingState
+from audiornn.training.scores import evaluate_dataset
 
 FETCH_EVERY = 10  # updates whose metrics are fetched from the device at a time
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from audiornn.array_types import Tensor
+from audiornn.common.array_types import Tensor
+from audiornn.common.errors import AudioRNNError, shown
+from audiornn.common.files import check_file
 from audiornn.dataset.manifest import Manifest
-from audiornn.errors import AudioRNNError, shown
-from audiornn.files import check_file
 from audiornn.models import storage
 from audiornn.models.base import AudioModel
 from audiornn.models.folder import WEIGHTS

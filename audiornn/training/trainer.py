@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from audiornn.backend import deterministic, tf
+from audiornn.common.errors import AudioRNNError, one_line
+from audiornn.common.interrupts import deferred_signals
 from audiornn.dataset import shards
 from audiornn.dataset.manifest import Manifest
-from audiornn.errors import AudioRNNError, one_line
-from audiornn.evaluation.scores import default_batch_size
-from audiornn.interrupts import deferred_signals
 from audiornn.models import storage
 from audiornn.models.base import AudioModel, TrainingWindow
 from audiornn.params import Train
@@ -28,6 +27,7 @@ from audiornn.training.loop import Trainer
 from audiornn.training.progress.bar import ModelOnDemand, Progress, ProgressBar
 from audiornn.training.progress.curves import StepMetrics, ValidationRecord, write_history
 from audiornn.training.progress.state import TrainingState
+from audiornn.training.scores import default_batch_size
 from audiornn.training.start import start_weights
 
 
@@ -57,7 +57,7 @@ def train(
     Parameters
     ----------
     manifest
-        Of the shards, as `audiornn.dataset.shard_writer.write` leaves them.
+        Of the shards, as `audiornn.preparation.shard_writer.write` leaves them.
     output
         Folder for the best model.
     params

@@ -8,7 +8,7 @@ import pytest
 import soundfile as sf
 
 from audiornn.audio.decoders import FFMPEG, LIBSNDFILE, open_audio
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 
 av = pytest.importorskip("av")
 

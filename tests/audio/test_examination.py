@@ -7,7 +7,7 @@ import soundfile as sf
 from audiornn.audio.examination import examine
 from audiornn.audio.resampling import resample_file, with_headroom
 from audiornn.audio.waves import Reading, read_mono
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 
 RATE = 8000
 

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from audiornn import cli, codec
+from audiornn import cli, codec, codec_metrics
 from audiornn.audio import inspection
+from audiornn.common.errors import AudioRNNError
 from audiornn.corpus.synthetic.speech import speech
-from audiornn.errors import AudioRNNError
 
 PROJECT = Path(cli.__file__).parents[1]
 FILES = {"1-read.wav", "2-resampled.wav", "3-emphasised.wav", "4-decoded.wav"}
@@ -78,10 +78,10 @@ def test_each_step_is_a_wav_and_the_numbers_agree_with_it(sample_rate, preemphas
     assert result["snr_db"] == pytest.approx(snr_db(heard["resampled"], heard["decoded"]), abs=0.2)
 
     codes = codec.encode(heard["resampled"], preemphasis)
-    assert result["code_entropy_bits"] == pytest.approx(codec.entropy_bits(np.bincount(codes)), abs=0.01)
+    assert result["code_entropy_bits"] == pytest.approx(codec_metrics.entropy_bits(np.bincount(codes)), abs=0.01)
     again = codec.decode(codes, preemphasis)  # but for a code here and there, as wavs have 24 bits
     assert snr_db(again, heard["decoded"]) > result["snr_db"] + 12
-    loss = codec.CodecSnr(sample_rate)
+    loss = codec_metrics.CodecSnr(sample_rate)
     loss.add(heard["resampled"], heard["decoded"])
     assert result["snr_high_db"] == pytest.approx(loss.snr_db()[1], abs=0.2)
     assert result["clipped_share"] == 0
@@ -120,7 +120,9 @@ def test_a_recording_too_loud_for_wav_is_scaled_as_a_whole_as_in_the_pipeline(tm
     heard = steps(result)["resampled"]
     np.testing.assert_allclose(heard, 0.98 * np.sin(np.arange(8000) / 10), atol=1e-3)
     assert result["gain"] == pytest.approx(0.98 / 3, rel=1e-4)
-    assert result["code_entropy_bits"] == pytest.approx(codec.entropy_bits(np.bincount(codec.encode(heard))), abs=0.01)
+    assert result["code_entropy_bits"] == pytest.approx(
+        codec_metrics.entropy_bits(np.bincount(codec.encode(heard))), abs=0.01
+    )
 
 
 def test_silence_cannot_be_inspected(tmp_path):

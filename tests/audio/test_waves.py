@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from audiornn.audio import resampling, waves
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 from tests.helpers.signals import RATE, noise
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import sha256
 from audiornn.corpus import listing
-from audiornn.errors import AudioRNNError
-from audiornn.files import sha256
 
 
 @pytest.fixture

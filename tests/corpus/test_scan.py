@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from audiornn.audio import resampling
 from audiornn.audio.waves import Reading
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import read_json, sha256, write_json
+from audiornn.common.validation import parse
 from audiornn.corpus import scan
 from audiornn.corpus.scan import Recording, SkippedFile
-from audiornn.errors import AudioRNNError
-from audiornn.files import read_json, sha256, write_json
-from audiornn.validation import parse
 
 seeds = count()
 SNDFILE = Reading("libsndfile")

@@ -15,14 +15,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from audiornn import parallel
-from audiornn.dataset import shard_writer, shards
+from audiornn.common import parallel
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import write_json
+from audiornn.dataset import shards
 from audiornn.dataset.manifest import Manifest, read_manifest
 from audiornn.dataset.split import SPLITS, CodeRange, shuffled
 from audiornn.dataset.windows import WindowLayout
-from audiornn.errors import AudioRNNError
-from audiornn.files import write_json
 from audiornn.params import Shard
+from audiornn.preparation import shard_writer
 from tests.conftest import CODEC, CODEC_METRICS, write_encoded
 
 Codes = dict[str, NDArray[np.uint8]]

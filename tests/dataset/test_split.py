@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from audiornn.common.errors import AudioRNNError
 from audiornn.dataset.split import SPLITS, CodeRange, divide
-from audiornn.errors import AudioRNNError
 
 names = st.text("abcdefgh-0123456789é ", min_size=1, max_size=6)
 shares = st.tuples(st.floats(0.01, 0.9), st.floats(0.01, 0.9)).filter(lambda both: sum(both) < 0.95)

@@ -13,10 +13,10 @@ from scipy import signal
 
 from audiornn import cli, codec
 from audiornn.audio import levels
+from audiornn.common.errors import AudioRNNError
 from audiornn.corpus.synthetic.music import pluck
 from audiornn.diagnostics.diagnosis import diagnose
 from audiornn.diagnostics.reference import Reference
-from audiornn.errors import AudioRNNError
 from tests.helpers.waves import RATE, Wave, again, kinds, noise, sine, time
 
 # Good clips

@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import linalg, signal
 
+from audiornn.common.errors import AudioRNNError
 from audiornn.diagnostics.diagnosis import diagnose
 from audiornn.diagnostics.reference import Reference, frechet
-from audiornn.errors import AudioRNNError
 from tests.helpers.waves import RATE, kinds, noise, sine
 
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from audiornn.backend import tf
 from audiornn.codec import CODES
-from audiornn.evaluation import context_curve, scores
+from audiornn.evaluation import context_curve
 from audiornn.evaluation.context_curve import ContextPoint
 from audiornn.models.base import AudioModel
+from audiornn.training import scores
 from tests.helpers.tiny_model import TinyModel
 
 SURE = 0.99

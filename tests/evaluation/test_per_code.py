@@ -6,8 +6,8 @@ import pytest
 from audiornn.codec import CODES
 from audiornn.dataset.windows import WindowLayout
 from audiornn.evaluation import per_code
-from audiornn.evaluation import scores as scores_module
 from audiornn.evaluation.per_code import Reliability
+from audiornn.training import scores as scores_module
 from tests.helpers.tiny_model import TinyModel
 
 

@@ -6,10 +6,10 @@ import yaml
 from mlflow.artifacts import load_text
 from optuna.trial import TrialState
 
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import digest
 from audiornn.experiments import dvc, plan, search, summary
 from audiornn.experiments import sweep as sweep_module
-from audiornn.files import digest
 from audiornn.tracking import store, trials
 
 SEARCH = {

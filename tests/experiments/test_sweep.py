@@ -14,7 +14,7 @@ import yaml
 from mlflow.artifacts import download_artifacts, load_text
 
 from audiornn import cli
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 from audiornn.experiments import definition, dvc, plan
 from audiornn.experiments import sweep as sweep_module
 from audiornn.models.registry import REGISTRY

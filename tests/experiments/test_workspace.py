@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from audiornn import cli
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 from audiornn.experiments import definition, plan, workspace
 from audiornn.params import load
 from audiornn.provenance.overrides import flatten

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from audiornn import cli
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import read_json, sha256
 from audiornn.exporting import folder
-from audiornn.files import read_json, sha256
 from audiornn.models import storage
 from audiornn.models.base import TrainingWindow
 from tests.exporting.conftest import made

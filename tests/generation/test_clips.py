@@ -7,12 +7,12 @@ import soundfile as sf
 import audiornn
 from audiornn import codec
 from audiornn.corpus.synthetic import speech
-from audiornn.dataset import shard_writer
-from audiornn.dataset.recordings import SplitRecordings
 from audiornn.dataset.split import SPLITS, CodeRange
 from audiornn.dataset.windows import WindowLayout
 from audiornn.generation import clips
 from audiornn.params import Generate
+from audiornn.preparation import shard_writer
+from audiornn.preparation.recordings import SplitRecordings
 from tests.conftest import CODEC, CODEC_METRICS, write_encoded
 
 

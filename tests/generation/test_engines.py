@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 from audiornn.generation import engines, sampling
 from audiornn.generation.fused import audiornn
 

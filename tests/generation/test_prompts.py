@@ -5,7 +5,7 @@ import pytest
 import soundfile as sf
 
 from audiornn import codec
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 from audiornn.generation.prompts import file_prompt
 from tests.conftest import CODEC
 

@@ -10,7 +10,7 @@ import time
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 
 EXAMPLES = int(os.environ.get("AUDIORNN_SOAK_EXAMPLES", "150"))
 many = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))

@@ -11,7 +11,7 @@ import yaml
 from audiornn import params
 from audiornn.audio import packs
 from audiornn.corpus import scan
-from audiornn.dataset import encoding
+from audiornn.preparation import encoding
 from stages import corpus, encode, recordings, resample
 
 ROOT = Path(__file__).parents[2]

@@ -14,21 +14,22 @@ from hypothesis import strategies as st
 
 from audiornn import cli, params
 from audiornn.audio.resampling import ResampledManifest
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import read_json, write_json
+from audiornn.common.validation import parse
 from audiornn.corpus.listing import Known, Listing
 from audiornn.corpus.scan import CorpusManifest
-from audiornn.dataset import shard_writer, shards
-from audiornn.dataset.encoded import EncodedCorpus
+from audiornn.dataset import shards
 from audiornn.dataset.manifest import read_manifest
-from audiornn.dataset.recordings import SplitRecordings
-from audiornn.errors import AudioRNNError
 from audiornn.experiments import plan, search
-from audiornn.files import read_json, write_json
 from audiornn.models import storage
 from audiornn.models.base import TrainingWindow
+from audiornn.preparation import shard_writer
+from audiornn.preparation.encoded import EncodedCorpus
+from audiornn.preparation.recordings import SplitRecordings
 from audiornn.tracking.runs import read_run_id
 from audiornn.training.checkpoints import Store
 from audiornn.training.progress.state import TrainingState
-from audiornn.validation import parse
 from tests.conftest import CODEC, write_encoded
 from tests.helpers.mutations import STRANGE, check_answer, damaged_bytes, damaged_trees, many
 

@@ -11,17 +11,18 @@ import h5py
 import numpy as np
 import pytest
 
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import read_json, sha256
+from audiornn.common.validation import parse
 from audiornn.corpus.scan import CorpusManifest
-from audiornn.dataset import shard_writer, shards
-from audiornn.dataset.encoded import EncodedCorpus
+from audiornn.dataset import shards
 from audiornn.dataset.manifest import read_manifest
-from audiornn.errors import AudioRNNError
 from audiornn.experiments import definition
-from audiornn.files import read_json, sha256
 from audiornn.models import storage
 from audiornn.models.base import TrainingWindow
+from audiornn.preparation import shard_writer
+from audiornn.preparation.encoded import EncodedCorpus
 from audiornn.training.checkpoints import Store
-from audiornn.validation import parse
 from tests.conftest import CODEC, write_encoded
 
 

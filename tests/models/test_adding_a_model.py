@@ -11,10 +11,10 @@ import yaml
 
 from audiornn import models
 from audiornn.backend import keras
+from audiornn.common.validation import validate
 from audiornn.models import registry, storage
 from audiornn.params import Params
 from audiornn.training import trainer
-from audiornn.validation import validate
 from tests.helpers import model_contract
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/adding-a-model.md"

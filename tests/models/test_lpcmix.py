@@ -6,7 +6,8 @@ import pytest
 
 from audiornn.backend import keras
 from audiornn.codec import CodecSettings
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.validation import validate
 from audiornn.kernels.predictor import DEFAULT, Predictor
 from audiornn.models import storage
 from audiornn.models.base import TrainingWindow
@@ -15,7 +16,6 @@ from audiornn.params import Train
 from audiornn.training import trainer
 from audiornn.training.ancestor import find
 from audiornn.training.start import start_weights
-from audiornn.validation import validate
 
 SIZES = {"hidden": 4, "units": 4, "frame": 16, "mixture": 1, "history": 2, "layers": 0}
 TRAIN = validate(Train, {"model": {"name": "lpcmix", **SIZES}}, "test")

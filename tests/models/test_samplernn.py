@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from audiornn.backend import keras
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 from audiornn.models import storage
 from audiornn.models.layers.tiers import Embedding
 from tests.helpers import model_contract

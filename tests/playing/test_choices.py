@@ -2,8 +2,8 @@
 
 import pytest
 
-from audiornn.errors import AudioRNNError
-from audiornn.files import write_json
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import write_json
 from audiornn.playing.choices import Choices
 from audiornn.tracking import runs, store
 from audiornn.tracking.models import registry

@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 from audiornn.generation import streaming
 from audiornn.models import storage
 from audiornn.params import Generate

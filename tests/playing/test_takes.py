@@ -7,7 +7,7 @@ import pytest
 import soundfile as sf
 
 from audiornn import cli
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 from audiornn.playing import takes
 from audiornn.playing.choices import Choices
 from audiornn.playing.live import Beginning, Change, Controls

@@ -14,9 +14,9 @@ import soundfile as sf
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from audiornn import codec, figures
-from audiornn.errors import AudioRNNError
-from audiornn.files import write_json
+from audiornn import codec_metrics, figures
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import write_json
 from audiornn.provenance import reproduction
 from audiornn.provenance.reproduction import Reproduction
 from audiornn.report import page as page_module
@@ -34,7 +34,7 @@ from audiornn.report.results import (
 from tests.helpers.html_page import NASTY, Parsed
 
 RESULTS = Results(
-    codec.CodecMetrics(snr_db=30.0, snr_high_db=30.0, clipped_share=0.0, code_entropy_bits=7.0),
+    codec_metrics.CodecMetrics(snr_db=30.0, snr_high_db=30.0, clipped_share=0.0, code_entropy_bits=7.0),
     TrainingResults(parameters=1, steps=1, epochs=1, best_epoch=1, targets_per_second=1.0, diverged=False),
     Scores(
         ValidationScores(4.0), DetailedScores(4.0, accuracy=0.1, top5_accuracy=0.2, calibration_error=0.1, targets=9)

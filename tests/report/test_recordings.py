@@ -7,10 +7,10 @@ import pytest
 
 from audiornn.audio.resampling import ResampledManifest, ResampledRecording
 from audiornn.audio.waves import Reading
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import write_json
 from audiornn.corpus.scan import CorpusManifest, Recording, SkippedFile
-from audiornn.dataset import encoded
-from audiornn.errors import AudioRNNError
-from audiornn.files import write_json
+from audiornn.preparation import encoded
 from audiornn.report import recordings
 from tests.conftest import CODEC, CODEC_METRICS
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from audiornn.errors import AudioRNNError
-from audiornn.files import read_json, sha256
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import read_json, sha256
 from audiornn.params import Params, Train
 from stages import ancestor as stage
 from tests.helpers.pipeline_clone import SOURCE

@@ -16,7 +16,7 @@ import mlflow
 import pytest
 
 from audiornn import cli
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 from audiornn.tracking import runs, store
 from tests.helpers.servers import free_port
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from audiornn.common.errors import AudioRNNError
 from audiornn.dataset.windows import WindowLayout
-from audiornn.errors import AudioRNNError
 from audiornn.params import ModelParams, Train
 from audiornn.training import checkpoints, loop, trainer
 from audiornn.training.checkpoints import Store, training_fingerprint

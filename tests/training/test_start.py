@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from audiornn.errors import AudioRNNError
-from audiornn.files import read_json
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import read_json
 from audiornn.models import storage
 from audiornn.models.base import TrainingWindow
 from audiornn.params import ModelParams, Train

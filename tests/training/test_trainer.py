@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from audiornn.backend import tf
-from audiornn.errors import AudioRNNError
-from audiornn.evaluation import scores as scores_module
-from audiornn.files import sha256
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import sha256
 from audiornn.models import storage
 from audiornn.models.base import TrainingWindow
 from audiornn.params import Train
+from audiornn.training import scores as scores_module
 from audiornn.training import trainer
 from audiornn.training.devices.steps import DeviceSteps
 from tests.conftest import CODEC

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from audiornn.common.errors import AudioRNNError
 from audiornn.corpus.synthetic.files import check_arguments, write_until
 from audiornn.corpus.synthetic.sentences import paragraphs
-from audiornn.errors import AudioRNNError
 
 
 def speech(folder: Path, minutes: float, seed: int = 0) -> list[Path]:

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from audiornn.common.waits import announced
 from audiornn.experiments.estimation import preparation, timed_training
 from audiornn.experiments.plan import overridden
 from audiornn.params import Params
-from audiornn.waits import announced
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ import numpy as np
 from audiornn.audio import resampling
 from audiornn.audio.decoders import open_audio
 from audiornn.audio.waves import WaveWriter, read_blocks, read_mono
-from audiornn.codec import CodecSettings, MeasuringEncoder
+from audiornn.codec import CodecSettings
+from audiornn.codec_metrics import MeasuringEncoder
+from audiornn.common.errors import AudioRNNError
 from audiornn.corpus.listing import files_below, own_recordings
 from audiornn.corpus.synthetic.registry import SYNTHESES
-from audiornn.errors import AudioRNNError
 from audiornn.params import Params
 
 MAX_OPENED = 500  # files whose headers are read; the others are taken to have as many seconds per byte
@@ -29,7 +30,7 @@ HASHED = 1 << 26  # bytes
 # What is imported: by DVC; by the stages from recordings to shard, and ancestor.
 IMPORTS = (
     ("dvc.repo, dvc.commands.repro", 1),
-    ("audiornn.audio.resampling, audiornn.dataset.encoded, audiornn.params", 6),
+    ("audiornn.audio.resampling, audiornn.preparation.encoded, audiornn.params", 6),
 )
 TRAINING_IMPORTS = "audiornn.training.trainer, audiornn.generation.training_clips, mlflow"
 

@@ -14,20 +14,22 @@ from statistics import fmean, median
 
 import numpy as np
 
-from audiornn.array_types import Codes
-from audiornn.codec import CodecMetrics, CodecSettings
-from audiornn.dataset import shard_writer, split
+from audiornn.codec import CodecSettings
+from audiornn.codec_metrics import CodecMetrics
+from audiornn.common.array_types import Codes
+from audiornn.dataset import split
 from audiornn.dataset.manifest import RECORD_BYTES, Manifest
 from audiornn.dataset.split import SPLITS, CodeRange
 from audiornn.dataset.windows import WindowLayout
-from audiornn.evaluation.scores import default_batch_size
 from audiornn.models import storage
 from audiornn.params import Params, Train
+from audiornn.preparation import shard_writer
 from audiornn.training import trainer
 from audiornn.training.checkpoints import MAX_TO_KEEP
 from audiornn.training.devices import distribution
 from audiornn.training.devices.batch_plan import BatchPlan
 from audiornn.training.progress.bar import ModelOnDemand, Progress
+from audiornn.training.scores import default_batch_size
 
 MEASURED = 12.0  # seconds of updates, after compilation
 BATCHES_PER_EPOCH = 6  # of this training, so that there are validations, too

@@ -20,11 +20,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from audiornn.codec import CODES
+from audiornn.common.parallel import cores
 from audiornn.generation.fused.draws import UNLIMITED, Draws, Limits
 from audiornn.kernels.arrays import Float32, UInt8
 from audiornn.kernels.jit import njit
 from audiornn.models.base import AudioModel, State
-from audiornn.parallel import cores
 
 
 @njit(nogil=True, cache=True)

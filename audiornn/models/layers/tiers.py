@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BeforeValidator
 
 from audiornn.backend import keras, tf
 from audiornn.codec import CODES
+from audiornn.common.validation import Width
 from audiornn.models.layers.gru import GRU
-from audiornn.validation import Width
 
 
 def _each_a_multiple(frames: tuple[int, ...]) -> tuple[int, ...]:

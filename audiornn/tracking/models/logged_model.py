@@ -5,8 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from audiornn.files import digest, sha256
-from audiornn.waits import announced
+from audiornn.common.files import digest, sha256
+from audiornn.common.waits import announced
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiornn.errors import AudioRNNError
-from audiornn.files import locked
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import locked
+from audiornn.ranking import Standing, replaces
 from audiornn.tracking.models.logged_model import MODEL
-from audiornn.tracking.models.ranking import Standing, replaces
 from audiornn.tracking.store import (
     CHAMPION_METRIC,
     EXPERIMENT,

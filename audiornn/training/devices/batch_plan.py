@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 from audiornn.params import Train
 
 CODES_PER_UPDATE = {"sequence": 4_096, "window": 65_536}  # where train.batch_size is not set

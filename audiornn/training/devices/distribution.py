@@ -3,8 +3,8 @@
 import os
 from typing import TYPE_CHECKING
 
+from audiornn.common.errors import AudioRNNError
 from audiornn.dataset.manifest import SplitManifest
-from audiornn.errors import AudioRNNError
 from audiornn.params import Train
 
 if TYPE_CHECKING:

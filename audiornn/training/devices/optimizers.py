@@ -3,7 +3,7 @@
 import math
 
 from audiornn.backend import GPUS, keras, tf
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 from audiornn.models.base import AudioModel
 from audiornn.params import Train
 

@@ -15,11 +15,11 @@ Clipping, accumulation and averages of the weights are written here, and the sch
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from audiornn.array_types import Tensor
 from audiornn.backend import keras, tf
-from audiornn.evaluation import scores
+from audiornn.common.array_types import Tensor
 from audiornn.models.base import AudioModel, State
 from audiornn.params import Train
+from audiornn.training import scores
 from audiornn.training.devices import distribution
 from audiornn.training.devices.batch_plan import BatchPlan
 
@@ -193,7 +193,7 @@ class DeviceSteps:
 
     @tf.function
     def score_batch(self, codes: Tensor, targets: Tensor) -> Tensor:
-        """As `audiornn.evaluation.scores.batch_sums`, over all devices; whole windows, each with a fresh state."""
+        """As `audiornn.training.scores.batch_sums`, over all devices; whole windows, each with a fresh state."""
 
         def on_replica(codes: Tensor, targets: Tensor) -> Tensor:
             return scores.batch_sums(self.model, codes, targets, self.plan.context)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from audiornn.files import atomic_file
+from audiornn.common.files import atomic_file
 from audiornn.training.progress.divergence import BITS_PER_NAT
 
 STEPS_PER_POINT = 20

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from audiornn.common.errors import AudioRNNError
 from audiornn.corpus.synthetic import speech as spoken_corpora
 from audiornn.corpus.synthetic.speech import speech
-from audiornn.errors import AudioRNNError
 from tests.helpers.corpora import digest, voice_of
 
 

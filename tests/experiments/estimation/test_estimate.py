@@ -13,13 +13,15 @@ import soundfile as sf
 import yaml
 
 from audiornn import cli
-from audiornn.codec import CodecMetrics, CodecSettings
-from audiornn.dataset import shard_writer, split
+from audiornn.codec import CodecSettings
+from audiornn.codec_metrics import CodecMetrics
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.validation import validate
+from audiornn.dataset import split
 from audiornn.dataset.windows import WindowLayout
-from audiornn.errors import AudioRNNError
 from audiornn.experiments.estimation import estimate, preparation, timed_training
 from audiornn.params import Corpus, Params, Train
-from audiornn.validation import validate
+from audiornn.preparation import shard_writer
 
 SECONDS = (2.5, 1.25, 3.0, 0.75, 2.0, 1.5)
 TINY = {

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from audiornn.common.errors import AudioRNNError
 from audiornn.dataset.manifest import Shard, SplitManifest
-from audiornn.errors import AudioRNNError
 from audiornn.params import Train
 from audiornn.training import trainer
 from audiornn.training.devices import distribution

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from audiornn import parallel
 from audiornn.audio import packs
-from audiornn.errors import AudioRNNError
-from audiornn.prepared import index
+from audiornn.common import parallel
+from audiornn.common.errors import AudioRNNError
+from audiornn.reuse import index
 from stages import shard
 from tests.helpers.preparation import ROOT, STAGES, Preparation, record
 from tests.helpers.servers import free_port

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import yaml
 
-from audiornn.files import read_json, sha256
+from audiornn.common.files import read_json, sha256
 
 pytestmark = pytest.mark.pipeline
 

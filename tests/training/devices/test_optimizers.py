@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from audiornn.backend import GPUS, tf
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 from audiornn.training import trainer
 from audiornn.training.devices import optimizers
 from tests.helpers.training import device_steps, quick

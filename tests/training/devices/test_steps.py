@@ -7,9 +7,9 @@ import pytest
 
 from audiornn.backend import keras, tf
 from audiornn.dataset import shards
-from audiornn.evaluation import scores as scores_module
 from audiornn.models import storage
 from audiornn.params import ModelParams
+from audiornn.training import scores as scores_module
 from audiornn.training import trainer
 from tests.helpers.training import SMALL_MODEL, device_steps, quick
 

@@ -1,6 +1,6 @@
 """A training that diverges is stopped."""
 
-from audiornn.errors import AudioRNNError
+from audiornn.common.errors import AudioRNNError
 from audiornn.training import trainer
 from tests.helpers.training import quick
 

@@ -20,20 +20,18 @@ from typing import IO
 import google_crc32c
 import numpy as np
 
-from audiornn import parallel
-from audiornn.array_types import Codes
-from audiornn.codec import CODES, CodecMetrics, CodecSettings
-from audiornn.dataset.encoded import StoredCodes
+from audiornn.codec import CODES, CodecSettings
+from audiornn.codec_metrics import CodecMetrics
+from audiornn.common import parallel
+from audiornn.common.array_types import Codes
+from audiornn.common.files import unique_file, write_json
 from audiornn.dataset.manifest import MANIFEST, RECORD_BYTES, Manifest, Shard, SplitManifest
 from audiornn.dataset.split import SPLITS, CodeRange, shuffled
 from audiornn.dataset.windows import WindowLayout
-from audiornn.files import unique_file, write_json
-from audiornn.prepared.index import with_same_code
+from audiornn.preparation.encoded import StoredCodes
+from audiornn.reuse.index import with_same_code
 
-CODE = (  # what determines the bytes of a shard
-    *("codec.py", "dataset/encoded.py", "dataset/manifest.py"),
-    *("dataset/shard_writer.py", "dataset/split.py", "dataset/windows.py"),
-)
+CODE = ("codec.py", "codec_metrics.py", "dataset", "preparation")  # what determines the bytes of a shard
 BLOCK = 1 << 20  # codes counted at a time
 PAYS_FROM = 1e9  # bytes of shards below which one process is faster than several
 
@@ -157,7 +155,7 @@ def write(
 ) -> Manifest:
     """Write the windows of all splits as shards, and `manifest.json` beside them.
 
-    Shards are written on all cores, or by a cluster (see `audiornn.parallel.run`), with the same bytes.
+    Shards are written on all cores, or by a cluster (see `audiornn.common.parallel.run`), with the same bytes.
 
     Parameters
     ----------

@@ -1,6 +1,5 @@
 """The index of a stage: what each recording gave it, by its SHA-256, by the settings, and by code and libraries."""
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -11,9 +10,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from audiornn.errors import AudioRNNError
-from audiornn.files import atomic_file, digest, read_json
-from audiornn.validation import Sha256, parse
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import atomic_file, digest, read_json
+from audiornn.common.sources import source_digest
+from audiornn.common.validation import Sha256, parse
 
 FOLDER = Path(".audiornn/prepared")
 LIBRARIES = ("av", "numpy", "scipy", "soundfile", "soxr")
@@ -29,13 +29,8 @@ def identity(code: tuple[str, ...]) -> str:
     """Digest of modules and packages of this library, and of the versions of the libraries that they use."""
     import soundfile
 
-    root = Path(__file__).parents[1]
-    files = sorted(
-        file for name in code for file in ((root / name).rglob("*.py") if (root / name).is_dir() else [root / name])
-    )
-    sources = [[str(file.relative_to(root)), hashlib.sha256(file.read_bytes()).hexdigest()] for file in files]
     versions = [importlib.metadata.version(name) for name in LIBRARIES]
-    return digest([sources, versions, soundfile.__libsndfile_version__])
+    return digest([source_digest(code), versions, soundfile.__libsndfile_version__])
 
 
 def with_same_code(function: Callable[[S], R], code: tuple[str, ...]) -> Callable[[S], R]:

@@ -16,8 +16,8 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audiornn.errors import AudioRNNError
-from audiornn.files import atomic_file, atomic_folder, read_json, sha256, slug, unique_file, write_json
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import atomic_file, atomic_folder, read_json, sha256, slug, unique_file, write_json
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 documents = st.recursive(

@@ -3,8 +3,8 @@
 import pytest
 
 from audiornn.audio import packs
-from audiornn.errors import AudioRNNError
-from audiornn.prepared import index
+from audiornn.common.errors import AudioRNNError
+from audiornn.reuse import index
 from tests.helpers.preparation import FILES, record
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from audiornn import parallel
-from audiornn.errors import AudioRNNError
+from audiornn.common import parallel
+from audiornn.common.errors import AudioRNNError
 
 
 def double(number):
@@ -71,7 +71,7 @@ def test_the_longest_jobs_begin_first():
 def test_only_cores_that_the_process_may_use_are_counted():
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
-        "from audiornn import parallel; print(parallel.cores())"
+        "from audiornn.common import parallel; print(parallel.cores())"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
@@ -104,10 +104,10 @@ def test_an_unreachable_scheduler_is_named_in_one_line_within_ten_seconds(monkey
 
 def test_dask_is_not_imported_without_a_scheduler():
     code = (
-        "import sys; from audiornn import parallel; from stages import resample, encode, corpus; "
+        "import sys; from audiornn.common import parallel; from stages import resample, encode, corpus; "
         "parallel.run(abs, [1], lambda *_: None, what='', weights=[1.0], names=['']); "
         "print([name for name in sys.modules if name.startswith(('dask', 'distributed'))])"
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout == "[]\n"

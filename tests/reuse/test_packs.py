@@ -10,10 +10,10 @@ import psutil
 import pytest
 import soundfile
 
-from audiornn import parallel
 from audiornn.audio import packs
-from audiornn.errors import AudioRNNError
-from audiornn.prepared import index
+from audiornn.common import parallel
+from audiornn.common.errors import AudioRNNError
+from audiornn.reuse import index
 from stages import encode, recordings, resample
 from tests.helpers.preparation import FILES, ROOT, Preparation, outputs, record
 
@@ -137,7 +137,7 @@ def test_a_recording_that_changes_during_preparation_is_named(workspace):
 
 SCRIPT = """
 import time
-from audiornn import parallel
+from audiornn.common import parallel
 from stages import resample
 from stages.common import run
 parallel.cores = lambda: 2

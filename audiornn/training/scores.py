@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from audiornn.array_types import Tensor
 from audiornn.backend import tf
+from audiornn.common.array_types import Tensor
 from audiornn.dataset import shards
 from audiornn.dataset.manifest import Manifest
 from audiornn.models.base import AudioModel

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from audiornn.tracking.models.ranking import Standing, replaces
+from audiornn.ranking import Standing, replaces
 
 GOOD = Standing(4.0, 0.8, 0.0)
 EVERY = [

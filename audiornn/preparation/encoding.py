@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audiornn.array_types import Codes, Counts
 from audiornn.audio.packs import read_samples
-from audiornn.codec import CODES, CodecSettings, Measurement, MeasuringEncoder
-from audiornn.errors import AudioRNNError
-from audiornn.files import unique_file
-from audiornn.prepared.packs import Held, Pack, PackJob
-from audiornn.validation import Sha256, Size
+from audiornn.codec import CODES, CodecSettings
+from audiornn.codec_metrics import Measurement, MeasuringEncoder
+from audiornn.common.array_types import Codes, Counts
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import unique_file
+from audiornn.common.validation import Sha256, Size
+from audiornn.reuse.packs import Held, Pack, PackJob
 
-CODE = ("array_types.py", "audio", "codec.py", "dataset/encoding.py")  # what determines the codes
+CODE = ("audio", "codec.py", "codec_metrics.py", "preparation")  # what determines the codes
 SUFFIX = ".npy"
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from audiornn.backend import tf
-from audiornn.evaluation import scores as scores_module
 from audiornn.models import storage
+from audiornn.training import scores as scores_module
 
 
 def test_scores_match_their_definitions(make_shards):

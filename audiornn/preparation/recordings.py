@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from audiornn.array_types import Codes, Wave
 from audiornn.audio import resampling
 from audiornn.codec import mu_law_decode
-from audiornn.dataset.encoded import EncodedCorpus
+from audiornn.common.array_types import Codes, Wave
+from audiornn.common.errors import AudioRNNError
 from audiornn.dataset.manifest import Manifest
-from audiornn.errors import AudioRNNError
+from audiornn.preparation.encoded import EncodedCorpus
 
 PROMPT_CANDIDATES = 8  # random pieces of which the loudest becomes the prompt, as pauses would prompt silence
 REAL_CLIP = Path("real", "test-split.wav")  # real audio of the same length, beside generated clips

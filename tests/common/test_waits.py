@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from audiornn import waits
+from audiornn.common import waits
 from tests.helpers.terminal import in_terminal
 
 CODE = """
 import time
-from audiornn import waits
+from audiornn.common import waits
 waits.AFTER_SECONDS = 0.2
 with waits.announced("counting"):
     time.sleep({seconds})
@@ -36,6 +36,6 @@ def test_nothing_is_printed_without_a_terminal(capfd, monkeypatch):
 
 
 def test_the_import_of_tensorflow_is_announced():
-    code = "from audiornn import waits; waits.AFTER_SECONDS = 0; import audiornn.backend"
+    code = "from audiornn.common import waits; waits.AFTER_SECONDS = 0; import audiornn.backend"
     said, code = in_terminal([sys.executable, "-c", code])
     assert (said, code) == ("\r\x1b[Kimporting TensorFlow ...\r\x1b[K", 0)

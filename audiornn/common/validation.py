@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from audiornn.errors import AudioRNNError, one_line, shown
+from audiornn.common.errors import AudioRNNError, one_line, shown
 
 MAX_PROBLEMS = 100  # lines of an error
 

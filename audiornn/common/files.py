@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from audiornn.errors import AudioRNNError, one_line, shown
+from audiornn.common.errors import AudioRNNError, one_line, shown
 
 MIN_FREE = 65_536  # bytes; a disk with less left is full
 MAX_VALUES = 10_000  # values and keys of a YAML file, those of aliases each time they are used

@@ -14,8 +14,8 @@ from typing import TypeVar
 import joblib
 from tqdm import tqdm
 
-from audiornn.errors import AudioRNNError, one_line
-from audiornn.interrupts import end_with_parent
+from audiornn.common.errors import AudioRNNError, one_line
+from audiornn.common.interrupts import end_with_parent
 
 SCHEDULER = "DASK_SCHEDULER_ADDRESS"  # an environment variable, that of Dask itself
 SCHEDULER_SECONDS = 6  # to wait for the scheduler, and as long again for its first worker

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from audiornn import parallel
-from audiornn.errors import AudioRNNError
-from audiornn.files import read_json, write_json
-from audiornn.prepared.index import FOLDER, Index, with_same_code
-from audiornn.validation import AnyText, FileName, Sha256, Size, parse
+from audiornn.common import parallel
+from audiornn.common.errors import AudioRNNError
+from audiornn.common.files import read_json, write_json
+from audiornn.common.validation import AnyText, FileName, Sha256, Size, parse
+from audiornn.reuse.index import FOLDER, Index, with_same_code
 
 PACK_DIGITS = 2  # hexadecimal digits that name a pack: DVC needs half a millisecond per file of an output
 

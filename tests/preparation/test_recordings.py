@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from audiornn import codec
-from audiornn.dataset.encoded import EncodedCorpus
-from audiornn.dataset.recordings import SplitRecordings, loudest
+from audiornn.common.errors import AudioRNNError
 from audiornn.dataset.split import CodeRange
-from audiornn.errors import AudioRNNError
+from audiornn.preparation.encoded import EncodedCorpus
+from audiornn.preparation.recordings import SplitRecordings, loudest
 
 
 def speech_like(seconds, seed):

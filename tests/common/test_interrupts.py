@@ -11,7 +11,7 @@ import pytest
 
 from audiornn.tracking.store import client_of, experiment_id
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STAGE = """
 import time
 from pathlib import Path

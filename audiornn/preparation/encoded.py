@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from audiornn.array_types import Codes
-from audiornn.codec import CodecMetrics, CodecSettings
-from audiornn.errors import AudioRNNError, one_line
-from audiornn.files import read_json, write_json
-from audiornn.validation import AnyText, FileName, Sha256, Size, parse
+from audiornn.codec import CodecSettings
+from audiornn.codec_metrics import CodecMetrics
+from audiornn.common.array_types import Codes
+from audiornn.common.errors import AudioRNNError, one_line
+from audiornn.common.files import read_json, write_json
+from audiornn.common.validation import AnyText, FileName, Sha256, Size, parse
 
 MANIFEST = "manifest.json"
 MEND = "run dvc repro encode"
