@@ -20,7 +20,7 @@ from audiornn.provenance.overrides import flatten
 from tests.helpers.pages import PAGES, ROOT, name, text
 
 # The file that a reader of docs/adding-a-model.md adds, and the cache that Numba makes.
-NOT_IN_GIT = {"audiornn/models/plain.py", "audiornn/__pycache__"}
+NOT_IN_GIT = {"audiornn/models/plain.py"}
 
 
 @cache
