@@ -237,10 +237,10 @@ def run_ui(arguments: argparse.Namespace) -> None:
 
 def run_sync(arguments: argparse.Namespace) -> None:
     """`audiornn sync`."""
-    from audiornn.tracking import runs
+    from audiornn.tracking import delivery
 
     done = False
-    for line in runs.sync(Path.cwd()):
+    for line in delivery.sync(Path.cwd()):
         print(line, flush=True)
         done = True
     if not done:

@@ -46,7 +46,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 
 def main(p: Params) -> None:
-    log = runs.reopen(WORKSPACE, MODEL)  # first of all, as the tracking server may not be there
+    mlflow_run = runs.reopen(WORKSPACE, MODEL)  # first of all, as the tracking server may not be there
     model = storage.load(MODEL)
     manifest = read_manifest(SHARDS)
     context, rate = manifest.layout.context, model.codec.sample_rate
@@ -71,15 +71,17 @@ def main(p: Params) -> None:
             passage.write(folder, rate)
     context_curve.write_curve(CONTEXT, curve)
     write_json(METRICS, scores)
-    with log:
-        log.metrics({f"{split}.{key}": value for split, values in scores.items() for key, value in values.items()})
-        log.curves(
+    with mlflow_run:
+        mlflow_run.log_metrics(
+            {f"{split}.{key}": value for split, values in scores.items() for key, value in values.items()}
+        )
+        mlflow_run.log_curves(
             {c.context: {"context_bits": c.bits_per_sample, "context_bits_error": c.standard_error} for c in curve}
         )
         for name in plots:
-            log.artifact(FIGURES / f"{name}.png", "figures")
+            mlflow_run.log_artifact(FIGURES / f"{name}.png", "figures")
         for artifact, folder_name in ((CONTEXT, "metrics"), (PASSAGES, "passages")):
-            log.artifact(artifact, folder_name)
+            mlflow_run.log_artifact(artifact, folder_name)
     for split, values in scores.items():
         print(
             f"{split}: {values['bits_per_sample']:.3f} bits per sample, {values['accuracy']:.1%} correct, "

@@ -44,7 +44,7 @@ class Scores:
 
 
 def main(p: Params) -> None:
-    log = runs.reopen(WORKSPACE, MODEL)  # first of all, as the tracking server may not be there
+    mlflow_run = runs.reopen(WORKSPACE, MODEL)  # first of all, as the tracking server may not be there
     bits = parse(Scores, read_json(SCORES), SCORES).validation.bits_per_sample
     model = storage.load(MODEL)
     encoded, manifest = EncodedCorpus(ENCODED), read_manifest(SHARDS)
@@ -95,16 +95,16 @@ def main(p: Params) -> None:
     for clip, diagnosis in zip(made, diagnoses, strict=True):
         print(f"{OUTPUT / clip.name}.wav: {clip.describe()}\n{diagnosis.describe()}")
     print(f"sound quality of {sound_quality.STREAMS} fixed clips: {measured.describe()}", flush=True)
-    with log:
-        log.metrics({f"generate.{key}": value for key, value in metrics.items()})
+    with mlflow_run:
+        mlflow_run.log_metrics({f"generate.{key}": value for key, value in metrics.items()})
         for artifact, folder_name in (
             (OUTPUT, "generated"),
             (GENERATED, "figures"),
             (CODES_FIGURE, "figures"),
             (METRICS, "metrics"),
         ):
-            log.artifact(artifact, folder_name)
-        log.promotion(bits)
+            mlflow_run.log_artifact(artifact, folder_name)
+        mlflow_run.promote_if_better(bits)
 
 
 if __name__ == "__main__":

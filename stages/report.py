@@ -14,16 +14,16 @@ MODEL, REPORT = Path("models"), "report.html"
 
 
 def main(p: Params) -> None:
-    log = runs.reopen(WORKSPACE, MODEL)  # first of all, as the tracking server may not be there
+    mlflow_run = runs.reopen(WORKSPACE, MODEL)  # first of all, as the tracking server may not be there
     run_id = runs.read_run_id(MODEL / runs.RUN_FILE)
     with announced("writing the report"), atomic_file(REPORT) as partial:
         page = page_module.collect(".", run_id, p.report.clips, p.report.seconds)
         partial.write_text(page_module.render(page), encoding="utf-8")
-    with log, TemporaryDirectory() as folder:
-        log.artifact(REPORT, "report")
+    with mlflow_run, TemporaryDirectory() as folder:
+        mlflow_run.log_artifact(REPORT, "report")
         page.recordings.write(Path(folder) / "recordings.csv")
-        log.artifact(folder, "data")
-        log.metrics({f"recordings.{key}": value for key, value in page.recordings.metrics().items()})
+        mlflow_run.log_artifact(folder, "data")
+        mlflow_run.log_metrics({f"recordings.{key}": value for key, value in page.recordings.metrics().items()})
     print(f"{REPORT}: open it in a browser")
 
 

@@ -55,18 +55,20 @@ def train(p: Params) -> None:
         checkpoints.locked_store(WORKSPACE / CHECKPOINTS, fingerprint) as store,
         runs.pipeline_run(
             WORKSPACE, p.model_dump(), tags, name, store.folder / runs.RUN_FILE if store else None
-        ) as log,
+        ) as mlflow_run,
     ):
-        log.dataset(manifest.digest, manifest.summary())
-        log.metrics({f"encode.{key}": value for key, value in asdict(manifest.encode_metrics).items()})
-        log.artifact(INPUT / MANIFEST, "data")
+        mlflow_run.log_dataset(manifest.digest, manifest.summary())
+        mlflow_run.log_metrics({f"encode.{key}": value for key, value in asdict(manifest.encode_metrics).items()})
+        mlflow_run.log_artifact(INPUT / MANIFEST, "data")
 
-        listening = training_clips.TrainingClips(manifest, p.train, lambda folder: log.artifact(folder, "listening"))
+        listening = training_clips.TrainingClips(
+            manifest, p.train, lambda folder: mlflow_run.log_artifact(folder, "listening")
+        )
 
         def on_validation(record: ValidationRecord, model: AudioModel) -> None:
             by_update, step = bool(p.train.validate_every_steps), steps_before + record.step
-            log.metrics(asdict(record), step=step if by_update else math.ceil(record.epoch))
-            log.metrics({"loss/validation": record.validation_loss}, step=step)
+            mlflow_run.log_metrics(asdict(record), step=step if by_update else math.ceil(record.epoch))
+            mlflow_run.log_metrics({"loss/validation": record.validation_loss}, step=step)
             if trial:
                 at, unit = (record.step, "update") if by_update else (math.ceil(record.epoch), "epoch")
                 try:
@@ -78,8 +80,8 @@ def train(p: Params) -> None:
 
         def on_steps(points: list[StepMetrics]) -> None:
             curves = {steps_before + point.step: asdict(point) for point in points}
-            log.curves({step: {"loss/training": curve.pop("loss")} for step, curve in curves.items()})
-            log.curves(curves, prefix="step.")
+            mlflow_run.log_curves({step: {"loss/training": curve.pop("loss")} for step, curve in curves.items()})
+            mlflow_run.log_curves(curves, prefix="step.")
 
         model, result = trainer.train(
             manifest,
@@ -91,7 +93,7 @@ def train(p: Params) -> None:
             on_batch=listening.after_batch,
             on_steps=on_steps,
             store=store,
-            model_files={runs.RUN_FILE: {"run_id": log.run_id}},
+            model_files={runs.RUN_FILE: {"run_id": mlflow_run.run_id}},
         )
         metrics = {
             "targets_per_second": result.targets_per_second,
@@ -104,13 +106,13 @@ def train(p: Params) -> None:
             "diverged": int(result.diverged),
         }
         write_json("metrics/train.json", metrics)
-        log.metrics({key: value for key, value in metrics.items() if key != "diverged"})
-        log.metrics(
+        mlflow_run.log_metrics({key: value for key, value in metrics.items() if key != "diverged"})
+        mlflow_run.log_metrics(
             {"listen.share": listening.share, "listen.seconds": listening.seconds, "listen.clips": listening.count}
         )
-        log.tags({"stopped": result.stop_reason, "diverged": result.diverged})
-        log.model(OUTPUT)
-        log.artifact(HISTORY, "metrics")
+        mlflow_run.set_tags({"stopped": result.stop_reason, "diverged": result.diverged})
+        mlflow_run.log_model(OUTPUT)
+        mlflow_run.log_artifact(HISTORY, "metrics")
     print(f"stopped {result.stop_reason}" if not result.diverged else f"warning: {result.stop_reason}")
 
 

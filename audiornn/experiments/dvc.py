@@ -36,14 +36,14 @@ def command(setting: Setting) -> list[str]:
 class Runner(Protocol):
     """What runs settings."""
 
-    def __call__(self, setting: Setting, parent: str | None, **variables: str) -> SettingResult:
+    def run(self, setting: Setting, parent: str | None, **variables: str) -> SettingResult:
         """Run a setting below the run of its parent, with environment variables for its stages."""
 
     def read(self, name: str, path: str) -> bytes:
         """A file of the results of a setting that has run, by the name of its DVC experiment."""
 
 
-class Dvc:
+class DvcRunner:
     """Run settings by `dvc exp run --temp`: in a copy, which leaves the workspace unchanged.
 
     Stages that ran before are restored from DVC's cache.
@@ -53,7 +53,7 @@ class Dvc:
         self.workspace = Path(workspace)
         self._opened: tuple[str, Any] = ("", None)  # the files of a commit, as opening them takes a while
 
-    def __call__(self, setting: Setting, parent: str | None, **variables: str) -> SettingResult:
+    def run(self, setting: Setting, parent: str | None, **variables: str) -> SettingResult:
         """Run a setting; `variables` are for the environment of its stages.
 
         Raises
@@ -66,11 +66,11 @@ class Dvc:
 
         client_of(self.workspace)  # the train stage would find out only after the stages before it
         if self._commit(setting.name):  # from an earlier run: DVC refuses a second experiment of the same name
-            self._run(["dvc", "exp", "remove", "--quiet", setting.name])
-        self._run(command(setting), **({PARENT: parent} if parent else {}), **variables)
+            self._call(["dvc", "exp", "remove", "--quiet", setting.name])
+        self._call(command(setting), **({PARENT: parent} if parent else {}), **variables)
         return self._result(setting.name)
 
-    def _run(self, command: Sequence[str], **variables: str) -> None:
+    def _call(self, command: Sequence[str], **variables: str) -> None:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # the stages' python
         environment = {**os.environ, "PATH": path, **variables}
         done = subprocess.run([sys.executable, "-m", *command], cwd=self.workspace, env=environment, check=False)

@@ -119,7 +119,7 @@ def run(space: Space, runner: Runner) -> None:
     place = shared.workspace / FOLDER / f"{slug(shared.name)}-{space.identity[:8]}.db"
     with (
         locked(place.with_suffix(".lock"), 1),
-        sweeps.sweep_run(shared.workspace, shared.name, experiment.description, space.identity) as log,
+        sweeps.sweep_run(shared.workspace, shared.name, experiment.description, space.identity) as parent,
     ):
         study = trials.open_study(place)
         close_killed(study)
@@ -128,12 +128,12 @@ def run(space: Space, runner: Runner) -> None:
             trial = _ask(study, space, index)
             print(f"\n[{index + 1}/{wanted}] {shared.name}: {_label(space, trial.number, trial.params)}", flush=True)
             try:
-                _run_trial(study, trial, space, runner, log, place)
+                _run_trial(study, trial, space, runner, parent, place)
             except BaseException:
                 close_killed(study)
                 raise
-            _summarise(log, space, study)
-        _finish(log, shared, space, study, runner)
+            _summarise(parent, space, study)
+        _finish(parent, shared, space, study, runner)
 
 
 def close_killed(study: "Study") -> None:
@@ -170,7 +170,7 @@ def _label(space: Space, number: int, drawn: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={format_value(value)}" for key, value in values.items())
 
 
-def _run_trial(study: "Study", trial: "Trial", space: Space, runner: Runner, log: "Sweep", place: Path) -> None:
+def _run_trial(study: "Study", trial: "Trial", space: Space, runner: Runner, parent: "Sweep", place: Path) -> None:
     """Run a trial and tell the study how it ended."""
     from optuna.trial import TrialState
 
@@ -179,10 +179,10 @@ def _run_trial(study: "Study", trial: "Trial", space: Space, runner: Runner, log
     variables = {STUDY: str(place.resolve()), TRIAL: str(trial.number)} if space.shared.experiment.prune else {}
     try:
         setting = space.setting(space.values(trial.params), trial.number)
-        result = runner(setting, log.run_id, **variables)
+        result = runner.run(setting, parent.run_id, **variables)
         row = summary.row(setting, result)
         metrics = {column: row[column] for column in summary.COLUMNS}
-        row["run"] = log.child(result.run_id, setting.name, setting.params.model_dump(), metrics)
+        row["run"] = parent.log_child(result.run_id, setting.name, setting.params.model_dump(), metrics)
     except AudioRNNError as error:
         # What the training itself has written there.
         if why := study.trials[trial.number].user_attrs.get(PRUNED):
@@ -258,35 +258,37 @@ def conclusion(space: Space, study: "Study") -> str:
     return " ".join(sentences)
 
 
-def _summarise(log: "Sweep", space: Space, study: "Study") -> None:
+def _summarise(parent: "Sweep", space: Space, study: "Study") -> None:
     """Log the table, the importances and the figure of the trials so far to the search's run."""
     rows, shares, found = _rows(space, study), importances(study), _cases(space, study)
     listed = summary.table([{"parameter": key, "importance": share} for key, share in shares.items()]) if shares else ""
-    log.table(rows, f"{summary.table(rows)}\n{listed}\n{conclusion(space, study)}\n", "summary")
-    log.metrics({f"importance.{key}": share for key, share in shares.items()}, step=len(rows))
+    parent.log_table(rows, f"{summary.table(rows)}\n{listed}\n{conclusion(space, study)}\n", "summary")
+    parent.log_metrics({f"importance.{key}": share for key, share in shares.items()}, step=len(rows))
     if found:
-        log.metrics({f"best.{VALIDATION_BITS}": min(case.bits for case in found)}, step=len(rows))
+        parent.log_metrics({f"best.{VALIDATION_BITS}": min(case.bits for case in found)}, step=len(rows))
         logarithmic = [key for key, each in space.ranges.items() if each.log]
         values = [{key: row[key] for key in space.ranges} for row in rows]
-        log.figure(parallel_coordinates(values, [row[VALIDATION_BITS] for row in rows], logarithmic), "search.png")
+        parent.log_figure(
+            parallel_coordinates(values, [row[VALIDATION_BITS] for row in rows], logarithmic), "search.png"
+        )
 
 
-def _finish(log: "Sweep", shared: Common, space: Space, study: "Study", runner: Runner) -> None:
+def _finish(parent: "Sweep", shared: Common, space: Space, study: "Study", runner: Runner) -> None:
     """Print and log what the search has found."""
     rows, found, concluded = _rows(space, study), _cases(space, study), conclusion(space, study)
-    _summarise(log, space, study)
+    _summarise(parent, space, study)
     description = shared.experiment.description
-    log.note(f"{description}\n\n{concluded}")
+    parent.set_description(f"{description}\n\n{concluded}")
     print(f"\n{summary.table(rows)}\n{concluded}")
     for line in summary.best(found):
         print(line)
     if found:
         best = study.best_trial.user_attrs[ROW]
         print(f"to rerun the best trial: {best['command']}\nto apply it to this folder: dvc exp apply {best['name']}")
-    pictures = {"Each line is a trial: its bits per sample and its parameters": log.last_figure} if found else {}
+    pictures = {"Each line is a trial: its bits per sample and its parameters": parent.last_figure} if found else {}
     page = comparison_page.write(shared.workspace, shared.name, description, found, runner, rows, pictures, concluded)
-    log.artifact(page, None)
-    print(f"summary: MLflow run {log.run_id}\nlisten to all trials: {page}")
+    parent.log_artifact(page, None)
+    print(f"summary: MLflow run {parent.run_id}\nlisten to all trials: {page}")
     failures = [trial for trial in _counted(study) if FAILURE in trial.user_attrs]
     if failures:
         lines = [f"{shared.name}: trial {trial.number} failed: {trial.user_attrs[FAILURE]}" for trial in failures]

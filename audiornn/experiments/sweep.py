@@ -21,7 +21,7 @@ from audiornn.common.errors import AudioRNNError
 from audiornn.common.files import digest
 from audiornn.experiments import comparison_page, summary
 from audiornn.experiments.definition import FOLDER
-from audiornn.experiments.dvc import Dvc, Runner
+from audiornn.experiments.dvc import DvcRunner, Runner
 from audiornn.experiments.plan import Common, Setting, common, settings_of
 from audiornn.experiments.summary import VALIDATION_BITS, Case
 
@@ -63,7 +63,7 @@ def run(
     """
     from audiornn.experiments import search
 
-    shared, runner = common(name, set_params, workspace, repeat, trials), runner or Dvc(workspace)
+    shared, runner = common(name, set_params, workspace, repeat, trials), runner or DvcRunner(workspace)
     if shared.experiment.search:
         space = search.Space(shared)
         announce(shared, space.first, shared.experiment.trials or 1)
@@ -74,7 +74,7 @@ def run(
     if settings[0].varied:
         _run_sweep(shared, settings, runner)
         return
-    result = runner(settings[0], None)
+    result = runner.run(settings[0], None)
     row = summary.row(settings[0], result)
     print(f"\n{summary.table([row])}\n{settings[0].name} is MLflow run {result.run_id}")
     print(f"To apply it to this folder: dvc exp apply {settings[0].name}")
@@ -104,32 +104,32 @@ def _run_sweep(shared: Common, settings: Sequence[Setting], runner: Runner) -> N
 
     name, workspace, description = shared.name, shared.workspace, shared.experiment.description
     identity = digest([name, [setting.params.model_dump() for setting in settings]])
-    with sweeps.sweep_run(workspace, name, description, identity) as log:
+    with sweeps.sweep_run(workspace, name, description, identity) as parent:
         rows: list[dict[str, Any]] = []
         failed = []
         for i, setting in enumerate(settings):
             print(f"\n[{i + 1}/{len(settings)}] {name}: {setting.label}", flush=True)
             try:
-                result = runner(setting, log.run_id)
+                result = runner.run(setting, parent.run_id)
                 row = summary.row(setting, result)
                 metrics = {column: row[column] for column in summary.COLUMNS}
-                row["run"] = log.child(result.run_id, setting.name, setting.params.model_dump(), metrics)
+                row["run"] = parent.log_child(result.run_id, setting.name, setting.params.model_dump(), metrics)
             except AudioRNNError as error:
                 failed.append(f"{name}: {setting.label} failed: {error}")
                 print(f"error: {failed[-1]}", file=sys.stderr)
                 row = summary.failed_row(setting)
             rows.append(row)
-            _summarise(log, shared, settings, rows)
+            _summarise(parent, shared, settings, rows)
         found = summary.cases(settings, rows)
         print(f"\n{summary.table(_shown(settings, rows))}")
         for line in summary.best(found):
             print(line)
         print(summary.conclusion(found))
-        log.note(f"{description}\n\n{summary.conclusion(found)}")
-        picture = {"Bits per sample, sound and training time": log.last_figure} if log.last_figure else {}
+        parent.set_description(f"{description}\n\n{summary.conclusion(found)}")
+        picture = {"Bits per sample, sound and training time": parent.last_figure} if parent.last_figure else {}
         page = comparison_page.write(workspace, name, description, found, runner, _shown(settings, rows), picture)
-        log.artifact(page, None)
-        print(f"summary: MLflow run {log.run_id}\nlisten to all settings: {page}")
+        parent.log_artifact(page, None)
+        print(f"summary: MLflow run {parent.run_id}\nlisten to all settings: {page}")
         if failed:
             raise AudioRNNError("\n".join([f"{name}: {len(failed)} of {len(rows)} settings failed", *failed]))
 
@@ -141,19 +141,19 @@ def _shown(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> li
     return [case.summary() for case in summary.cases(settings, rows)]
 
 
-def _summarise(log: "Sweep", shared: Common, settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> None:
+def _summarise(parent: "Sweep", shared: Common, settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> None:
     """Log the tables and the figure of the settings so far, and what follows from them, to the sweep's run."""
     shown, found = _shown(settings, rows), summary.cases(settings, rows)
-    log.table(shown, f"{summary.table(shown)}\n{summary.conclusion(found)}\n", "summary")
+    parent.log_table(shown, f"{summary.table(shown)}\n{summary.conclusion(found)}\n", "summary")
     if settings[0].seed is not None:
-        log.csv([{"seed": setting.seed, **row} for setting, row in zip(settings, rows, strict=False)], "runs")
+        parent.log_csv([{"seed": setting.seed, **row} for setting, row in zip(settings, rows, strict=False)], "runs")
     done = [case for case in found if case.done]
     if not done:
         return
     near = [case.standing.ratio for case in done if case.standing.ratio is not None]
     best = {VALIDATION_BITS: min(case.bits for case in done), "distance_ratio": min(near, default=None)}
-    log.metrics({f"best.{column}": value for column, value in best.items()}, step=len(rows))
-    log.figure(_figure(f"Sweep {shared.name}", done), "sweep.png")
+    parent.log_metrics({f"best.{column}": value for column, value in best.items()}, step=len(rows))
+    parent.log_figure(_figure(f"Sweep {shared.name}", done), "sweep.png")
 
 
 def _figure(title: str, done: Sequence[Case]) -> "Figure":

@@ -106,11 +106,11 @@ class Service:
         folder = source_folder(take.settings.models[str(take.settings.changes[0].model)], workspace)
         if not (folder / runs.RUN_FILE).is_file():
             raise AudioRNNError(f"{folder / runs.RUN_FILE}: no such file: which run trained the model is not known")
-        with runs.reopen(workspace, folder) as log, TemporaryDirectory() as files:
+        with runs.reopen(workspace, folder) as run, TemporaryDirectory() as files:
             for form in ("wav", "json"):
                 (Path(files) / f"{slug(name)}.{form}").write_bytes(take.encoded(form))
-            log.artifact(files, f"played/{slug(key[:8])}")
-        return log.run_id
+            run.log_artifact(files, f"played/{slug(key[:8])}")
+        return run.run_id
 
     def file_prompt(self, content: bytes, codec: CodecSettings, offset: float, seconds: float) -> Codes:
         """A passage of an audio file as codes; see `audiornn.generation.prompts.file_prompt`."""

@@ -1,15 +1,15 @@
 """Delivery of what a run logged to the MLflow store; may be repeated without doubling anything."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiornn.common.errors import AudioRNNError
 from audiornn.tracking.models.logged_model import log_model
 from audiornn.tracking.models.registry import promote_if_better
-from audiornn.tracking.outbox import RefusedError
-from audiornn.tracking.store import StoreError
+from audiornn.tracking.outbox import FOLDER, Outbox, RefusedError
+from audiornn.tracking.store import StoreError, client_of, label, reason
 from audiornn.tracking.tags import PARENT_TAG
 
 if TYPE_CHECKING:
@@ -23,17 +23,18 @@ Point = tuple[str, float, int, int]  # key, value, time in ms, step
 
 
 class Delivery:
-    """Delivery of the entries of one run: call it with their kind, content, and file or folder."""
+    """Delivery of the entries of one run."""
 
     def __init__(self, client: "MlflowClient", workspace: str | Path, run_id: str) -> None:
         self._client, self._workspace, self._run_id = client, workspace, run_id
         self._known: dict[str, dict[int, float]] = {}
 
-    def __call__(self, kind: str, content: dict[str, Any], files: Path | None) -> str | None:
+    def deliver(self, kind: str, content: dict[str, Any], files: Path | None) -> str | None:
+        """Log an entry: its kind, content, and file or folder; what came of it, if that is for people to read."""
         from mlflow.exceptions import MlflowException
 
         try:
-            return self._deliver(kind, content, files)
+            return self._log(kind, content, files)
         except StoreError:
             raise
         except AudioRNNError as error:
@@ -43,7 +44,7 @@ class Delivery:
                 raise RefusedError(str(error)) from None
             raise
 
-    def _deliver(self, kind: str, content: dict[str, Any], files: Path | None) -> str | None:
+    def _log(self, kind: str, content: dict[str, Any], files: Path | None) -> str | None:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
         client, run_id = self._client, self._run_id
@@ -138,8 +139,36 @@ def adopt(
     query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
     found = client.search_runs([experiment], query, max_results=1)
     copy = (found[0] if found else client.create_run(experiment, run_name=name, tags=tags)).info.run_id
-    deliver = Delivery(client, workspace, copy)
-    deliver("params", dict(params), None)
-    deliver("metrics", {"points": points, "mode": RERUN, "curve": False}, None)
+    delivery = Delivery(client, workspace, copy)
+    delivery.deliver("params", dict(params), None)
+    delivery.deliver("metrics", {"points": points, "mode": RERUN, "curve": False}, None)
     client.set_terminated(copy)
     return copy
+
+
+def sync(workspace: str | Path) -> Iterator[str]:
+    """Deliver all that runs have left in their outboxes, oldest run first; yields what was done, line by line.
+
+    Raises
+    ------
+    AudioRNNError
+        If something still waits.
+    """
+    left = []
+    folders = sorted((Path(workspace) / FOLDER).glob("*/"), key=lambda folder: folder.stat().st_mtime)
+    client = client_of(workspace) if folders else None
+    for folder in folders:
+        assert client
+        outbox = Outbox(workspace, folder.name, Delivery(client, workspace, folder.name).deliver)
+        before = outbox.waiting
+        if before and (theirs := outbox.destination(before[0])) != label(workspace):
+            left.append(f"run {folder.name}: {len(before)} entries wait for {theirs}: set MLFLOW_TRACKING_URI to it")
+            continue
+        if outbox.deliver():
+            yield f"run {folder.name}: {len(before)} entries delivered"
+            outbox.remove()
+        else:
+            why = reason(outbox.error) if outbox.error else "another process delivers them"
+            left.append(f"run {folder.name}: {len(outbox.waiting)} entries wait: {why}")
+    if left:
+        raise AudioRNNError("\n".join(left))

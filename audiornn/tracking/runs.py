@@ -2,7 +2,6 @@
 
 import json
 import os
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from audiornn.common.errors import AudioRNNError
 from audiornn.common.files import read_json, write_json
 from audiornn.common.validation import parse
 from audiornn.provenance.dvc import locked_shards
 from audiornn.provenance.git import version_tags
 from audiornn.provenance.overrides import flatten
+from audiornn.tracking import system_metrics
 from audiornn.tracking.delivery import APPEND, RERUN, RESUME, Delivery, Point
 from audiornn.tracking.outbox import FOLDER, Outbox
-from audiornn.tracking.store import StoreError, client_of, direct, experiment_id, label, masked, reason, store
+from audiornn.tracking.store import StoreError, client_of, direct, experiment_id, masked, store
 from audiornn.tracking.tags import provenance_tags
 from audiornn.tracking.trials import Pruned
 
@@ -70,7 +69,7 @@ class Run:
     def __init__(self, client: "MlflowClient", workspace: str | Path, run_id: str, mode: str = APPEND) -> None:
         self._client, self._workspace, self._mode = client, workspace, mode
         self.run_id = run_id
-        self.outbox = Outbox(workspace, run_id, Delivery(client, workspace, run_id))
+        self.outbox = Outbox(workspace, run_id, Delivery(client, workspace, run_id).deliver)
 
     def __enter__(self) -> "Run":
         return self
@@ -80,15 +79,15 @@ class Run:
     ) -> None:
         self.outbox.close()
 
-    def params(self, params: Mapping[str, Any]) -> None:
+    def log_params(self, params: Mapping[str, Any]) -> None:
         """Log nested parameters under dotted names, as in params.yaml."""
         self.outbox.add("params", as_text(params))
 
-    def metrics(self, metrics: Mapping[str, float | None], step: int = 0) -> None:
+    def log_metrics(self, metrics: Mapping[str, float | None], step: int = 0) -> None:
         """Log numbers; entries of None are skipped."""
         self._log(points({step: metrics}), curve=False)
 
-    def curves(self, steps: Mapping[int, Mapping[str, float | None]], prefix: str = "") -> None:
+    def log_curves(self, steps: Mapping[int, Mapping[str, float | None]], prefix: str = "") -> None:
         """Log numbers of several steps at once, under names that begin with `prefix`.
 
         Points that the run already has are not repeated, when a training resumes or a stage is rerun.
@@ -99,14 +98,14 @@ class Run:
         if points:
             self.outbox.add("metrics", {"points": points, "mode": self._mode, "curve": curve})
 
-    def tags(self, tags: Mapping[str, Any]) -> None:
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
         self.outbox.add("tags", {key: masked(value) for key, value in tags.items()})
 
-    def artifact(self, path: str | Path, artifact_path: str | None) -> None:
+    def log_artifact(self, path: str | Path, artifact_path: str | None) -> None:
         """Log a file, or all files of a folder, under the artifact folder `artifact_path`."""
         self.outbox.add("artifact", {"artifact_path": artifact_path}, path)
 
-    def dataset(self, digest: str, profile: Mapping[str, Any]) -> None:
+    def log_dataset(self, digest: str, profile: Mapping[str, Any]) -> None:
         """Log the shards that a run learns from as its input, by their digest; `profile` is what to know of them."""
         data = {
             "name": "shards",
@@ -117,15 +116,15 @@ class Run:
         }
         self.outbox.add("dataset", data)
 
-    def model(self, folder: str | Path) -> None:
+    def log_model(self, folder: str | Path) -> None:
         """Log a model's folder as the MLflow model of the run; see `log_model`."""
         self.outbox.add("model", {}, folder)
 
-    def promotion(self, bits: float) -> None:
+    def promote_if_better(self, bits: float) -> None:
         """Make the run's model the champion if it is better, and say so; see `registry.promote_if_better`."""
         self.outbox.add("promotion", {"bits": bits})
 
-    def ended(self, status: str = "FINISHED") -> None:
+    def set_terminated(self, status: str = "FINISHED") -> None:
         """Set the status of the run at its end."""
         self.outbox.add("ended", {"status": status, "end_time": _now()})
 
@@ -178,65 +177,35 @@ def pipeline_run(
     run_id = read_run_id(run_file) if run_file and Path(run_file).exists() else None
     found = _find(client, run_id) if run_id else None
     if found and found.info.lifecycle_stage != "deleted":
-        log = Run(client, workspace, found.info.run_id, RESUME)
-        log.outbox.add("resumed", {})
-        log.outbox.close()  # what the interrupted training left comes first
+        run = Run(client, workspace, found.info.run_id, RESUME)
+        run.outbox.add("resumed", {})
+        run.outbox.close()  # what the interrupted training left comes first
     else:
-        log = Run(client, workspace, _begin(client, workspace, tags, name))
-        log.params(params)
+        run = Run(client, workspace, _begin(client, workspace, tags, name))
+        run.log_params(params)
         if run_file:
-            write_json(run_file, {"run_id": log.run_id})
-    with log, terminating(log), _system_metrics(log, workspace, resumed=bool(found)):
-        yield log
+            write_json(run_file, {"run_id": run.run_id})
+    with run, terminating(run), system_metrics.logged(run, workspace, resumed=bool(found)):
+        yield run
 
 
 @contextmanager
-def terminating(log: Run) -> Iterator[None]:
+def terminating(run: Run) -> Iterator[None]:
     """Set the status of a run at its end."""
     try:
         yield
     except KeyboardInterrupt:
-        log.ended("KILLED")
+        run.set_terminated("KILLED")
         raise
     except Pruned as pruned:
-        log.tags({"stopped": f"pruned {pruned}", "pruned": True})
-        log.ended("KILLED")
+        run.set_tags({"stopped": f"pruned {pruned}", "pruned": True})
+        run.set_terminated("KILLED")
         raise
     except BaseException as error:
-        log.tags({"error": error})
-        log.ended("FAILED")
+        run.set_tags({"error": error})
+        run.set_terminated("FAILED")
         raise
-    log.ended()
-
-
-@contextmanager
-def _system_metrics(log: Run, workspace: str | Path, resumed: bool) -> Iterator[None]:
-    """Log the use of CPU, memory, disk, network and GPUs, every 10 s or as MLflow's own variables say."""
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-    # MLflow's own thread gives up for good when the server does not answer once.
-    monitor = SystemMetricsMonitor(log.run_id, resume_logging=resumed, tracking_uri=store(workspace))
-    over = threading.Event()
-
-    def sample() -> None:
-        step = monitor._logging_step
-        while True:
-            for _ in range(monitor.samples_before_logging):
-                monitor.collect_metrics()
-                if over.wait(monitor.sampling_interval):
-                    return
-            log.metrics({f"system/{key}": value for key, value in monitor.aggregate_metrics().items()}, step)
-            step += 1
-            for each in monitor.monitors:
-                each.clear_metrics()
-
-    thread = threading.Thread(target=sample, daemon=True, name="system metrics")
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    run.set_terminated()
 
 
 @direct
@@ -298,34 +267,6 @@ def _run_of_a_model_from_elsewhere(
     begun = Run(
         client, workspace, client.create_run(experiment, run_name="model from elsewhere", tags=tags).info.run_id
     )
-    begun.model(model_folder)
-    begun.ended()
+    begun.log_model(model_folder)
+    begun.set_terminated()
     return begun.run_id
-
-
-def sync(workspace: str | Path) -> Iterator[str]:
-    """Deliver all that runs have left in their outboxes, oldest run first; yields what was done, line by line.
-
-    Raises
-    ------
-    AudioRNNError
-        If something still waits.
-    """
-    left = []
-    folders = sorted((Path(workspace) / FOLDER).glob("*/"), key=lambda folder: folder.stat().st_mtime)
-    client = client_of(workspace) if folders else None
-    for folder in folders:
-        assert client
-        outbox = Outbox(workspace, folder.name, Delivery(client, workspace, folder.name))
-        before = outbox.waiting
-        if before and (theirs := outbox.destination(before[0])) != label(workspace):
-            left.append(f"run {folder.name}: {len(before)} entries wait for {theirs}: set MLFLOW_TRACKING_URI to it")
-            continue
-        if outbox.deliver():
-            yield f"run {folder.name}: {len(before)} entries delivered"
-            outbox.remove()
-        else:
-            why = reason(outbox.error) if outbox.error else "another process delivers them"
-            left.append(f"run {folder.name}: {len(outbox.waiting)} entries wait: {why}")
-    if left:
-        raise AudioRNNError("\n".join(left))

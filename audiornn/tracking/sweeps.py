@@ -50,7 +50,7 @@ class Sweep(Run):
 
     last_figure = b""
 
-    def child(self, run_id: str, name: str, params: Mapping[str, Any], metrics: Mapping[str, float | None]) -> str:
+    def log_child(self, run_id: str, name: str, params: Mapping[str, Any], metrics: Mapping[str, float | None]) -> str:
         """Make the run of a setting a child of the sweep, see `adopt`; returns the child's id.
 
         While the store is not available that waits, and the id is that of the setting's run.
@@ -67,7 +67,7 @@ class Sweep(Run):
             self.outbox.add("child", child)
             return run_id
 
-    def table(self, rows: Sequence[Mapping[str, Any]], markdown: str, name: str) -> None:
+    def log_table(self, rows: Sequence[Mapping[str, Any]], markdown: str, name: str) -> None:
         """Log rows as an MLflow table, as CSV and as Markdown, replacing earlier ones of that name."""
         import pandas as pd
 
@@ -75,26 +75,26 @@ class Sweep(Run):
         self._text(frame.to_csv(index=False), f"{name}.csv")
         self._text(markdown, f"{name}.md")
         self._text(frame.to_json(orient="split", index=False), f"{name}.json")
-        self.tags({"mlflow.loggedArtifacts": json.dumps([{"path": f"{name}.json", "type": "table"}])})
+        self.set_tags({"mlflow.loggedArtifacts": json.dumps([{"path": f"{name}.json", "type": "table"}])})
 
-    def csv(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+    def log_csv(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         """Log rows as CSV."""
         import pandas as pd
 
         self._text(pd.DataFrame(list(rows)).to_csv(index=False), f"{name}.csv")
 
-    def note(self, text: str) -> None:
+    def set_description(self, text: str) -> None:
         """Set the description that MLflow shows with the run."""
-        self.tags({"mlflow.note.content": text})
+        self.set_tags({"mlflow.note.content": text})
 
-    def figure(self, figure: "Figure", name: str) -> None:
+    def log_figure(self, figure: "Figure", name: str) -> None:
         """Log a matplotlib figure as a picture."""
         with TemporaryDirectory() as folder:
             figure.savefig(Path(folder) / name, dpi=120, facecolor="white")
             self.last_figure = (Path(folder) / name).read_bytes()
-            self.artifact(Path(folder) / name, None)
+            self.log_artifact(Path(folder) / name, None)
 
     def _text(self, text: str, name: str) -> None:
         with TemporaryDirectory() as folder:
             (Path(folder) / name).write_text(text, encoding="utf-8")
-            self.artifact(Path(folder) / name, None)
+            self.log_artifact(Path(folder) / name, None)

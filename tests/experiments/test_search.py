@@ -32,7 +32,7 @@ class Fake:
         self.killed, self.failing, self.hopeless, self.promising = killed, failing, hopeless, promising
         self.settings, self.validations = [], []
 
-    def __call__(self, setting, parent, **variables):
+    def run(self, setting, parent, **variables):
         call = len(self.settings)
         self.settings.append(setting)
         if call in self.killed:

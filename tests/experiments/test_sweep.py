@@ -24,6 +24,16 @@ from audiornn.tracking.runs import pipeline_run
 PROJECT = Path(__file__).parents[2]
 
 
+class Failing:
+    """A runner that fails."""
+
+    def __init__(self, message):
+        self.message = message
+
+    def run(self, setting, parent, **variables):
+        raise AudioRNNError(self.message)
+
+
 @pytest.fixture
 def workspace(tmp_path):
     """A folder with the project's params.yaml, and a way to write an experiment there."""
@@ -55,7 +65,7 @@ def test_the_experiments_of_the_project_are_valid():
 def test_recordings_that_are_not_there_are_named_before_anything_runs(workspace):
     root = workspace("one", set={"corpus.path": "recordings/none"})
     with pytest.raises(AudioRNNError, match=r"corpus.path is 'recordings/none', which does not exist: experiments/one"):
-        sweep_module.run("one", [], root, runner=lambda *_: pytest.fail("it ran"))
+        sweep_module.run("one", [], root, runner=Failing("it ran"))
 
 
 def test_how_long_an_experiment_takes_is_said_before_it_starts_and_in_the_list(workspace, monkeypatch, capsys):
@@ -63,7 +73,7 @@ def test_how_long_an_experiment_takes_is_said_before_it_starts_and_in_the_list(w
     workspace("two")
     (root / "experiments/one.yaml").rename(root / "experiments/first.yaml")
     with pytest.raises(AudioRNNError, match="it failed"):
-        sweep_module.run("first", [], root, runner=lambda *_: (_ for _ in ()).throw(AudioRNNError("it failed")))
+        sweep_module.run("first", [], root, runner=Failing("it failed"))
     assert capsys.readouterr().out == "first: What for?\none training; on 2 cores, without further options: a week\n"
     monkeypatch.chdir(root)
     cli.main(["experiment"])
@@ -144,7 +154,7 @@ def test_a_section_as_value_replaces_the_section(workspace):
 def test_errors_are_reported_before_anything_runs(workspace, content, given, said):
     root = workspace("wrong", **content)
     with pytest.raises(AudioRNNError) as error:
-        sweep_module.run("wrong", given, root, runner=lambda *_: pytest.fail("it ran"))
+        sweep_module.run("wrong", given, root, runner=Failing("it ran"))
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -183,7 +193,7 @@ class Fake:
         self.distances = {4: 6.0, 8: 3.0}  # in dB by context
         self.noise = 0.0  # bits that each seed adds
 
-    def __call__(self, setting, parent, **variables):
+    def run(self, setting, parent, **variables):
         self.ran.append(setting.label)
         if setting.label in self.fails:
             raise AudioRNNError("exit code 255 of dvc")

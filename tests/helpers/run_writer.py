@@ -9,7 +9,7 @@ def main(workspace: str, name: str, count: str, points: str) -> None:
     for i in range(int(count)):
         with runs.pipeline_run(workspace, {"run": {"number": i}}, {"writer": name}, f"{name} {i}") as log:
             for step in range(int(points)):
-                log.curves({step: {"loss": float(step)}})
+                log.log_curves({step: {"loss": float(step)}})
 
 
 if __name__ == "__main__":

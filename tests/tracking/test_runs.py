@@ -20,9 +20,9 @@ def test_a_run_holds_params_metrics_tags_and_files(tmp_path):
     (tmp_path / "a.txt").write_text("a")
     params = {"shard": {"context": 7, "targets_per_window": None}, "generate": {"temperature": (0.5, 1.0)}}
     with runs.pipeline_run(tmp_path, params, {"data.digest": "abc"}, name="n") as log:
-        log.metrics({"loss": 2.0, "nothing": None}, step=1)
-        log.metrics({"loss": 1.0}, step=2)
-        log.artifact(tmp_path / "a.txt", "files")
+        log.log_metrics({"loss": 2.0, "nothing": None}, step=1)
+        log.log_metrics({"loss": 1.0}, step=2)
+        log.log_artifact(tmp_path / "a.txt", "files")
     client = mlflow.MlflowClient(store.store(tmp_path))
     run = client.get_run(log.run_id)
     assert run.info.status == "FINISHED"
@@ -44,8 +44,8 @@ def test_the_data_set_is_the_input_of_the_run(tmp_path, monkeypatch):
     outs = [{"path": "data/shard", "md5": "12.dir"}]
     (tmp_path / "dvc.lock").write_text(json.dumps({"stages": {"shard": {"outs": outs}, "train": {"outs": []}}}))
     with runs.pipeline_run(tmp_path, {}, {}, name="n") as log:
-        log.dataset(DIGEST, PROFILE)
-        log.dataset(DIGEST, PROFILE)  # as a resumed run does
+        log.log_dataset(DIGEST, PROFILE)
+        log.log_dataset(DIGEST, PROFILE)  # as a resumed run does
     run = mlflow.MlflowClient(store.store(tmp_path)).get_run(log.run_id)
     (given,) = run.inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("shards", "ab" * 16)
@@ -94,16 +94,16 @@ def test_a_failed_run_is_marked_as_failed(tmp_path, error, status):
 def test_an_interrupted_run_is_resumed_and_repeats_nothing(tmp_path):
     file = tmp_path / "checkpoints" / "run.json"
     with pytest.raises(KeyboardInterrupt), runs.pipeline_run(tmp_path, {"a": 1}, {}, "n", file) as log:
-        log.metrics({"once": 5.0})
-        log.curves({step: {"loss": 10.0 - step} for step in (20, 40, 60)}, prefix="step.")
+        log.log_metrics({"once": 5.0})
+        log.log_curves({step: {"loss": 10.0 - step} for step in (20, 40, 60)}, prefix="step.")
         raise KeyboardInterrupt
     with runs.pipeline_run(tmp_path, {"a": 2}, {}, "n", file) as again:
         client = mlflow.MlflowClient(store.store(tmp_path))
         assert again.run_id == log.run_id
         assert client.get_run(log.run_id).info.status == "RUNNING"
-        again.metrics({"once": 5.0})
-        again.curves({step: {"loss": 10.0 - step} for step in (40, 60)}, prefix="step.")
-        again.curves({80: {"loss": 1.0}}, prefix="step.")
+        again.log_metrics({"once": 5.0})
+        again.log_curves({step: {"loss": 10.0 - step} for step in (40, 60)}, prefix="step.")
+        again.log_curves({80: {"loss": 1.0}}, prefix="step.")
     run = client.get_run(log.run_id)
     assert (run.info.status, run.data.params) == ("FINISHED", {"a": "1"})
     points = [(point.step, point.value) for point in client.get_metric_history(log.run_id, "step.loss")]
@@ -119,7 +119,7 @@ def test_later_stages_write_into_the_run_of_the_training(tmp_path):
         pass
     write_json(tmp_path / "models" / runs.RUN_FILE, {"run_id": log.run_id})
     with runs.reopen(tmp_path, tmp_path / "models") as later:
-        later.metrics({"test.bits_per_sample": 3.0})
+        later.log_metrics({"test.bits_per_sample": 3.0})
     client = mlflow.MlflowClient(store.store(tmp_path))
     assert client.get_run(log.run_id).data.metrics == {"test.bits_per_sample": 3.0}
 
@@ -127,7 +127,7 @@ def test_later_stages_write_into_the_run_of_the_training(tmp_path):
 def test_a_model_from_elsewhere_gets_a_run_that_names_its_origin(tmp_path):
     write_json(tmp_path / "models" / runs.RUN_FILE, {"run_id": "0" * 32})
     with runs.reopen(tmp_path, tmp_path / "models") as log:
-        log.metrics({"a": 1.0})
+        log.log_metrics({"a": 1.0})
     assert (registry.model_folder(tmp_path, log.run_id) / runs.RUN_FILE).exists()
     run = mlflow.MlflowClient(store.store(tmp_path)).get_run(log.run_id)
     assert run.data.tags["trained_in_run"] == "0" * 32

@@ -66,7 +66,7 @@ def test_a_store_whose_creation_was_killed_is_created_again(tmp_path):
         process.communicate()
         assert not (tmp_path / store.DATABASE).exists()
     with runs.pipeline_run(tmp_path, {}, {}, "after 0") as log:
-        log.metrics({"a": 1.0})
+        log.log_metrics({"a": 1.0})
     check_that_nothing_is_lost(tmp_path, ["after"], 1, 0)
     assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlflow.db.lock", ".audiornn"}
 

@@ -34,8 +34,8 @@ def logged(empty_store, tmp_path, monkeypatch):
     model.codec, model.window = CODEC, TrainingWindow(8, 8)
     storage.save(model, "models")
     with runs.pipeline_run(tmp_path, {}, {}, name="n") as log:
-        log.model("models")
-        log.metrics({store.CHAMPION_METRIC: 5.0})
+        log.log_model("models")
+        log.log_metrics({store.CHAMPION_METRIC: 5.0})
     registry.promote_if_better(tmp_path, log.run_id)
     return log.run_id
 

@@ -69,9 +69,9 @@ def test_two_people_see_each_others_runs_and_generate_with_each_others_models(se
         storage.save(model, folder / "models")
         sf.write(folder / "clip.wav", np.sin(np.arange(800) / 5), 8000)
         with pipeline_run(folder, {"train": {"model": {"units": units}}}, {}, name=f"{name}'s") as log:
-            log.metrics({"validation.bits_per_sample": 5.0 + units})
-            log.model(folder / "models")
-            log.artifact(folder / "clip.wav", "generated")
+            log.log_metrics({"validation.bits_per_sample": 5.0 + units})
+            log.log_model(folder / "models")
+            log.log_artifact(folder / "clip.wav", "generated")
         logged[name] = log.run_id
         assert not list(folder.glob("ml*"))  # nothing stays with them
     ben = Path.cwd()

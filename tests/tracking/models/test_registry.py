@@ -19,8 +19,8 @@ def run_with_model(tmp_path):
 
     def make(bits, validated_on="a", ratio=None, flawed=None):
         with runs.pipeline_run(tmp_path, {"a": 1}, {VALIDATION_DIGEST_TAG: validated_on}, name="n") as log:
-            log.model(tmp_path / "models")
-            log.metrics({store.CHAMPION_METRIC: bits, store.RATIO: ratio, store.FLAWED: flawed})
+            log.log_model(tmp_path / "models")
+            log.log_metrics({store.CHAMPION_METRIC: bits, store.RATIO: ratio, store.FLAWED: flawed})
         return log.run_id
 
     return make
