@@ -1,5 +1,6 @@
-"""What the codec loses: signal-to-noise ratios, clipped samples, entropy of the codes."""
+"""What the codec loses: signal-to-noise ratios, clipped samples, entropy of the codes, in bits."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
@@ -11,6 +12,8 @@ from scipy import signal
 
 from audiornn.codec import CODES, CodecSettings, Decoder, Encoder, mu_law_encode
 from audiornn.common.array_types import Codes, Counts, Wave
+
+BITS_PER_NAT = 1 / math.log(2)
 
 
 class CodecSnr:

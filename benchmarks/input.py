@@ -52,7 +52,7 @@ def main() -> None:
     arguments = parser.parse_args()
     deterministic(0)
     shard = Shard(context=arguments.context)
-    layout = WindowLayout(shard.context, shard.targets, shard.step)
+    layout = WindowLayout(shard.context, shard.window_targets, shard.window_stride)
     params = Train(model=ModelParams(name=arguments.model))
     codes = {"noise": np.random.default_rng(0).integers(0, 256, round(arguments.minutes * 480_000), dtype=np.uint8)}
     ranges = {name: [] for name in split.SPLITS} | {"train": [split.CodeRange("noise", 0, len(codes["noise"]))]}

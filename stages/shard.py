@@ -26,7 +26,7 @@ def main(p: Params) -> None:
             folder,
             {name: encoded.find(name) for name in encoded.recordings},
             splits,
-            WindowLayout(p.shard.context, p.shard.targets, p.shard.step),
+            WindowLayout(p.shard.context, p.shard.window_targets, p.shard.window_stride),
             encoded.codec,
             encoded.metrics,
             too_short=short,

@@ -17,12 +17,13 @@ from audiornn.audio.sndfile_decoders import native
 from audiornn.audio.waves import BLOCK_SAMPLES, Reading, container
 from audiornn.common.errors import AudioRNNError
 from audiornn.common.files import sha256, unique_file
+from audiornn.common.stamps import file_stamp
 from audiornn.common.validation import Sha256, Size
 from audiornn.reuse.packs import Held, Pack, PackJob
 
 CODE = ("audio",)  # what determines the samples
 SUFFIX = ".wav"
-MEND = "run dvc repro resample"
+REMEDY = "run dvc repro resample"
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,11 @@ def read_samples(path: str | Path, start: int, count: int) -> Iterator[NDArray[n
             while count:
                 block = file.read(min(count, BLOCK_SAMPLES), dtype="int32")
                 if not len(block):
-                    raise AudioRNNError(f"{path}: has {count} samples less than when it was written; {MEND}")
+                    raise AudioRNNError(f"{path}: has {count} samples less than when it was written; {REMEDY}")
                 count -= len(block)
                 yield block
     except (sf.SoundFileError, RuntimeError, OSError, TypeError) as error:
-        raise AudioRNNError(f"{path}: cannot be read: {error}; {MEND}") from None
+        raise AudioRNNError(f"{path}: cannot be read: {error}; {REMEDY}") from None
 
 
 def intact(held: Held) -> bool:
@@ -117,10 +118,9 @@ def resample_pack(job: ResampleJob) -> Pack[ResampledSamples]:
 def _append(pack: sf.SoundFile, source: Source, single: Path) -> ResampledSamples:
     if sha256(source.path) != source.sha256:
         raise AudioRNNError(f"{source.path}: changed while the pipeline ran; run dvc repro again")
-    before = Path(source.path).stat()
+    before = file_stamp(source.path)
     wav = resample_file(source.path, single, source.sample_rate, source.highpass_hz, source.reading)
-    after = Path(source.path).stat()
-    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+    if file_stamp(source.path).without_inode != before.without_inode:
         raise AudioRNNError(f"{source.path}: changed while it was read; run dvc repro again")
     whole = hashlib.sha256()
     for block in read_samples(single, 0, wav.samples):

@@ -275,7 +275,7 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_file(path: str | Path, expected: str, mend: str, size: int | None = None) -> None:
+def check_file(path: str | Path, expected: str, remedy: str, size: int | None = None) -> None:
     """Make sure that a file is the one that was written.
 
     Parameters
@@ -284,7 +284,7 @@ def check_file(path: str | Path, expected: str, mend: str, size: int | None = No
         The file.
     expected
         Its SHA-256 digest in hexadecimal.
-    mend
+    remedy
         What its owner should do if it is not.
     size
         Its length in bytes, where that is known; looked at first.
@@ -297,12 +297,12 @@ def check_file(path: str | Path, expected: str, mend: str, size: int | None = No
     try:
         held = Path(path).stat().st_size
         if size is not None and held != size:
-            raise AudioRNNError(f"{path}: damaged: has {held:,} bytes, but had {size:,} when it was written; {mend}")
+            raise AudioRNNError(f"{path}: damaged: has {held:,} bytes, but had {size:,} when it was written; {remedy}")
         found = sha256(path)
     except OSError as error:
-        raise AudioRNNError(f"{path}: cannot be read: {error.strerror}; {mend}") from None
+        raise AudioRNNError(f"{path}: cannot be read: {error.strerror}; {remedy}") from None
     if found != expected:
-        raise AudioRNNError(f"{path}: damaged: its SHA-256 is not the one it was written with; {mend}")
+        raise AudioRNNError(f"{path}: damaged: its SHA-256 is not the one it was written with; {remedy}")
 
 
 def digest(content: object) -> str:

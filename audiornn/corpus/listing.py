@@ -12,6 +12,7 @@ from tqdm import tqdm
 from audiornn.common import parallel
 from audiornn.common.errors import AudioRNNError
 from audiornn.common.files import sha256
+from audiornn.common.stamps import file_stamp
 from audiornn.common.validation import AnyText, Sha256, Size
 
 DROP_FOLDER = "recordings"  # ships empty, which counts as unset
@@ -90,8 +91,7 @@ def list_files(folder: str | Path, known: Known | None = None) -> tuple[list[Lis
     stamps: dict[str, list[int] | None] = {}
     for path in sorted(files_below(Path(folder), unreadable), key=os.fsencode):
         try:
-            state = Path(path).stat()
-            stamps[path] = [state.st_size, state.st_mtime_ns, state.st_ino]
+            stamps[path] = list(file_stamp(path))  # as it comes back from JSON
         except OSError:
             stamps[path] = None
     same = {path: held[1] for path, stamp in stamps.items() if (held := known.get(path)) and held[0] == stamp}

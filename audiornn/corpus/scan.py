@@ -15,6 +15,7 @@ from audiornn.audio.waves import Reading
 from audiornn.common import parallel
 from audiornn.common.errors import AudioRNNError
 from audiornn.common.files import sha256, slug
+from audiornn.common.stamps import file_stamp
 from audiornn.common.validation import AnyText, RelativePath, Sha256, Size
 from audiornn.corpus.listing import files_below
 from audiornn.reuse.index import Index, with_same_code
@@ -72,11 +73,11 @@ def examine_file(path: str) -> Examined:
     digest = ""
     try:
         if is_file := Path(path).is_file():
-            before = Path(path).stat()
+            before = file_stamp(path)
             digest = sha256(path)
         found = examine(path)
-        after = Path(path).stat()
-        if is_file and (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        after = file_stamp(path)
+        if is_file and after.without_inode != before.without_inode:
             return Examined(digest, None, "changed while it was read; run dvc repro again", False)
         return Examined(digest, found)
     except AudioRNNError as error:

@@ -12,13 +12,14 @@ from audiornn.codec import CODES, CodecSettings
 from audiornn.codec_metrics import CodecMetrics
 from audiornn.common.errors import AudioRNNError, one_line
 from audiornn.common.files import check_file, digest, read_json
+from audiornn.common.stamps import file_stamp
 from audiornn.common.validation import FileName, Sha256, Size, parse
 from audiornn.dataset.split import SPLITS, CodeRange
 from audiornn.dataset.windows import WindowLayout
 
 MANIFEST = "manifest.json"
 RECORD_BYTES = 16  # of a record's length and two checksums
-MEND = "run dvc repro shard"
+REMEDY = "run dvc repro shard"
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     layout = parse(WindowLayout, content, path)
     manifest = parse(Manifest, {**content, "folder": Path(folder), "layout": layout}, path)
     if problem := next(_contradictions(manifest), None):
-        raise AudioRNNError(f"{path}: damaged: {problem}; {MEND}")
+        raise AudioRNNError(f"{path}: damaged: {problem}; {REMEDY}")
     return manifest
 
 
@@ -121,12 +122,12 @@ def verify(folder: Path, shard: Shard) -> None:
     """Compare a shard with the manifest, once per process while the file is the same."""
     path = folder / shard.file
     try:
-        changed = path.stat().st_mtime_ns
+        stamp = file_stamp(path)
     except OSError as error:
-        raise AudioRNNError(f"{path}: cannot be read: {error.strerror}; {MEND}") from None
-    _verify_once(path, shard, changed)
+        raise AudioRNNError(f"{path}: cannot be read: {error.strerror}; {REMEDY}") from None
+    _verify_once(path, shard, stamp.without_inode)
 
 
 @cache
-def _verify_once(path: Path, shard: Shard, changed: int) -> None:
-    check_file(path, shard.sha256, MEND, shard.bytes)
+def _verify_once(path: Path, shard: Shard, size_and_time: tuple[int, int]) -> None:
+    check_file(path, shard.sha256, REMEDY, shard.bytes)

@@ -11,7 +11,7 @@ import numpy as np
 
 from audiornn.common.array_types import Tensor
 from audiornn.common.errors import AudioRNNError
-from audiornn.dataset.manifest import MANIFEST, MEND, Manifest, Shard, verify
+from audiornn.dataset.manifest import MANIFEST, REMEDY, Manifest, Shard, verify
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -119,7 +119,7 @@ def number_of_batches(manifest: Manifest, split: str, batch_size: int, workers: 
     """
     shards = manifest.splits[split].shards
     if not manifest.splits[split].windows:
-        raise AudioRNNError(f"{manifest.folder / MANIFEST}: its split {split} has no windows; {MEND}")
+        raise AudioRNNError(f"{manifest.folder / MANIFEST}: its split {split} has no windows; {REMEDY}")
     if len(shards) < workers:
         raise AudioRNNError(
             f"{manifest.folder / MANIFEST}: its split {split} has {len(shards)} shards, but each of {workers} workers "

@@ -10,9 +10,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from audiornn.backend import tf
+from audiornn.codec_metrics import BITS_PER_NAT
 from audiornn.common.array_types import Codes, Floats, Tensor
 from audiornn.common.files import atomic_file
-from audiornn.evaluation.per_code import BITS
 from audiornn.models.base import AudioModel
 from audiornn.training import scores
 
@@ -108,8 +108,8 @@ def context_curve(
     reference = nats[min(training_context, longest)]
     curve = []
     for c, found in nats.items():
-        bits, error = _mean(found * BITS)
-        difference, its_error = _mean((found - reference) * BITS)
+        bits, error = _mean(found * BITS_PER_NAT)
+        difference, its_error = _mean((found - reference) * BITS_PER_NAT)
         curve.append(ContextPoint(c, bits, error, difference, its_error, len(windows)))
     return curve
 

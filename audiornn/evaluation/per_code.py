@@ -1,6 +1,5 @@
 """Loss of every code, and calibration of the probabilities."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,12 +9,12 @@ from tqdm import tqdm
 
 from audiornn.backend import tf
 from audiornn.codec import CODES
+from audiornn.codec_metrics import BITS_PER_NAT
 from audiornn.common.array_types import Codes, Floats, Tensor
 from audiornn.dataset.windows import WindowLayout
 from audiornn.models.base import AudioModel
 from audiornn.training.scores import averages, default_batch_size, logits_and_labels, per_target_metrics
 
-BITS = 1 / math.log(2)
 CONFIDENCES = np.linspace(0, 1, 21)  # bin edges for the probability of the likeliest code
 PROBABILITIES = np.concatenate([[0], 10 ** np.linspace(-5, 0, 21)])  # for that of any code
 CALIBRATION_STRIDE = 8  # calibration uses every 8th target
@@ -109,7 +108,7 @@ def evaluate_codes(
         found = [tensor.numpy() for tensor in forward(tf.constant(windows), tf.constant(targets))]
         nats, hits, top5, mask, p, labels = found
         for row, (i, first, last) in enumerate(bounds[begin : begin + batch_size]):
-            kept[i][first + context : last] = nats[row, : targets[row]] * BITS
+            kept[i][first + context : last] = nats[row, : targets[row]] * BITS_PER_NAT
         sums += [*(float(metric[mask].sum(dtype=np.float64)) for metric in (nats, hits, top5)), mask.sum()]
         some = mask[:, ::CALIBRATION_STRIDE]
         top_code.add(p[some].max(-1), hits[:, ::CALIBRATION_STRIDE][some])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 RUN_ID = re.compile("[0-9a-f]{32}")
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
-MEND = "copy the folder again from where it came, or run dvc repro train"
+REMEDY = "copy the folder again from where it came, or run dvc repro train"
 
 
 def source_folder(source: str | Path, workspace: str | Path) -> Path:

@@ -15,7 +15,7 @@ from audiornn.common.validation import Section, Sha256, Size, parse, validate
 from audiornn.common.waits import announced
 from audiornn.kernels.predictor import DEFAULT_RATE
 from audiornn.models.base import AudioModel, TrainingWindow
-from audiornn.models.folder import CONFIG, MEND, WEIGHTS, source_folder
+from audiornn.models.folder import CONFIG, REMEDY, WEIGHTS, source_folder
 from audiornn.models.registry import REGISTRY, model_class
 
 
@@ -142,15 +142,15 @@ def load(path: str | Path) -> AudioModel:
     if not weights_file.is_file():
         raise AudioRNNError(f"{weights_file}: no such file: run dvc repro again")
     if stored.weights_sha256:
-        check_file(weights_file, stored.weights_sha256, MEND)
+        check_file(weights_file, stored.weights_sha256, REMEDY)
     with announced("loading the model"):
         model = _build(name, sizes)
     try:
         model.load_weights(weights_file)
     except Exception as error:  # whatever HDF5 and Keras make of a file that is something else
-        raise AudioRNNError(f"{weights_file}: does not fit {CONFIG}: {one_line(error)}; {MEND}") from None
+        raise AudioRNNError(f"{weights_file}: does not fit {CONFIG}: {one_line(error)}; {REMEDY}") from None
     for variable in model.variables:
         if not np.isfinite(variable.numpy()).all():
-            raise AudioRNNError(f"{weights_file}: damaged: {variable.path} is not finite; {MEND}")
+            raise AudioRNNError(f"{weights_file}: damaged: {variable.path} is not finite; {REMEDY}")
     model.codec, model.window, model.trained_steps = stored.codec, stored.window, stored.trained_steps
     return model

@@ -13,10 +13,11 @@ from audiornn.codec_metrics import CodecMetrics
 from audiornn.common.array_types import Codes
 from audiornn.common.errors import AudioRNNError, one_line
 from audiornn.common.files import read_json, write_json
+from audiornn.common.stamps import FileStamp, file_stamp
 from audiornn.common.validation import AnyText, FileName, Sha256, Size, parse
 
 MANIFEST = "manifest.json"
-MEND = "run dvc repro encode"
+REMEDY = "run dvc repro encode"
 BLOCK = 1 << 20  # bytes
 
 
@@ -83,26 +84,25 @@ class StoredCodes:
         try:
             return np.memmap(self.path, np.uint8, "r", offset, (stop - start,))
         except (OSError, ValueError) as error:
-            raise AudioRNNError(f"{self.path}: cannot be read: {error}; {MEND}") from None
+            raise AudioRNNError(f"{self.path}: cannot be read: {error}; {REMEDY}") from None
 
     def _open(self) -> "np.memmap":
         """The file, mapped, once the codes of this recording have been compared with their digest."""
         try:
-            state = Path(self.path).stat()
-            version = state.st_ino, state.st_mtime_ns
-            mapped = _open_codes(self.path, self.size, version)
-            intact = _verified(self, mapped.offset, version)
+            stamp = file_stamp(self.path)
+            mapped = _open_codes(self.path, self.size, stamp)
+            intact = _verified(self, mapped.offset, stamp)
         except OSError as error:
-            raise AudioRNNError(f"{self.path}: cannot be read: {error.strerror or error}; {MEND}") from None
+            raise AudioRNNError(f"{self.path}: cannot be read: {error.strerror or error}; {REMEDY}") from None
         except Exception as error:  # whatever numpy makes of a file that is something else
-            raise AudioRNNError(f"{self.path}: not readable as codes: {one_line(error)}; {MEND}") from None
+            raise AudioRNNError(f"{self.path}: not readable as codes: {one_line(error)}; {REMEDY}") from None
         if not intact:
-            raise AudioRNNError(f"{self.path}: damaged: its SHA-256 is not the one it was written with; {MEND}")
+            raise AudioRNNError(f"{self.path}: damaged: its SHA-256 is not the one it was written with; {REMEDY}")
         return mapped
 
 
 @lru_cache(1 << 13)  # more than there are packs; each is mapped once, as a process may have 65,530 mappings
-def _open_codes(path: str, size: int, version: tuple[int, int]) -> "np.memmap":
+def _open_codes(path: str, size: int, stamp: FileStamp) -> "np.memmap":
     codes = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(codes, np.memmap) or codes.dtype != np.uint8 or codes.shape != (size,):
         raise ValueError(f"it does not hold {size} codes")
@@ -110,7 +110,7 @@ def _open_codes(path: str, size: int, version: tuple[int, int]) -> "np.memmap":
 
 
 @lru_cache(1 << 16)
-def _verified(stored: StoredCodes, offset: int, version: tuple[int, int]) -> bool:
+def _verified(stored: StoredCodes, offset: int, stamp: FileStamp) -> bool:
     if not stored.sha256:
         return True
     digest = hashlib.sha256()
@@ -164,7 +164,7 @@ class EncodedCorpus:
             If there is none of that name.
         """
         if not (recording := self.recordings.get(name)):
-            raise AudioRNNError(f"{self.folder / MANIFEST}: has no recording {one_line(name)}; {MEND}")
+            raise AudioRNNError(f"{self.folder / MANIFEST}: has no recording {one_line(name)}; {REMEDY}")
         path = str(self.folder / recording.file)
         return StoredCodes(path, self._sizes[recording.file], recording.start, recording.codes, recording.sha256)
 

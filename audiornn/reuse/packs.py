@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 from audiornn.common import parallel
 from audiornn.common.errors import AudioRNNError
 from audiornn.common.files import read_json, write_json
+from audiornn.common.stamps import file_stamp
 from audiornn.common.validation import AnyText, FileName, Sha256, Size, parse
 from audiornn.reuse.index import FOLDER, Index, with_same_code
 
@@ -271,12 +272,11 @@ class Packs(Generic[S, M]):
 
 
 def _stamp(path: str | Path) -> list[int]:
-    """Size, time of change and inode of a file; nothing if there is none."""
+    """The stamp of a file as JSON gives it back; empty if there is no file."""
     try:
-        state = Path(path).stat()
+        return list(file_stamp(path))
     except OSError:
         return []
-    return [state.st_size, state.st_mtime_ns, state.st_ino]
 
 
 def _link(source: Path, target: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from audiornn.common.errors import AudioRNNError
 from audiornn.common.files import check_file, read_json, sha256
 from audiornn.common.validation import Sha256, Size, parse
-from audiornn.models.folder import CONFIG, MEND, WEIGHTS, source_folder
+from audiornn.models.folder import CONFIG, REMEDY, WEIGHTS, source_folder
 from audiornn.tracking.runs import RUN_FILE, read_run_id
 
 
@@ -72,7 +72,7 @@ def find(source: str, workspace: str | Path = ".") -> Ancestor:
             )
     config = parse(_Config, read_json(folder / CONFIG), folder / CONFIG)
     if config.weights_sha256:
-        check_file(folder / WEIGHTS, config.weights_sha256, MEND)
+        check_file(folder / WEIGHTS, config.weights_sha256, REMEDY)
     run_file = folder / RUN_FILE
     run_id = read_run_id(run_file) if run_file.is_file() else None
     return Ancestor(source, folder, sha256(folder / WEIGHTS), run_id, config.trained_steps)

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from audiornn.backend import tf
+from audiornn.codec_metrics import BITS_PER_NAT
 from audiornn.common.array_types import Tensor
 from audiornn.common.errors import AudioRNNError
 from audiornn.dataset import shards
-from audiornn.dataset.manifest import MEND, Manifest
+from audiornn.dataset.manifest import REMEDY, Manifest
 from audiornn.models.base import AudioModel
 from audiornn.training.budget import Budget
 from audiornn.training.checkpoints import Checkpointer
@@ -19,7 +20,7 @@ from audiornn.training.devices import optimizers
 from audiornn.training.devices.steps import DeviceSteps
 from audiornn.training.progress.bar import ModelOnDemand, Progress, ProgressBar, Stopwatch
 from audiornn.training.progress.curves import StepCurves, ValidationRecord
-from audiornn.training.progress.divergence import BITS_PER_NAT, divergence_message
+from audiornn.training.progress.divergence import divergence_message
 from audiornn.training.progress.state import TargetSums, TrainingState
 from audiornn.training.scores import evaluate_dataset
 
@@ -147,7 +148,7 @@ class Trainer:
                 if state.stop_reason:
                     break
             if begun == (state.epochs, state.batches) and not state.stop_reason:
-                raise AudioRNNError(f"{self.manifest.folder}: its shards hold no windows; {MEND}")
+                raise AudioRNNError(f"{self.manifest.folder}: its shards hold no windows; {REMEDY}")
         self._finish()
 
     def _read_epoch(self) -> "tf.data.Dataset":

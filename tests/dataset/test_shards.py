@@ -411,7 +411,7 @@ def test_a_target_of_a_long_recording_costs_at_most_1_3_bytes_with_the_default_t
     codes = random_codes({"long": length})
     pieces: Pieces = {"train": [CodeRange("long", 0, length)], "validation": [], "test": []}
     params = Shard(context=context)
-    layout = WindowLayout(context, params.targets, params.step)
+    layout = WindowLayout(context, params.window_targets, params.window_stride)
     split = written(tmp_path, codes, layout, pieces).splits["train"]
     assert split.targets == length - context
     assert split.bytes == sum(path.stat().st_size for path in tmp_path.glob("*.tfrecord"))

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from audiornn.codec_metrics import BITS_PER_NAT
 from audiornn.models.base import AudioModel
 from audiornn.training.progress.curves import ValidationRecord
-from audiornn.training.progress.divergence import BITS_PER_NAT
 from audiornn.training.progress.state import TrainingState
 
 RECENT_UPDATES = 100  # updates that loss and accuracy are averaged over

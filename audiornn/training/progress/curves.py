@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from audiornn.codec_metrics import BITS_PER_NAT
 from audiornn.common.files import atomic_file
-from audiornn.training.progress.divergence import BITS_PER_NAT
 
 STEPS_PER_POINT = 20
 FLUSH_SECONDS = 5.0  # between two reports of points

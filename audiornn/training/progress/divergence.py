@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
+from audiornn.codec_metrics import BITS_PER_NAT
 from audiornn.params import Train
 
-BITS_PER_NAT = 1 / math.log(2)
 SMOOTHING = 0.9  # of the running mean
 
 

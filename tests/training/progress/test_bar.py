@@ -5,21 +5,21 @@ import re
 
 import pytest
 
+from audiornn.codec_metrics import BITS_PER_NAT
 from audiornn.training import trainer
 from audiornn.training.progress import bar as bar_module
 from audiornn.training.progress.bar import ProgressBar, RecentUpdates
-from audiornn.training.progress.divergence import BITS_PER_NAT
 from tests.helpers.training import quick
 
-BITS = 1 / BITS_PER_NAT
+NATS_PER_BIT = 1 / BITS_PER_NAT
 
 
 def test_loss_and_accuracy_are_means_over_the_last_hundred_updates():
     recent = RecentUpdates()
     for _ in range(300):
-        recent.add(9.0 * BITS * 10, 0, 10)
+        recent.add(9.0 * NATS_PER_BIT * 10, 0, 10)
     for update in range(100):  # pauses and speech in turn
-        recent.add(4.0 * BITS * 10, 5 * (update % 2), 10)
+        recent.add(4.0 * NATS_PER_BIT * 10, 5 * (update % 2), 10)
     assert recent.accuracy == pytest.approx(0.25)
     assert recent.bits_per_sample == pytest.approx(4.0)
 
