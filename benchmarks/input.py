@@ -70,7 +70,7 @@ def main() -> None:
         def learn(codes: Any, targets: Any) -> None:
             state = devices.burn_in(codes)
             for start in plan.chunk_starts(plan.targets):
-                gradients, sums, state = devices.gradients(codes, targets, np.int32(start), state)
+                gradients, sums, state = devices.compute_gradients(codes, targets, np.int32(start), state)
                 devices.apply_gradients(gradients, sums[2], 1e-4).numpy()
 
         first, _ = clocked(lambda: next(read()))

@@ -60,7 +60,7 @@ def ours(sizes: dict[str, int], context: int, seconds: float) -> Iterator[Row]:
     def batch() -> int:
         state = devices.burn_in(codes)
         for start in plan.chunk_starts(plan.targets):
-            gradients, sums, state = devices.gradients(codes, targets, tf.constant(start), state)
+            gradients, sums, state = devices.compute_gradients(codes, targets, tf.constant(start), state)
             norm = devices.apply_gradients(gradients, sums[2], params.learning_rate)
         assert math.isfinite(norm)
         return plan.batch_size * plan.targets

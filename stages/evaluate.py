@@ -15,7 +15,7 @@ from audiornn.params import Params
 from audiornn.preparation.encoded import EncodedCorpus
 from audiornn.preparation.recordings import SplitRecordings
 from audiornn.tracking import runs
-from audiornn.training import scores as scores_module
+from audiornn.training.scores import evaluate
 from stages.common import WORKSPACE, run
 
 MODEL, ENCODED, SHARDS, HISTORY = Path("models"), Path("data/encode"), Path("data/shard"), Path("metrics/history.csv")
@@ -28,7 +28,7 @@ METRICS, CONTEXT, PASSAGES, FIGURES = (
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The validations of the training, a dict each.
+    """The validations of the training, one dict each.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def main(p: Params) -> None:
     model = storage.load(MODEL)
     manifest = read_manifest(SHARDS)
     context, rate = manifest.layout.context, model.codec.sample_rate
-    scores = scores_module.evaluate(model, manifest, p.evaluate.batch_size, splits=["validation"])
+    scores = evaluate(model, manifest, p.evaluate.batch_size, splits=["validation"])
     test = SplitRecordings(EncodedCorpus(ENCODED), manifest)
     losses = per_code.evaluate_codes(model, test.recordings, manifest.layout, p.evaluate.batch_size)
     scores["test"] = {**losses.scores, "calibration_error": losses.top_code.error}

@@ -53,7 +53,7 @@ def main(p: Params) -> None:
     prompt = p.generate.prompt if p.generate.prompt in (None, prompts.TEST) else resolve(p.generate.prompt)
     codes = prompts.load(prompt, p.generate, model.codec, test)
     made, speed = clips.generate_clips(model, p.generate, codes, progress=True)
-    reference = test.reference_codes(p.generate.seconds, p.generate.seed)
+    reference = test.draw_codes(p.generate.seconds, p.generate.seed)
     real, _ = clips.decode(reference, reference[:0], model.codec)
     first = {clip.title: clip for clip in reversed(made)}  # at each temperature
     shown = {clip.title: clip for clip in made if clip is first[clip.title]}
@@ -74,7 +74,7 @@ def main(p: Params) -> None:
         "real_code_divergence": code_statistics.jensen_shannon_bits(usual, code_statistics.code_counts(reference)),
     }
     with announced("comparing with the recordings"):
-        diagnoses = clips.diagnose(made, Reference.of(test.waves(), rate))
+        diagnoses = clips.diagnose(made, Reference.of(test.decode_all(), rate))
     described = clips.describe(made, diagnoses)
     for i, clip in enumerate(made):
         described[clip.name] |= {

@@ -24,7 +24,7 @@ def main(p: Params) -> None:
     with atomic_folder(OUTPUT) as folder:
         manifest = shard_writer.write(
             folder,
-            {name: encoded.find(name) for name in encoded.recordings},
+            {name: encoded.locate(name) for name in encoded.recordings},
             splits,
             WindowLayout(p.shard.context, p.shard.window_targets, p.shard.window_stride),
             encoded.codec,

@@ -22,8 +22,6 @@ from stages.common import WORKSPACE, run
 
 INPUT, OUTPUT, HISTORY, CHECKPOINTS = Path("data/shard"), Path("models"), Path("metrics/history.csv"), "checkpoints"
 ANCESTOR = Path("data/ancestor.json")
-
-
 PRUNED = 3  # exit code of a training that a search has ended
 
 
@@ -47,7 +45,7 @@ def train(p: Params) -> None:
     fingerprint = checkpoints.training_fingerprint(
         p.train.model_dump(), manifest, ancestor.weights_sha256 if ancestor else None
     )
-    if not distribution.is_chief():  # computes and reads the chief's checkpoints, but writes nothing
+    if not distribution.is_chief():  # trains and reads the chief's checkpoints, but writes nothing
         shared = checkpoints.Store(WORKSPACE / CHECKPOINTS / fingerprint)
         trainer.train(manifest, OUTPUT, p.train, ancestor=ancestor, store=shared)
         return
@@ -117,7 +115,7 @@ def train(p: Params) -> None:
 
 
 def find_ancestor(source: str | None) -> Ancestor | None:
-    """The model that training starts from, if there is any; the one that the stage `ancestor` found."""
+    """The model that training starts from, if any: the one that the stage `ancestor` found."""
     if source is None:
         return None
     ancestor = find(source, WORKSPACE)

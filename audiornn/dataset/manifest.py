@@ -1,4 +1,4 @@
-"""The manifest of a folder of shards: what is in them, how it was made, and what they must be like."""
+"""The manifest of a folder of shards: their contents, how they were made, and their sizes and digests."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -24,7 +24,7 @@ REMEDY = "run dvc repro shard"
 
 @dataclass(frozen=True)
 class Shard:
-    """A TFRecord file: its windows and their targets, its size in bytes, its SHA-256 in hexadecimal."""
+    """A TFRecord file: number of windows and of targets, size in bytes, SHA-256 in hexadecimal."""
 
     file: FileName
     windows: Size
@@ -35,7 +35,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class SplitManifest:
-    """One split: totals, shards, ranges of recordings, and how often each of the 256 codes is in them."""
+    """One split: totals, shards, ranges of recordings, and how often each of the 256 codes occurs in them."""
 
     windows: Size
     targets: Size
@@ -60,7 +60,7 @@ class Manifest:
     codec, encode_metrics
         Settings of the codec, and its quantisation loss.
     too_short
-        Names of recordings that hold no target.
+        Names of recordings without a target.
     splits
         By `train`, `validation` and `test`.
     """
@@ -106,7 +106,7 @@ def read_manifest(folder: str | Path) -> Manifest:
 
 
 def _contradictions(manifest: Manifest) -> Iterator[str]:
-    """What cannot be true of a manifest, as a training would wait for windows that are not there."""
+    """Contradictions in a manifest, because of which a training would wait for windows that do not exist."""
     if manifest.splits.keys() != set(SPLITS):
         yield f"its splits are not {', '.join(SPLITS)}"
     for name, split in manifest.splits.items():
@@ -119,7 +119,7 @@ def _contradictions(manifest: Manifest) -> Iterator[str]:
 
 
 def verify(folder: Path, shard: Shard) -> None:
-    """Compare a shard with the manifest, once per process while the file is the same."""
+    """Compare a shard with its digest, once per process as long as the file does not change."""
     path = folder / shard.file
     try:
         stamp = file_stamp(path)

@@ -33,8 +33,8 @@ def read(
     """Batches of windows as a `tf.data.Dataset`.
 
     The order depends on the arguments alone, so that reading can resume at any batch: shards are shuffled, then the
-    windows of as many shards at a time as fit the buffer; skipped shards are not opened. Each of the others is first
-    compared with its digest, once per process.
+    windows of as many shards at a time as fit the buffer. Skipped shards are not opened; the others are first compared
+    with their digests, once per process.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def read(
     batch_size
         Windows per batch. The last batch is padded with windows that have no target.
     seed
-        Random seed of the shuffling, which differs in each epoch. None: order on disk.
+        Random seed of the order, which differs in each epoch; None for the order on disk.
     epoch
         Selects the order, together with the seed.
     skip
@@ -52,7 +52,7 @@ def read(
         Take only the context and this many targets of each window, at an offset drawn by seed and epoch. Windows with
         fewer targets stay whole.
     buffer_megabytes
-        Maximum size of the shards that are shuffled together, unless it is a single one.
+        Maximum size of the shards that are shuffled together; a single shard may be larger.
     worker, workers
         Read only every `workers`-th shard, from number `worker` on. Each worker has as many batches as the one with
         the most windows; see `number_of_batches`.

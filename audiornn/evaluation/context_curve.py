@@ -16,7 +16,7 @@ from audiornn.common.files import atomic_file
 from audiornn.models.base import AudioModel
 from audiornn.training import scores
 
-NEGLIGIBLE_BITS = 0.01  # differences in bits per sample below this count as none
+NEGLIGIBLE_BITS = 0.01  # smaller differences in bits per sample are ignored
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,11 @@ def context_curve(
     recordings
         Codes uint8 [n] each; targets are drawn from all codes that have the longest context before them.
     training_context
-        That the model was trained with.
+        The context that the model was trained with.
     targets
         Maximum number of targets; the standard error falls with its square root, the time grows with it.
     seed
-        Of the draw of targets.
+        Random seed of the targets.
 
     Returns
     -------
@@ -107,10 +107,19 @@ def context_curve(
     nats = {c: _nll_of_last_code(model, windows[:, longest - c :]) for c in contexts}
     reference = nats[min(training_context, longest)]
     curve = []
-    for c, found in nats.items():
-        bits, error = _mean(found * BITS_PER_NAT)
-        difference, its_error = _mean((found - reference) * BITS_PER_NAT)
-        curve.append(ContextPoint(c, bits, error, difference, its_error, len(windows)))
+    for c, losses in nats.items():
+        bits, error = _mean_and_error(losses * BITS_PER_NAT)
+        difference, difference_error = _mean_and_error((losses - reference) * BITS_PER_NAT)
+        curve.append(
+            ContextPoint(
+                context=c,
+                bits_per_sample=bits,
+                standard_error=error,
+                difference=difference,
+                difference_error=difference_error,
+                targets=len(windows),
+            )
+        )
     return curve
 
 
@@ -130,7 +139,7 @@ def _nll_of_last_code(model: AudioModel, windows: Codes) -> Floats:
     return np.concatenate(results)[: len(windows)].astype(np.float64)
 
 
-def _mean(values: Floats) -> tuple[float, float]:
+def _mean_and_error(values: Floats) -> tuple[float, float]:
     """Mean and standard error (0 for a single value) of values [n]."""
     return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
 

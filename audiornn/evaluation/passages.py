@@ -39,9 +39,9 @@ def best_and_worst(bits: Sequence[NDArray[np.float32]], split: SplitRecordings, 
     Parameters
     ----------
     bits
-        As of `CodeLosses`, for the recordings of `split`.
+        Loss of each code of each recording of `split`; see `CodeLosses`.
     seconds
-        Length of a passage; shorter if no recording has as many consecutive targets.
+        Length of a passage; it is shorter if no recording has that many consecutive targets.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def best_and_worst(bits: Sequence[NDArray[np.float32]], split: SplitRecordings, 
         if len(loss) < length:
             continue
         means = _moving_mean(loss.astype(np.float64), length)
-        loud = _moving_mean(split.wave(i) ** 2, length)
+        loud = _moving_mean(split.decode(i) ** 2, length)
         for pick in (np.argmin, np.argmax):
             for audible in (True, False):
                 usable = np.isfinite(means) & ((loud > 10 ** (SILENT_DBFS / 10)) | (not audible))
@@ -65,7 +65,13 @@ def best_and_worst(bits: Sequence[NDArray[np.float32]], split: SplitRecordings, 
     candidates = [passage for passage in found if passage[0]] or found
     chosen = (min(candidates, key=lambda passage: passage[1]), max(candidates, key=lambda passage: passage[1]))
     return [
-        Passage(f"predicted {name}", i, start, split.wave(i)[start : start + length], bits[i][start : start + length])
+        Passage(
+            title=f"predicted {name}",
+            recording=i,
+            start=start,
+            wave=split.decode(i)[start : start + length],
+            bits=bits[i][start : start + length],
+        )
         for name, (_, _, i, start) in zip(("best", "worst"), chosen, strict=True)
     ]
 

@@ -60,7 +60,7 @@ class CodeLosses:
     Attributes
     ----------
     scores
-        As of `audiornn.training.scores.averages`.
+        As `audiornn.training.scores.averages` returns them.
     bits
         Loss of each code of each recording in bits, float32 [n] each; NaN if the code is not a target.
     top_code, all_codes
@@ -96,7 +96,7 @@ def evaluate_codes(
         metrics = per_target_metrics(logits, labels)
         return (*metrics, mask, tf.nn.softmax(logits[:, ::CALIBRATION_STRIDE]), labels[:, ::CALIBRATION_STRIDE])
 
-    kept = [np.full(len(codes), np.nan, np.float32) for codes in recordings]
+    bits = [np.full(len(codes), np.nan, np.float32) for codes in recordings]
     top_code, all_codes, sums = Reliability(CONFIDENCES), Reliability(PROBABILITIES), np.zeros(4)
     bounds = [(i, first, last) for i, codes in enumerate(recordings) for first, last in layout.windows(0, len(codes))]
     for begin in tqdm(range(0, len(bounds), batch_size), "loss of every code", unit="batch", disable=None):
@@ -105,12 +105,12 @@ def evaluate_codes(
         for row, (i, first, last) in enumerate(bounds[begin : begin + batch_size]):
             windows[row, : last - first] = recordings[i][first:last]
             targets[row] = last - first - context
-        found = [tensor.numpy() for tensor in forward(tf.constant(windows), tf.constant(targets))]
-        nats, hits, top5, mask, p, labels = found
+        results = forward(tf.constant(windows), tf.constant(targets))
+        nats, hits, top5, mask, p, labels = (tensor.numpy() for tensor in results)
         for row, (i, first, last) in enumerate(bounds[begin : begin + batch_size]):
-            kept[i][first + context : last] = nats[row, : targets[row]] * BITS_PER_NAT
+            bits[i][first + context : last] = nats[row, : targets[row]] * BITS_PER_NAT
         sums += [*(float(metric[mask].sum(dtype=np.float64)) for metric in (nats, hits, top5)), mask.sum()]
-        some = mask[:, ::CALIBRATION_STRIDE]
-        top_code.add(p[some].max(-1), hits[:, ::CALIBRATION_STRIDE][some])
-        all_codes.add(p[some].ravel(), (labels[some][:, None] == np.arange(CODES)).ravel())
-    return CodeLosses(averages(*sums.tolist()), kept, top_code, all_codes)
+        used = mask[:, ::CALIBRATION_STRIDE]
+        top_code.add(p[used].max(-1), hits[:, ::CALIBRATION_STRIDE][used])
+        all_codes.add(p[used].ravel(), (labels[used][:, None] == np.arange(CODES)).ravel())
+    return CodeLosses(scores=averages(*sums.tolist()), bits=bits, top_code=top_code, all_codes=all_codes)

@@ -49,12 +49,12 @@ def load(
     Raises
     ------
     AudioRNNError
-        If the prompt cannot be used: see `file_prompt` and `SplitRecordings.prompts`.
+        If the prompt cannot be used: see `file_prompt` and `SplitRecordings.draw_prompts`.
     """
     if prompt is None:
         return None
     if prompt == TEST and test is not None:
-        return test.prompts(p.clips, round(p.prompt_seconds * codec.sample_rate), p.seed)
+        return test.draw_prompts(p.clips, round(p.prompt_seconds * codec.sample_rate), p.seed)
     codes = file_prompt(prompt, p.prompt_seconds, codec, p.prompt_offset, max_seconds)
     return np.repeat(codes[None], p.clips, axis=0)
 

@@ -105,7 +105,8 @@ def measure(model: AudioModel, p: Generate, real: SplitRecordings, seed: int = 0
     drawn = {key: getattr(p, key) for key in ("top_k", "top_p", "confidence_threshold", "engine")}
     request = Generate(seconds=SECONDS, count=STREAMS, temperature=(1.0,), seed=seed, **drawn)
     length = min(round(PROMPT_SECONDS * rate), max(len(codes) for codes in real.recordings))
-    made, _ = clips.generate_clips(model, request, real.prompts(STREAMS, length, request.seed), progress, "measure")
+    prompts = real.draw_prompts(STREAMS, length, request.seed)
+    made, _ = clips.generate_clips(model, request, prompts, progress, "measure")
     with announced("comparing with the recordings"):
-        reference = Reference.of(real.waves(), rate)
+        reference = Reference.of(real.decode_all(), rate)
         return Measured.of(clips.diagnose(made, reference), reference.limit(SECONDS))

@@ -134,4 +134,4 @@ class Service:
         test = SplitRecordings(EncodedCorpus(root / ENCODED), read_manifest(root / SHARDS))
         if test.codec != codec:
             raise AudioRNNError(f"{root / ENCODED}: has the codec {test.codec}, but the model has {codec}")
-        return np.array(test.prompts(1, round(seconds * codec.sample_rate), secrets.randbelow(2**31))[0])
+        return np.array(test.draw_prompts(1, round(seconds * codec.sample_rate), secrets.randbelow(2**31))[0])

@@ -25,8 +25,18 @@ BLOCK = 1 << 20  # bytes
 class EncodedRecording:
     """One recording.
 
-    Its `name`; `file` in the folder, which several share, and the code there at which it begins; `source`, the
-    recording's path; how many `codes` it has; their SHA-256 as bytes.
+    Attributes
+    ----------
+    name
+        Of the recording.
+    file, start
+        The file in the folder, which several recordings share, and the position of the first code in it.
+    source
+        Path of the recording.
+    codes, sha256
+        Number of codes, and the SHA-256 of their bytes.
+    clipped_share
+        Share of samples that left [-1, 1] after pre-emphasis.
     """
 
     name: FileName
@@ -51,8 +61,14 @@ class _Content:
 class StoredCodes:
     """Where the codes of a recording are, for any process to map them.
 
-    The `path` of the file, which several recordings share, and how many codes it has (`size`); the code at which the
-    recording begins; how many `codes` it has; their SHA-256 as bytes, or None where they need not be compared with it.
+    Attributes
+    ----------
+    path, size
+        The file, which several recordings share, and the number of codes in it.
+    start, codes
+        Position of the recording's first code, and its number of codes.
+    sha256
+        SHA-256 of their bytes; None if it need not be checked.
     """
 
     path: str
@@ -62,7 +78,7 @@ class StoredCodes:
     sha256: str | None
 
     def open(self) -> Codes:
-        """Codes uint8 [n], mapped; at first they are read once, to compare them with their digest.
+        """Codes uint8 [n], memory-mapped; when first opened they are read once, to check their digest.
 
         Raises
         ------
@@ -72,8 +88,7 @@ class StoredCodes:
         return self._open()[self.start : self.start + self.codes]
 
     def open_range(self, start: int, stop: int) -> Codes:
-        """Codes `start` to `stop`, in a mapping of their own: what was read of it is no memory of the process any more
-        when the codes are gone.
+        """Codes `start` to `stop`, in a mapping of their own, whose memory is freed together with the array.
 
         Raises
         ------
@@ -87,7 +102,7 @@ class StoredCodes:
             raise AudioRNNError(f"{self.path}: cannot be read: {error}; {REMEDY}") from None
 
     def _open(self) -> "np.memmap":
-        """The file, mapped, once the codes of this recording have been compared with their digest."""
+        """The whole file, memory-mapped, after the digest of this recording's codes has been checked."""
         try:
             stamp = file_stamp(self.path)
             mapped = _open_codes(self.path, self.size, stamp)
@@ -129,19 +144,19 @@ class EncodedCorpus:
     Parameters
     ----------
     folder
-        That the encode stage wrote.
+        The output of the encode stage.
 
     Attributes
     ----------
     codec, metrics
-        The codec, and what it loses.
+        Settings of the codec, and its quantisation loss.
     recordings
         By name.
 
     Raises
     ------
     AudioRNNError
-        If the manifest is missing, or an entry of it.
+        If the manifest, or an entry of it, is missing or impossible.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -155,28 +170,34 @@ class EncodedCorpus:
             end = recording.start + recording.codes
             self._sizes[recording.file] = max(end, self._sizes.get(recording.file, 0))
 
-    def find(self, name: str) -> StoredCodes:
+    def locate(self, name: str) -> StoredCodes:
         """Where the codes of a recording are.
 
         Raises
         ------
         AudioRNNError
-            If there is none of that name.
+            If there is no recording of that name.
         """
         if not (recording := self.recordings.get(name)):
             raise AudioRNNError(f"{self.folder / MANIFEST}: has no recording {one_line(name)}; {REMEDY}")
         path = str(self.folder / recording.file)
-        return StoredCodes(path, self._sizes[recording.file], recording.start, recording.codes, recording.sha256)
+        return StoredCodes(
+            path,
+            size=self._sizes[recording.file],
+            start=recording.start,
+            codes=recording.codes,
+            sha256=recording.sha256,
+        )
 
-    def codes(self, name: str) -> Codes:
-        """Codes uint8 [n] of a recording, mapped; they are read once, to compare them with their digest.
+    def open(self, name: str) -> Codes:
+        """Codes uint8 [n] of a recording, memory-mapped; see `StoredCodes.open`.
 
         Raises
         ------
         AudioRNNError
-            If there is none of that name, or its file is missing, damaged or not the manifest's.
+            If there is no recording of that name, or its file is missing, damaged or not the manifest's.
         """
-        return self.find(name).open()
+        return self.locate(name).open()
 
 
 def write_manifest(

@@ -33,7 +33,7 @@ class Source:
 
 @dataclass(frozen=True)
 class EncodedCodes:
-    """What a recording gave: its codes, their SHA-256 as bytes, and a `Measurement`; its counts are compressed."""
+    """An encoded recording: number of codes, SHA-256 of their bytes, and a `Measurement` with compressed counts."""
 
     codes: Size
     sha256: Sha256
@@ -43,11 +43,11 @@ class EncodedCodes:
 
     @property
     def length(self) -> int:
-        """Codes."""
+        """Number of codes."""
         return self.codes
 
     def measured(self) -> Measurement:
-        """What quantisation loses."""
+        """The `Measurement`, its counts decompressed."""
         raw = zlib.decompress(base64.b64decode(self.counts))
         counts: Counts = np.frombuffer(raw, "<i8").astype(np.int64).reshape(CODES)
         return Measurement(self.energies, self.clipped, counts)
@@ -62,7 +62,7 @@ def read_codes(held: Held) -> Codes:
     Raises
     ------
     ValueError, OSError
-        If it is not a pack, or ends before.
+        If it is not a pack, or is too short.
     """
     codes = np.load(held.path, mmap_mode="r", allow_pickle=False)
     if not isinstance(codes, np.memmap) or codes.dtype != np.uint8 or codes.ndim != 1:
@@ -71,7 +71,7 @@ def read_codes(held: Held) -> Codes:
 
 
 def intact(held: Held) -> bool:
-    """Whether codes are those that were written."""
+    """Whether the codes are still those that were written."""
     try:
         return hashlib.sha256(read_codes(held).data).hexdigest() == held.sha256
     except Exception:  # whatever numpy makes of a file that is something else
@@ -79,7 +79,7 @@ def intact(held: Held) -> bool:
 
 
 def encode_pack(job: EncodeJob) -> Pack[EncodedCodes]:
-    """Write a pack of encoded recordings; what an earlier pack holds undamaged is copied.
+    """Write a pack of encoded recordings; those that an earlier pack holds undamaged are copied from it.
 
     Raises
     ------
@@ -112,5 +112,13 @@ def encode_pack(job: EncodeJob) -> Pack[EncodedCodes]:
             measured = encoder.measured()
             counts = base64.b64encode(zlib.compress(measured.counts.astype("<i8").tobytes())).decode()
             energies = [[list(pair) for pair in block] for block in measured.energies]
-            results.append(EncodedCodes(source.samples, digest.hexdigest(), energies, measured.clipped, counts))
+            results.append(
+                EncodedCodes(
+                    codes=source.samples,
+                    sha256=digest.hexdigest(),
+                    energies=energies,
+                    clipped=measured.clipped,
+                    counts=counts,
+                )
+            )
     return Pack(job.target, results)

@@ -33,7 +33,7 @@ class SplitRecordings:
     codec
         Settings of the codec.
     recordings
-        Codes uint8 [n] of each recording in the split, or of its part in it; memory-mapped.
+        Codes uint8 [n] of each recording, or of the part of it that is in the split; memory-mapped.
 
     Raises
     ------
@@ -45,7 +45,7 @@ class SplitRecordings:
         self.codec, self.split = manifest.codec, split
         self.recordings: list[Codes] = []
         for piece in manifest.splits[split].ranges:
-            codes = encoded.codes(piece.recording)
+            codes = encoded.open(piece.recording)
             if not piece.start < piece.stop <= len(codes):
                 raise AudioRNNError(
                     f"{encoded.folder / piece.recording}: has {len(codes)} codes, but the {split} split has those from "
@@ -55,7 +55,7 @@ class SplitRecordings:
         if not self.recordings:
             raise AudioRNNError(f"{manifest.folder}: its split {split} has no recordings; run dvc repro shard")
 
-    def prompts(self, count: int, samples: int, seed: int) -> Codes:
+    def draw_prompts(self, count: int, samples: int, seed: int) -> Codes:
         """Random pieces uint8 [count, samples] of passages with sound.
 
         Raises
@@ -83,17 +83,17 @@ class SplitRecordings:
             chosen.append(loudest(pieces))
         return np.stack(chosen)
 
-    def wave(self, index: int) -> Wave:
+    def decode(self, index: int) -> Wave:
         """A recording, float [n], decoded and DC-blocked like generated clips."""
         rate = self.codec.sample_rate
         wave = self.codec.decode(self.recordings[index])
         return resampling.Resampler(rate, rate, self.codec.dc_blocker_hz).process(wave)
 
-    def waves(self) -> Iterator[Wave]:
-        """All recordings, as `wave` gives them."""
-        return (self.wave(i) for i in range(len(self.recordings)))
+    def decode_all(self) -> Iterator[Wave]:
+        """All recordings, as `decode` gives them."""
+        return (self.decode(i) for i in range(len(self.recordings)))
 
-    def reference_codes(self, seconds: float, seed: int) -> Codes:
+    def draw_codes(self, seconds: float, seed: int) -> Codes:
         """Codes uint8 [n] of recordings in random order, concatenated: `seconds` of them, or all."""
         samples = round(seconds * self.codec.sample_rate)
         order = np.random.default_rng(seed).permutation(len(self.recordings))

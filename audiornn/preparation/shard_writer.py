@@ -77,10 +77,11 @@ def _plan(
         last = start + (windows - 1) * layout.stride + layout.length if windows else start
         end = min(piece.stop, max(counted, last))
         if isinstance(codes, StoredCodes):
-            digest = codes.sha256 if start == piece.start else None  # the whole recording is compared once
-            anywhere = replace(codes, path=str(Path(codes.path).absolute()), sha256=digest)
-            return _Stretch(anywhere, start, end, windows, counted - start)
-        return _Stretch(codes[start:end], start, end, windows, counted - start)
+            digest = codes.sha256 if start == piece.start else None  # the whole recording is checked once
+            part: StoredCodes | Codes = replace(codes, path=str(Path(codes.path).absolute()), sha256=digest)
+        else:
+            part = codes[start:end]
+        return _Stretch(codes=part, start=start, stop=end, windows=windows, counted=counted - start)
 
     for codes, piece in pieces:
         start, windows = piece.start, 0  # of the stretch
@@ -101,7 +102,7 @@ def _plan(
 
 
 def _write_shard(job: _ShardJob) -> tuple[Shard | None, list[int]]:
-    """Write a shard: what it is, or None if it would hold no window; how often each code occurs."""
+    """Write a shard; returns its entry of the manifest, or None if it has no windows, and the counts of its codes."""
     counts, digest = np.zeros(CODES, np.int64), hashlib.sha256()
     targets, size = 0, 0
     with unique_file(job.path) if job.windows else nullcontext() as partial, _opened(partial) as file:
@@ -118,7 +119,9 @@ def _write_shard(job: _ShardJob) -> tuple[Shard | None, list[int]]:
                 digest.update(record)
                 targets += last - first - job.layout.context
                 size += len(record)
-    shard = Shard(Path(job.path).name, job.windows, targets, size, digest.hexdigest()) if job.windows else None
+    if not job.windows:
+        return None, counts.tolist()
+    shard = Shard(file=Path(job.path).name, windows=job.windows, targets=targets, bytes=size, sha256=digest.hexdigest())
     return shard, counts.tolist()
 
 
@@ -162,13 +165,13 @@ def write(
     folder
         An existing folder.
     codes
-        By recording: where its codes are, or the codes uint8 [n] themselves, which this process alone then writes.
+        By recording: where its codes are, or the codes uint8 [n] themselves; this process then writes all shards.
     splits
         Ranges of recordings for `train`, `validation` and `test`.
     layout
         Of the windows.
     codec, encode_metrics, too_short
-        Kept in the manifest.
+        Stored in the manifest.
     megabytes
         Size of a shard in MB at which the next one is begun.
     seed
@@ -228,7 +231,15 @@ def write(
         )
     over_shards = hashlib.sha256("".join(s.sha256 for m in split_manifests.values() for s in m.shards).encode())
     short = list(too_short)
-    manifest = Manifest(folder, layout, over_shards.hexdigest(), codec, encode_metrics, short, split_manifests)
+    manifest = Manifest(
+        folder=folder,
+        layout=layout,
+        digest=over_shards.hexdigest(),
+        codec=codec,
+        encode_metrics=encode_metrics,
+        too_short=short,
+        splits=split_manifests,
+    )
     content = {
         **asdict(layout),
         "digest": manifest.digest,

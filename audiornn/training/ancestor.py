@@ -23,9 +23,9 @@ class Ancestor:
     weights_sha256
         SHA-256 of its weights.
     run_id
-        The MLflow run that trained it, if that is known.
+        The MLflow run that trained it, if known.
     steps
-        Updates that led to its weights, those of its own ancestors included; 0, if that is not known.
+        Updates that led to its weights, those of its own ancestors included; 0 if unknown.
     """
 
     source: str
@@ -41,7 +41,7 @@ class Ancestor:
 
 @dataclass(frozen=True)
 class _Config:
-    """What is read of config.json; models of earlier versions have none of it."""
+    """The keys of config.json that matter here; models of earlier versions lack them."""
 
     weights_sha256: Sha256 | None = None
     trained_steps: Size = 0
@@ -75,4 +75,10 @@ def find(source: str, workspace: str | Path = ".") -> Ancestor:
         check_file(folder / WEIGHTS, config.weights_sha256, REMEDY)
     run_file = folder / RUN_FILE
     run_id = read_run_id(run_file) if run_file.is_file() else None
-    return Ancestor(source, folder, sha256(folder / WEIGHTS), run_id, config.trained_steps)
+    return Ancestor(
+        source=source,
+        folder=folder,
+        weights_sha256=sha256(folder / WEIGHTS),
+        run_id=run_id,
+        steps=config.trained_steps,
+    )

@@ -9,8 +9,8 @@ from audiornn.params import Train
 class Budget:
     """The budget of a training: `train.minutes` or `train.steps` where one is set, else `train.epochs`.
 
-    `fraction` follows from what is handed in and from `elapsed` alone, so that workers that train together, whose
-    clocks differ, decide alike as long as they have agreed on `elapsed`.
+    `compute_fraction` depends on its arguments and on `elapsed` alone, so that workers that train together, although
+    their clocks differ, decide alike once they have agreed on `elapsed`.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class Budget:
     clock
         Seconds.
     start
-        What the clock showed when the training began.
+        Time on the clock when the training began.
 
     Attributes
     ----------
@@ -39,8 +39,8 @@ class Budget:
         """Seconds of training by this process's own clock, those before it was interrupted included."""
         return self.elapsed_before_resume + self.clock() - self.start
 
-    def fraction(self, steps: int, batches: float) -> float:
-        """The fraction of the budget that is used up by N updates and batches; from 1 on it is over."""
+    def compute_fraction(self, steps: int, batches: float) -> float:
+        """The fraction of the budget that is used up after so many updates and batches; from 1 on it is over."""
         params = self.params
         if params.minutes:
             return self.elapsed / (60 * params.minutes)
@@ -49,19 +49,20 @@ class Budget:
         assert params.epochs
         return batches / (params.epochs * self.batches_per_epoch)
 
+    @property
     def seconds_left(self) -> float:
-        """What is left of a budget of minutes, in seconds."""
+        """Seconds left of a budget of minutes."""
         assert self.params.minutes
         return max(0.0, 60 * self.params.minutes - self.elapsed)
 
-    def validations_left(self, steps: int, batches: float) -> int:
-        """Validations to come after N updates and batches, those within a budget of minutes not counted."""
+    def count_validations_left(self, steps: int, batches: float) -> int:
+        """Validations still to come after so many updates and batches; of a budget of minutes, only the final one."""
         if self.params.minutes:
             return 1
         interval = self.params.validate_every_steps
         done = steps / interval if interval else batches / self.batches_per_epoch
-        used = self.fraction(steps, batches)
-        # The last may come earlier than the interval.
+        used = self.compute_fraction(steps, batches)
+        # The last one may come before the end of the interval.
         return math.ceil(done / used - 1e-6) - math.floor(done) if used else 1
 
     def __str__(self) -> str:

@@ -78,7 +78,7 @@ def evaluate_dataset(
     data
         Batches of codes and targets; see `logits_and_labels`.
     score_batch
-        Gives the sums of a batch, as `batch_sums` does.
+        Returns the sums of a batch, as `batch_sums` does.
     """
     total = np.zeros(4)
     for codes, targets in data:

@@ -26,6 +26,7 @@ from audiornn.training.devices.steps import DeviceSteps
 from audiornn.training.loop import Trainer
 from audiornn.training.progress.bar import ModelOnDemand, Progress, ProgressBar
 from audiornn.training.progress.curves import StepMetrics, ValidationRecord, write_history
+from audiornn.training.progress.meter import ProgressMeter
 from audiornn.training.progress.state import TrainingState
 from audiornn.training.scores import default_batch_size
 from audiornn.training.start import start_weights
@@ -141,9 +142,12 @@ def train(
     with ProgressBar(visible=progress and is_chief) as bar:
         if workers > 1:
             bar.write(f"each of {workers} workers reads its own shards (train.shard_policy: {params.shard_policy})")
-        trainer = Trainer(devices, manifest, validation, validation_batches, budget, checkpointer, bar, worker, workers)
+        meter = ProgressMeter(params, budget, bar, manifest.splits["validation"].targets)
+        trainer = Trainer(
+            devices, manifest, validation, validation_batches, budget, checkpointer, meter, worker, workers
+        )
         if is_chief:
-            trainer.on_validation, trainer.on_batch, trainer.curves.report = keep, on_batch, on_steps
+            trainer.on_validation, trainer.on_batch, meter.curves.report = keep, on_batch, on_steps
         trainer.resume()
         if trainer.best_weights and is_chief:  # the output may have been removed since
             with devices.swapped_weights(trainer.best_weights):

@@ -229,7 +229,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_writers(tmp_path, codes, strid
     monkeypatch.setattr(shard_writer, "PAYS_FROM", 0)
     for writers in (1, 2):
         monkeypatch.setattr(parallel, "cores", lambda writers=writers: writers)
-        found = {name: stored.find(name) for name in stored.recordings}
+        found = {name: stored.locate(name) for name in stored.recordings}
         written(tmp_path / str(writers), found, layout, megabytes=0.0004)
     here, one, two = (
         {path.name: path.read_bytes() for path in sorted((tmp_path / name).iterdir())} for name in ("here", "1", "2")
@@ -244,9 +244,9 @@ def test_the_bytes_do_not_depend_on_the_number_of_writers(tmp_path, codes, strid
 def test_a_writer_names_damaged_codes(tmp_path, codes):
     folder = tmp_path / "encode"
     stored = write_encoded(folder, codes)
-    damaged = replace(stored.find("a"), sha256="0" * 64)
+    damaged = replace(stored.locate("a"), sha256="0" * 64)
     with pytest.raises(AudioRNNError, match=r"a\.npy: damaged: .*; run dvc repro encode"):
-        written(tmp_path / "shards", {name: stored.find(name) for name in codes} | {"a": damaged})
+        written(tmp_path / "shards", {name: stored.locate(name) for name in codes} | {"a": damaged})
 
 
 def test_files_of_a_killed_writer_are_not_among_the_shards(tmp_path, codes, monkeypatch):

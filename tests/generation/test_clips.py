@@ -33,7 +33,7 @@ def corpus(tmp_path):
 def test_clips_have_the_requested_number_length_and_level(model, corpus, tmp_path):
     source, _ = corpus
     params = Generate(seconds=0.25, count=2, temperature=[0.5, 1.0])
-    made, speed = clips.generate_clips(model, params, source.prompts(4, 800, seed=0))
+    made, speed = clips.generate_clips(model, params, source.draw_prompts(4, 800, seed=0))
     assert [clip.temperature for clip in made] == [0.5, 0.5, 1.0, 1.0]
     assert len({clip.name for clip in made}) == 4
     assert speed > 0

@@ -278,7 +278,7 @@ def test_damaged_manifests_of_codes_and_shards_are_accepted_or_refused_in_short_
 def test_damaged_codes_are_accepted_or_refused_in_short_lines(split_on_disk, data):
     path = split_on_disk / "encode/a.npy"
     corpus = EncodedCorpus(split_on_disk / "encode")
-    check(data, path, lambda: corpus.codes("a"), lambda path: damaged_bytes(path.read_bytes()))
+    check(data, path, lambda: corpus.open("a"), lambda path: damaged_bytes(path.read_bytes()))
 
 
 @many

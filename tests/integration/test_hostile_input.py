@@ -230,7 +230,7 @@ def test_pickled_codes_are_not_unpickled(split):
     for content in (np.array([Harm()] * 200, object), np.zeros(10**6, np.uint8), np.zeros(200, np.int8)):
         np.save(path, content, allow_pickle=True)
         with pytest.raises(AudioRNNError, match=r"a.npy: not readable as codes: "):
-            EncodedCorpus(split / "encode").codes("a")
+            EncodedCorpus(split / "encode").open("a")
 
 
 @pytest.mark.parametrize("links", ["files", "folder"])

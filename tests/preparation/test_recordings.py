@@ -22,33 +22,33 @@ def speech_like(seconds, seed):
 def test_prompts_are_excerpts_of_the_test_split_with_sound(make_split):
     recordings = {"a": speech_like(4, 0), "b": speech_like(2, 1), "short": speech_like(0.05, 2)}
     split, _ = make_split(recordings, 64, 256)
-    prompts = split.prompts(5, 800, seed=1)
+    prompts = split.draw_prompts(5, 800, seed=1)
     assert prompts.shape == (5, 800)
     texts = [codes.tobytes() for codes in recordings.values()]
     assert all(any(prompt.tobytes() in text for text in texts) for prompt in prompts)
     usual = np.mean(codec.mu_law_decode(recordings["a"]) ** 2)
     assert min(np.mean(codec.mu_law_decode(prompt) ** 2) for prompt in prompts) > usual
-    np.testing.assert_array_equal(prompts, split.prompts(5, 800, seed=1))
-    assert not np.array_equal(prompts, split.prompts(5, 800, seed=2))
+    np.testing.assert_array_equal(prompts, split.draw_prompts(5, 800, seed=1))
+    assert not np.array_equal(prompts, split.draw_prompts(5, 800, seed=2))
     with pytest.raises(AudioRNNError, match="generate.prompt_seconds is 60, but the longest test recording has 4.00 s"):
-        split.prompts(1, 60 * 8000, seed=1)
+        split.draw_prompts(1, 60 * 8000, seed=1)
 
 
 def test_recordings_are_whole_and_decoded_as_clips_are(make_split):
     recordings = {"a": speech_like(0.5, 0), "b": speech_like(1, 1)}
     split, _ = make_split(recordings, 64, 256)
     assert [codes.tobytes() for codes in split.recordings] == [codes.tobytes() for codes in recordings.values()]
-    assert [len(wave) for wave in split.waves()] == [4000, 8000]
+    assert [len(wave) for wave in split.decode_all()] == [4000, 8000]
     decoded = codec.decode(recordings["b"], 0.95)
-    assert abs(np.corrcoef(split.wave(1), decoded)[0, 1]) > 0.9
-    assert abs(np.mean(split.wave(1))) < 1e-3
+    assert abs(np.corrcoef(split.decode(1), decoded)[0, 1]) > 0.9
+    assert abs(np.mean(split.decode(1))) < 1e-3
 
 
-def test_reference_codes_are_as_long_as_the_split_allows(make_split):
+def test_drawn_codes_are_as_long_as_the_split_allows(make_split):
     split, _ = make_split({"a": speech_like(0.5, 0), "b": speech_like(1, 1)}, 64, 256)
-    assert len(split.reference_codes(1.2, seed=0)) == 9600
-    assert len(split.reference_codes(9, seed=0)) == 12_000
-    orders = {split.reference_codes(9, seed).tobytes() for seed in range(8)}
+    assert len(split.draw_codes(1.2, seed=0)) == 9600
+    assert len(split.draw_codes(9, seed=0)) == 12_000
+    orders = {split.draw_codes(9, seed).tobytes() for seed in range(8)}
     assert len(orders) == 2
 
 

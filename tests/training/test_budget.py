@@ -18,7 +18,7 @@ def test_the_budget_used_follows_from_what_workers_agree_on_and_not_from_the_clo
 
     budget = Budget(Train(**limit), batches_per_epoch=10, clock=clock, start=0.0)
     budget.elapsed = elapsed
-    assert budget.fraction(steps, batches) == fraction
+    assert budget.compute_fraction(steps, batches) == fraction
 
 
 def test_a_budget_of_minutes_includes_the_time_before_an_interruption():
@@ -40,4 +40,4 @@ def test_a_budget_of_minutes_includes_the_time_before_an_interruption():
 )
 def test_the_remaining_validations_are_counted(budget, steps, batches, left):
     found = Budget(Train(**budget), batches_per_epoch=10, clock=lambda: 0.0, start=0.0)
-    assert found.validations_left(steps, batches) == left
+    assert found.count_validations_left(steps, batches) == left

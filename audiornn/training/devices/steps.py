@@ -52,7 +52,7 @@ class DeviceSteps:
             self.averages = [tf.Variable(v.value) for v in model.variables] if params.ema else []
 
     def split_over_devices(self, *tensors: Tensor, own: bool = False) -> tuple:
-        """Tensors with the batch as first axis, an equal part of it on each device: of all machines, or of this one."""
+        """Split tensors along their first axis, the batch, over the devices of all workers, or of this one (`own`)."""
         replicas = self.strategy.num_replicas_in_sync
         if own:
             replicas = len(self.strategy.extended.worker_devices)
@@ -69,16 +69,16 @@ class DeviceSteps:
         return tuple(distribute(lambda at, t=t: rows(t, at.replica_id_in_sync_group)) for t in tensors)
 
     def mean_over_workers(self, *numbers: float) -> tuple[float, ...]:
-        """The means over all machines of numbers in which they differ, such as the time, so that they decide alike.
+        """Means over all workers of numbers in which they differ, such as the time, so that they decide alike.
 
-        Every worker must call it at the same place, as each waits for all others.
+        Every worker must call it at the same point, as each waits for all others.
         """
         if not distribution.cluster():
             return numbers
         return tuple(self._mean(tf.constant(numbers, tf.float64)).numpy().tolist())
 
     def max_over_workers(self, number: int, limit: int) -> int:
-        """The maximum over all machines of a whole number from 0 to a limit; see `mean_over_workers`."""
+        """The maximum over all workers of a whole number from 0 to a limit; see `mean_over_workers`."""
         return sum(share > 0 for share in self.mean_over_workers(*(float(number > i) for i in range(limit))))
 
     @tf.function
@@ -109,7 +109,7 @@ class DeviceSteps:
         return self.strategy.run(on_replica, (codes, state))
 
     @tf.function
-    def gradients(self, codes: Tensor, targets: Tensor, start: Tensor, state: State) -> tuple:
+    def compute_gradients(self, codes: Tensor, targets: Tensor, start: Tensor, state: State) -> tuple:
         """Gradients of the loss of a chunk, in nats, summed over its targets.
 
         Parameters
@@ -164,7 +164,7 @@ class DeviceSteps:
         return self.strategy.run(lambda a, b: [x + y for x, y in zip(a, b, strict=True)], (gradients, more))
 
     def apply_gradients(self, gradients: list[Tensor], targets: Tensor, learning_rate: float) -> Tensor:
-        """Update the weights by gradients summed over `targets` targets; the norm of their mean, unclipped."""
+        """Update the weights by gradients summed over `targets` targets; returns the norm of their mean, unclipped."""
         self.optimizer.learning_rate = learning_rate
         return self._apply_gradients(gradients, targets)
 
@@ -201,14 +201,14 @@ class DeviceSteps:
         return self.strategy.reduce("sum", self.strategy.run(on_replica, (codes, targets)), axis=None)
 
     def ema_weights(self) -> AbstractContextManager[AudioModel]:
-        """The model with the averages of its weights, where there are any, for as long as a block lasts."""
+        """A context with the model, its weights replaced by their averages if there are any."""
         if not self.averages:
             return nullcontext(self.model)
         return self.swapped_weights([variable.numpy() for variable in self.averages])
 
     @contextmanager
     def swapped_weights(self, weights: Sequence[Tensor]) -> Iterator[AudioModel]:
-        """The model with other weights for as long as the block lasts."""
+        """A context with the model, its weights replaced by others."""
         own = [variable.numpy() for variable in self.model.variables]
         self.set_weights(weights)
         try:

@@ -1,1 +1,1 @@
-"""Progress of a training: its state, curves, divergence, and the bar that shows it."""
+"""Progress of a training: its state, metrics of updates, curves, divergence, and the bar that shows it."""

@@ -1,4 +1,4 @@
-"""Progress of a training: for its callers after each batch, on a bar for its user, and the time that learning takes."""
+"""Progress of a training: as callers get it after each batch, on a bar, and the time that learning takes."""
 
 import time
 from collections import deque
@@ -20,7 +20,7 @@ RECENT_MARKS = 50  # fetches of metrics that the rate is measured over
 MEASURED_SECONDS = 5.0  # of learning, after compilation, from which on the rate is known
 
 Batch = TypeVar("Batch")
-# A context with the model as a validation would score it, or with None, where its weights are not finite.
+# A context with the model as a validation would score it, or with None if its weights are not finite.
 ModelOnDemand = Callable[[], AbstractContextManager[AudioModel | None]]
 
 
@@ -33,9 +33,9 @@ class Progress:
     epoch, step
         Passes over the training split, and updates, so far.
     budget_used
-        Fraction of the budget that is used up; 1 where the training ends.
+        Fraction of the budget that is used up; 1 when training ends.
     validation
-        The record of the validation, where one came right after the batch.
+        The record of the validation that followed the batch, if there was one.
     """
 
     epoch: float
@@ -45,7 +45,7 @@ class Progress:
 
 
 class ProgressBar:
-    """A bar on stderr that shows how much of the budget is used up, how well the model learns, and the time left."""
+    """A bar on stderr that shows the used share of the budget, how well the model learns, and the time left."""
 
     def __init__(self, visible: bool) -> None:
         self.visible = visible
@@ -71,8 +71,8 @@ class ProgressBar:
         )
         self._bar.update(min(1.0, budget_used) - self._bar.n)
 
-    def validation(self, batches: Iterable[Batch], count: int) -> Iterable[Batch]:
-        """The batches of a validation, with a bar of its own below while they last, if that is more than a moment."""
+    def track_validation(self, batches: Iterable[Batch], count: int) -> Iterable[Batch]:
+        """Iterate over the batches of a validation, with a bar of its own if it takes more than a second."""
         return tqdm(batches, "validation", count, unit="batch", leave=False, delay=1, disable=not self.visible)
 
     def write(self, text: str) -> None:
@@ -96,7 +96,7 @@ class RecentUpdates:
         self._sums.append((nats, hits, targets))
 
     def mark(self, seconds: float, budget_used: float, targets: float) -> None:
-        """Note how much of the budget was used, and how many targets were learned from, after seconds of learning."""
+        """Record the used share of the budget and the targets learned from after so many seconds of learning."""
         self._marks.append((seconds, budget_used, targets))
 
     @property
@@ -117,7 +117,7 @@ class RecentUpdates:
         rates = self._rates()
         return rates[1] if rates else None
 
-    def seconds_left(self, budget_used: float) -> float | None:
+    def estimate_seconds_left(self, budget_used: float) -> float | None:
         """Seconds of learning until the budget is used up; None while it is too early to tell."""
         rates = self._rates()
         return max(0.0, 1 - budget_used) / rates[0] if rates and rates[0] > 0 else None
@@ -132,7 +132,7 @@ class RecentUpdates:
 
 
 class Stopwatch:
-    """Measures the time of learning; the time of validations and callbacks, during which it is paused, is left out."""
+    """Measures the time of learning; it is paused during validations and callbacks."""
 
     def __init__(self) -> None:
         self._seconds, self._since = 0.0, time.perf_counter()

@@ -65,7 +65,7 @@ class CurveSums:
     def add(
         self, step: int, nats: float, targets: float, learning_rate: float, gradient_norm: float, seconds: float
     ) -> StepMetrics | None:
-        """Count an update; every 20th gives a point, and resets the sums."""
+        """Count an update; every 20th returns a point and resets the sums."""
         self.nats += nats
         self.targets += targets
         self.gradient_norms += gradient_norm
@@ -75,7 +75,9 @@ class CurveSums:
         loss = self.nats / self.targets * BITS_PER_NAT
         norm, speed = self.gradient_norms / STEPS_PER_POINT, self.targets / self.seconds
         self.nats = self.targets = self.gradient_norms = self.seconds = 0.0
-        return StepMetrics(step, loss, learning_rate, norm, speed)
+        return StepMetrics(
+            step=step, loss=loss, learning_rate=learning_rate, gradient_norm=norm, targets_per_second=speed
+        )
 
 
 class StepCurves:
@@ -84,7 +86,7 @@ class StepCurves:
     Parameters
     ----------
     report
-        Is given the new points.
+        Called with the new points.
     """
 
     def __init__(self, report: Callable[[list[StepMetrics]], None]) -> None:
@@ -97,7 +99,7 @@ class StepCurves:
         self.points.append(point)
 
     def flush_if_due(self) -> None:
-        """Report the points if the last report was some seconds ago."""
+        """Report the points if the last report was more than a few seconds ago."""
         if time.perf_counter() - self.flushed_at > FLUSH_SECONDS:
             self.flush()
 

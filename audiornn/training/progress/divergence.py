@@ -17,7 +17,7 @@ class DivergenceMonitor:
     lowest_loss: float = math.inf
 
     def observe(self, loss: float, max_rise: float) -> str | None:
-        """Take in the loss of an update; says how it diverged, if it did.
+        """Add the loss of an update; returns how training diverged, or None if it did not.
 
         Parameters
         ----------
@@ -38,14 +38,14 @@ class DivergenceMonitor:
 
 
 def divergence_message(cause: str, epoch: int, step: int, best_epoch: float, params: Train) -> str:
-    """Says that training diverged, which weights are kept, and what may help.
+    """The message that training diverged, which weights are kept, and what may help.
 
     Parameters
     ----------
     cause
-        As `DivergenceMonitor.observe` gives it.
+        As `DivergenceMonitor.observe` returns it.
     best_epoch
-        Where the best weights are from; 0, where there are none.
+        Epoch of the best weights; 0 if there are none.
     """
     kept = f"the weights of epoch {best_epoch:g} are kept" if best_epoch else "there is no model to keep"
     return (

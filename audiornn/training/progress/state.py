@@ -1,8 +1,9 @@
-"""The state of a training: what its caller gets in the end, and a checkpoint holds on the way."""
+"""The state of a training: returned to its caller in the end, and stored in checkpoints."""
 
 import math
 from dataclasses import dataclass, field
 
+from audiornn.codec_metrics import BITS_PER_NAT
 from audiornn.training.progress.curves import CurveSums, ValidationRecord
 from audiornn.training.progress.divergence import DivergenceMonitor
 
@@ -20,6 +21,16 @@ class TargetSums:
         self.nats += nats
         self.hits += hits
         self.targets += targets
+
+    @property
+    def bits_per_sample(self) -> float:
+        """Mean loss per target."""
+        return self.nats / self.targets * BITS_PER_NAT
+
+    @property
+    def accuracy(self) -> float:
+        """Share of targets whose code was the likeliest, 0 to 1."""
+        return self.hits / self.targets
 
 
 @dataclass
@@ -45,15 +56,15 @@ class TrainingState:
     diverged
         Whether it stopped because the loss diverged.
     epochs, batches
-        Where it stands: whole passes over the training split, batches of the next pass.
+        Position: whole passes over the training split, batches of the next pass.
     since_validation
         Sums since the last validation.
     validated_steps
-        How many updates were made before the last validation.
+        Number of updates before the last validation.
     validations_since_best
-        Validations without a better loss.
+        Validations since the best one.
     curve_sums
-        What the next point of the curves will be made of.
+        Sums for the next point of the curves.
     monitor
         The running loss.
     """
@@ -81,8 +92,23 @@ class TrainingState:
         """Targets learned from per second of training, validation not included."""
         return self.targets / self.seconds if self.seconds else 0.0
 
+    def count_batches(self, batches_per_epoch: int) -> int:
+        """Batches of all epochs so far."""
+        return self.epochs * batches_per_epoch + self.batches
+
+    def count_epochs(self, batches_per_epoch: int) -> int | float:
+        """Passes over the training split so far, whole ones as whole numbers."""
+        passes = self.epochs + self.batches / batches_per_epoch
+        return int(passes) if passes == int(passes) else round(passes, 4)
+
+    def add_batch(self, batches_per_epoch: int) -> None:
+        """Count a batch, and an epoch where it was its last one."""
+        self.batches += 1
+        if self.batches == batches_per_epoch:
+            self.epochs, self.batches = self.epochs + 1, 0
+
     def add_validation(self, record: ValidationRecord) -> bool:
-        """Count a validation; whether it is the best so far."""
+        """Count a validation; returns whether it is the best so far."""
         self.history.append(record)
         best = record.validation_loss < self.best_validation  # never true of NaN
         if best:

@@ -22,7 +22,7 @@ def test_a_step_learns_from_exactly_the_targets_of_its_objective(make_shards, ob
     devices = device_steps(folder, quick(objective=objective))
     codes, targets = next(iter(shards.read(folder, "train", 4)))
     assert sorted(targets.numpy()) == [0, 15, 30, 50]  # the last fills the batch up
-    _, sums, _ = devices.gradients(codes, targets, 0, devices.burn_in(codes))
+    _, sums, _ = devices.compute_gradients(codes, targets, 0, devices.burn_in(codes))
     model = storage.build("audiornn", **SMALL_MODEL.sizes)
     model.set_weights(devices.model.get_weights())
     real = targets.numpy() > 0
@@ -51,10 +51,10 @@ def test_a_window_in_chunks_has_the_losses_of_the_whole_and_gradients_within_chu
     whole, chunked = steps
     assert (chunked.plan.burn_in, chunked.plan.chunk_targets) == (12, 16)
     chunked.model.set_weights(whole.model.get_weights())
-    _, expected, _ = whole.gradients(*batch, 0, whole.burn_in(batch[0]))
+    _, expected, _ = whole.compute_gradients(*batch, 0, whole.burn_in(batch[0]))
     state, found, gradients = chunked.burn_in(batch[0]), 0, []
     for start in chunked.plan.chunk_starts(80):
-        g, sums, state = chunked.gradients(*batch, start, state)
+        g, sums, state = chunked.compute_gradients(*batch, start, state)
         found, gradients = found + sums, [*gradients, g]
     assert list(state["codes"][:, 0]) == [12 + 5 * 16] * 3
     # Three targets of each window lie before the first whole hop after the context.
@@ -114,7 +114,7 @@ def test_averaged_weights_are_validated_and_kept(make_shards, tmp_path, tiny, si
     averages = [w.numpy() for w in devices.model.variables]
     batch = next(iter(shards.read(folder, "train", 4)))
     for step in range(1, 30):
-        gradients, sums, _ = devices.gradients(*batch, 0, devices.burn_in(batch[0]))
+        gradients, sums, _ = devices.compute_gradients(*batch, 0, devices.burn_in(batch[0]))
         devices.apply_gradients(gradients, sums[2], learning_rate=0.01)
         keep = min(0.8, (1 + step) / (10 + step))
         averages = [keep * a + (1 - keep) * w.numpy() for a, w in zip(averages, devices.model.variables, strict=True)]
@@ -138,7 +138,7 @@ def test_scaled_losses_change_nothing_and_an_overflow_skips_the_update(make_shar
         keras.utils.set_random_seed(0)
         devices = device_steps(folder, quick(model=tiny, clip_norm=0.01), scaled)
         for _ in range(3):
-            gradients, sums, _ = devices.gradients(*batch, 0, devices.burn_in(batch[0]))
+            gradients, sums, _ = devices.compute_gradients(*batch, 0, devices.burn_in(batch[0]))
             norms.append(float(devices.apply_gradients(gradients, sums[2], learning_rate=0.01)))
         weights.append(devices.model.get_weights())
     assert norms[0] > 0.01  # so that they are clipped

@@ -26,12 +26,12 @@ def test_loss_and_accuracy_are_means_over_the_last_hundred_updates():
 
 def test_the_time_left_is_unknown_until_some_seconds_after_the_first_updates():
     recent = RecentUpdates()
-    assert recent.seconds_left(0.0) is None
+    assert recent.estimate_seconds_left(0.0) is None
     recent.mark(30.0, 0.01, 100)  # compiled for half a minute
     recent.mark(33.0, 0.02, 200)
-    assert recent.seconds_left(0.02) is None and recent.targets_per_second is None
+    assert recent.estimate_seconds_left(0.02) is None and recent.targets_per_second is None
     recent.mark(36.0, 0.03, 300)
-    assert recent.seconds_left(0.03) == pytest.approx(0.97 * 6.0 / 0.02)
+    assert recent.estimate_seconds_left(0.03) == pytest.approx(0.97 * 6.0 / 0.02)
     assert recent.targets_per_second == pytest.approx(200 / 6)
 
 
@@ -39,7 +39,7 @@ def test_the_time_left_follows_the_last_updates():
     recent = RecentUpdates()
     for mark in range(200):  # ten times as fast from the hundredth on
         recent.mark(10.0 * min(mark, 100) + max(0, mark - 100), mark / 1000, 0)
-    assert recent.seconds_left(0.2) == pytest.approx(800)
+    assert recent.estimate_seconds_left(0.2) == pytest.approx(800)
 
 
 def test_the_bar_shows_the_time_left_with_the_last_validation_in_it(make_shards, tmp_path, sine_codes, monkeypatch):
