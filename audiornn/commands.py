@@ -73,7 +73,7 @@ def run_generate(arguments: argparse.Namespace) -> None:
         raise AudioRNNError("--stream writes a single clip: give one temperature and no --count")
 
     with announced("loading"):
-        from audiornn.common.files import write_json
+        from audiornn.common.serialization import write_json
         from audiornn.generation import clips, prompts, streaming
         from audiornn.models import storage
         from audiornn.tracking.models.registry import model_folder

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from audiornn.common.files import read_yaml
+from audiornn.common.serialization import read_yaml
 from audiornn.common.validation import Count, Section, Seed, Share, validate
 
 DAY = 86_400.0  # seconds: the most audio that is held in memory

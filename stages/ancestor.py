@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import write_json
+from audiornn.common.serialization import write_json
 from audiornn.params import Params
 from stages.common import WORKSPACE, run
 

@@ -4,7 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import atomic_folder, read_json, write_json
+from audiornn.common.files import atomic_folder
+from audiornn.common.serialization import read_json, write_json
 from audiornn.common.validation import parse
 from audiornn.corpus import scan
 from audiornn.corpus.listing import Listing, check_unchanged, own_recordings

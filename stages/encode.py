@@ -7,7 +7,8 @@ from pathlib import Path
 from audiornn.audio.resampling import ResampledManifest, ResampledRecording
 from audiornn.codec import CodecSettings
 from audiornn.codec_metrics import combined_metrics
-from audiornn.common.files import atomic_folder, read_json, write_json
+from audiornn.common.files import atomic_folder
+from audiornn.common.serialization import read_json, write_json
 from audiornn.common.validation import parse
 from audiornn.params import Params
 from audiornn.preparation import encoded, encoding

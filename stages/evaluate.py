@@ -7,7 +7,8 @@ import pandas as pd
 
 from audiornn import figures
 from audiornn.common.errors import AudioRNNError, one_line
-from audiornn.common.files import atomic_folder, write_json
+from audiornn.common.files import atomic_folder
+from audiornn.common.serialization import write_json
 from audiornn.dataset.manifest import read_manifest
 from audiornn.evaluation import context_curve, passages, per_code
 from audiornn.models import storage

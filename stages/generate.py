@@ -10,7 +10,8 @@ from pydantic import Field
 
 from audiornn import figures
 from audiornn.audio.waves import WaveWriter
-from audiornn.common.files import atomic_folder, read_json, write_json
+from audiornn.common.files import atomic_folder
+from audiornn.common.serialization import read_json, write_json
 from audiornn.common.validation import parse
 from audiornn.common.waits import announced
 from audiornn.dataset.manifest import read_manifest

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import read_json, write_json
+from audiornn.common.serialization import read_json, write_json
 from audiornn.common.validation import parse
 from audiornn.corpus.listing import Known, Listing, list_files, own_recordings
 from audiornn.params import Params

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from audiornn.audio import packs, resampling
 from audiornn.common.errors import AudioRNNError, shown
-from audiornn.common.files import atomic_folder, read_json, write_json
+from audiornn.common.files import atomic_folder
+from audiornn.common.serialization import read_json, write_json
 from audiornn.common.validation import parse
 from audiornn.corpus.scan import CorpusManifest, Recording
 from audiornn.params import Params

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from audiornn.common.files import atomic_folder, write_json
+from audiornn.common.files import atomic_folder
+from audiornn.common.serialization import write_json
 from audiornn.dataset import split
 from audiornn.dataset.windows import WindowLayout
 from audiornn.params import Params

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import read_json, write_json
+from audiornn.common.serialization import read_json, write_json
 from audiornn.dataset.manifest import MANIFEST, read_manifest
 from audiornn.generation import training_clips
 from audiornn.models.base import AudioModel

@@ -15,9 +15,9 @@ from pydantic import Field
 from audiornn.audio.resampling import resample_file
 from audiornn.audio.sndfile_decoders import native
 from audiornn.audio.waves import BLOCK_SAMPLES, Reading, container
+from audiornn.common.digests import file_stamp, sha256
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import sha256, unique_file
-from audiornn.common.stamps import file_stamp
+from audiornn.common.files import unique_file
 from audiornn.common.validation import Sha256, Size
 from audiornn.reuse.packs import Held, Pack, PackJob
 

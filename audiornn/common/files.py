@@ -1,10 +1,8 @@
-"""Atomic writes: a file or folder gets its name only when it is complete. JSON and digests."""
+"""Atomic writes: a file or folder gets its name only when it is complete."""
 
 import errno
 import fcntl
 import glob
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -14,14 +12,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from audiornn.common.errors import AudioRNNError, one_line, shown
+from audiornn.common.errors import AudioRNNError
 
 MIN_FREE = 65_536  # bytes; a disk with less left is full
-MAX_VALUES = 10_000  # values and keys of a YAML file, those of aliases each time they are used
 
 
 @contextmanager
@@ -171,143 +165,6 @@ def locked(path: str | Path, seconds: float = 120.0) -> Iterator[None]:
                     raise AudioRNNError(f"{path}: held by another process for {seconds:.0f} s") from None
                 time.sleep(0.02)
         yield
-
-
-def write_json(path: str | Path, content: object) -> None:
-    """Write `content` as indented JSON, atomically. NaN and infinities are refused, as JSON has none."""
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    with atomic_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-def read_json(path: str | Path) -> Any:  # noqa: ANN401 - JSON of any form; `validation.parse` gives it a type
-    """Read a JSON file that the pipeline wrote.
-
-    Raises
-    ------
-    AudioRNNError
-        If the file does not exist or is not JSON.
-    """
-    if not Path(path).exists():
-        raise AudioRNNError(f"{path}: no such file: run dvc repro first")
-    try:
-        return json.loads(_text(path, "JSON"), parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise AudioRNNError(f"{path}: not readable as JSON: {one_line(error)}") from None
-
-
-def read_yaml(path: str | Path, holds: str) -> dict[str, Any]:
-    """Read a YAML file of keys and values; empty, if the file is.
-
-    Parameters
-    ----------
-    path
-        The file.
-    holds
-        What it must hold, as an error says it.
-
-    Raises
-    ------
-    AudioRNNError
-        If it does not exist, is not YAML, or holds something else.
-    """
-    content = parse_yaml(_text(path, "YAML"), path)
-    if not isinstance(content, dict | None):
-        raise AudioRNNError(f"{path}: holds {shown(content)}, but must hold {holds}")
-    return {} if content is None else content
-
-
-def parse_yaml(text: str, where: str | Path) -> object:
-    """What a YAML text holds; errors name `where` it came from.
-
-    Raises
-    ------
-    AudioRNNError
-        If it is not YAML, or holds more than 10,000 values.
-    """
-    try:
-        return yaml.load(text, _BoundedLoader)
-    except Exception as error:  # PyYAML lets through what conversions raise, such as KeyError of `!!bool perhaps`
-        reason = "nested too deep" if isinstance(error, RecursionError) else error
-        raise AudioRNNError(f"{where}: not readable as YAML: {one_line(reason)}") from None
-
-
-class _BoundedLoader(yaml.SafeLoader):
-    """A loader that looks at the size of a document before it makes objects: aliases of aliases grow exponentially."""
-
-    def get_single_node(self) -> yaml.Node | None:
-        node = super().get_single_node()
-        if node is not None and (count := _values(node, {})) > MAX_VALUES:
-            held = f"{count:,}" if count < 10**9 else "billions of"
-            raise yaml.YAMLError(f"holds {held} values, but at most {MAX_VALUES:,} are allowed")
-        return node
-
-
-def _values(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
-    """How many values a node holds; those of an alias count each time it is used."""
-    if node not in known:
-        known[node] = MAX_VALUES + 1  # of a node within itself
-        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
-        nodes = (each for part in parts for each in (part if isinstance(part, tuple) else (part,)))
-        known[node] = 1 + sum(_values(each, known) for each in nodes)
-    return known[node]
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"it has no {name}")
-
-
-def _text(path: str | Path, form: str) -> str:
-    """The text of a file of a form."""
-    try:
-        if Path(path).exists() and not Path(path).is_file():  # a device or a pipe might never end
-            raise AudioRNNError(f"{path}: not readable as {form}: not a file")
-        return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise AudioRNNError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise AudioRNNError(f"{path}: not readable as {form}: {one_line(error)}") from None
-
-
-def sha256(path: str | Path) -> str:
-    """The SHA-256 digest of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check_file(path: str | Path, expected: str, remedy: str, size: int | None = None) -> None:
-    """Make sure that a file is the one that was written.
-
-    Parameters
-    ----------
-    path
-        The file.
-    expected
-        Its SHA-256 digest in hexadecimal.
-    remedy
-        What its owner should do if it is not.
-    size
-        Its length in bytes, where that is known; looked at first.
-
-    Raises
-    ------
-    AudioRNNError
-        If it is missing, not readable or another.
-    """
-    try:
-        held = Path(path).stat().st_size
-        if size is not None and held != size:
-            raise AudioRNNError(f"{path}: damaged: has {held:,} bytes, but had {size:,} when it was written; {remedy}")
-        found = sha256(path)
-    except OSError as error:
-        raise AudioRNNError(f"{path}: cannot be read: {error.strerror}; {remedy}") from None
-    if found != expected:
-        raise AudioRNNError(f"{path}: damaged: its SHA-256 is not the one it was written with; {remedy}")
-
-
-def digest(content: object) -> str:
-    """The SHA-256 digest of `content` as JSON, in hexadecimal."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def slug(text: str, length: int = 40) -> str:

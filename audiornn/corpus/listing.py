@@ -10,9 +10,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from audiornn.common import parallel
+from audiornn.common.digests import file_stamp, sha256
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import sha256
-from audiornn.common.stamps import file_stamp
 from audiornn.common.validation import AnyText, Sha256, Size
 
 DROP_FOLDER = "recordings"  # ships empty, which counts as unset

@@ -13,9 +13,9 @@ from audiornn.audio.decoders import MAX_RATE, MIN_RATE
 from audiornn.audio.examination import Examination, examine
 from audiornn.audio.waves import Reading
 from audiornn.common import parallel
+from audiornn.common.digests import file_stamp, sha256
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import sha256, slug
-from audiornn.common.stamps import file_stamp
+from audiornn.common.files import slug
 from audiornn.common.validation import AnyText, RelativePath, Sha256, Size
 from audiornn.corpus.listing import files_below
 from audiornn.reuse.index import Index, with_same_code

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from audiornn.codec import CODES, CodecSettings
 from audiornn.codec_metrics import CodecMetrics
+from audiornn.common.digests import check_file, digest, file_stamp
 from audiornn.common.errors import AudioRNNError, one_line
-from audiornn.common.files import check_file, digest, read_json
-from audiornn.common.stamps import file_stamp
+from audiornn.common.serialization import read_json
 from audiornn.common.validation import FileName, Sha256, Size, parse
 from audiornn.dataset.split import SPLITS, CodeRange
 from audiornn.dataset.windows import WindowLayout

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from audiornn.common.errors import AudioRNNError, shown
-from audiornn.common.files import read_yaml
+from audiornn.common.serialization import read_yaml
 from audiornn.common.validation import Section, validate
 
 FOLDER = Path("experiments")

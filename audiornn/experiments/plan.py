@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audiornn.common.digests import digest as content_digest
 from audiornn.common.errors import AudioRNNError, one_line, shown
-from audiornn.common.files import digest as content_digest
-from audiornn.common.files import parse_yaml, read_yaml, slug
+from audiornn.common.files import slug
+from audiornn.common.serialization import parse_yaml, read_yaml
 from audiornn.common.validation import validate
 from audiornn.experiments.definition import DOTTED, FOLDER, Experiment, Overrides, read
 from audiornn.params import Params

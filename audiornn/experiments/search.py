@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audiornn.common.digests import digest
 from audiornn.common.errors import AudioRNNError, one_line
-from audiornn.common.files import digest, locked, slug
+from audiornn.common.files import locked, slug
 from audiornn.experiments import comparison_page, summary
 from audiornn.experiments.definition import Range
 from audiornn.experiments.dvc import Runner, options

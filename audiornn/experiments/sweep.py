@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audiornn.common.digests import digest
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import digest
 from audiornn.experiments import comparison_page, summary
 from audiornn.experiments.definition import FOLDER
 from audiornn.experiments.dvc import DvcRunner, Runner

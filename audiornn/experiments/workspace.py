@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from audiornn.common.errors import AudioRNNError, one_line, shown
-from audiornn.common.files import atomic_folder, parse_yaml
+from audiornn.common.files import atomic_folder
+from audiornn.common.serialization import parse_yaml
 from audiornn.common.validation import validate
 from audiornn.experiments import plan
 from audiornn.experiments.definition import FOLDER, Experiment, list_experiments

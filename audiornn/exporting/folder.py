@@ -10,8 +10,10 @@ from scipy import signal
 
 from audiornn.audio.resampling import HIGHPASS_ORDER
 from audiornn.codec import CodecSettings
+from audiornn.common.digests import sha256
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import atomic_folder, read_json, sha256, write_json
+from audiornn.common.files import atomic_folder
+from audiornn.common.serialization import read_json, write_json
 from audiornn.models.base import AudioModel
 from audiornn.params import Generate
 

@@ -9,8 +9,10 @@ import numpy as np
 from pydantic import create_model
 
 from audiornn.codec import CodecSettings
+from audiornn.common.digests import check_file, sha256
 from audiornn.common.errors import AudioRNNError, one_line, shown
-from audiornn.common.files import atomic_folder, check_file, read_json, sha256, write_json
+from audiornn.common.files import atomic_folder
+from audiornn.common.serialization import read_json, write_json
 from audiornn.common.validation import Section, Sha256, Size, parse, validate
 from audiornn.common.waits import announced
 from audiornn.kernels.predictor import DEFAULT_RATE

@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from audiornn.codec import SILENCE
+from audiornn.common.digests import digest, sha256
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import digest, read_json, sha256
+from audiornn.common.serialization import read_json
 from audiornn.generation.engines import FUSED, engine
 from audiornn.generation.fused.engine import FusedEngine
 from audiornn.generation.sampling import prefill

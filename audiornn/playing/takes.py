@@ -14,7 +14,8 @@ from pydantic import Field, model_validator
 
 from audiornn.audio.sndfile_decoders import native
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import atomic_file, read_json
+from audiornn.common.files import atomic_file
+from audiornn.common.serialization import read_json
 from audiornn.common.validation import Count, Section, validate
 from audiornn.playing.choices import Choices, EngineName
 from audiornn.playing.live import Change, LiveStream, Pcm, PlayableModel

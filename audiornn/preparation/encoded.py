@@ -11,9 +11,9 @@ import numpy as np
 from audiornn.codec import CodecSettings
 from audiornn.codec_metrics import CodecMetrics
 from audiornn.common.array_types import Codes
+from audiornn.common.digests import FileStamp, file_stamp
 from audiornn.common.errors import AudioRNNError, one_line
-from audiornn.common.files import read_json, write_json
-from audiornn.common.stamps import FileStamp, file_stamp
+from audiornn.common.serialization import read_json, write_json
 from audiornn.common.validation import AnyText, FileName, Sha256, Size, parse
 
 MANIFEST = "manifest.json"

@@ -24,7 +24,8 @@ from audiornn.codec import CODES, CodecSettings
 from audiornn.codec_metrics import CodecMetrics
 from audiornn.common import parallel
 from audiornn.common.array_types import Codes
-from audiornn.common.files import unique_file, write_json
+from audiornn.common.files import unique_file
+from audiornn.common.serialization import write_json
 from audiornn.dataset.manifest import MANIFEST, RECORD_BYTES, Manifest, Shard, SplitManifest
 from audiornn.dataset.split import SPLITS, CodeRange, shuffled
 from audiornn.dataset.windows import WindowLayout

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from audiornn.common.files import read_json, read_yaml
+from audiornn.common.serialization import read_json, read_yaml
 from audiornn.preparation.recordings import REAL_CLIP
 from audiornn.provenance.overrides import flatten
 from audiornn.provenance.reproduction import Reproduction, reproduction

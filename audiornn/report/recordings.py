@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from audiornn.audio.resampling import ResampledManifest
-from audiornn.common.files import atomic_file, read_json
+from audiornn.common.files import atomic_file
+from audiornn.common.serialization import read_json
 from audiornn.common.validation import parse
 from audiornn.corpus.scan import CorpusManifest
 from audiornn.preparation.encoded import EncodedCorpus

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 from pydantic import Field
 
 from audiornn.codec_metrics import CodecMetrics
-from audiornn.common.files import read_json
+from audiornn.common.serialization import read_json
 from audiornn.common.validation import Size, parse
 from audiornn.ranking import Standing
 

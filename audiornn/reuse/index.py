@@ -10,8 +10,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from audiornn.common.digests import digest
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import atomic_file, digest, read_json
+from audiornn.common.files import atomic_file
+from audiornn.common.serialization import read_json
 from audiornn.common.sources import source_digest
 from audiornn.common.validation import Sha256, parse
 

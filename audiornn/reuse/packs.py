@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from audiornn.common import parallel
+from audiornn.common.digests import file_stamp
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import read_json, write_json
-from audiornn.common.stamps import file_stamp
+from audiornn.common.serialization import read_json, write_json
 from audiornn.common.validation import AnyText, FileName, Sha256, Size, parse
 from audiornn.reuse.index import FOLDER, Index, with_same_code
 

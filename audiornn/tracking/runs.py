@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from audiornn.common.files import read_json, write_json
+from audiornn.common.serialization import read_json, write_json
 from audiornn.common.validation import parse
 from audiornn.provenance.dvc import locked_shards
 from audiornn.provenance.git import version_tags

@@ -2,7 +2,7 @@
 
 import os
 
-from audiornn.common.files import digest
+from audiornn.common.digests import digest
 from audiornn.provenance.command import command
 from audiornn.provenance.dvc import locked_stages
 from audiornn.provenance.git import version_tags

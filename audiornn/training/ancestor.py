@@ -3,8 +3,9 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from audiornn.common.digests import check_file, sha256
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import check_file, read_json, sha256
+from audiornn.common.serialization import read_json
 from audiornn.common.validation import Sha256, Size, parse
 from audiornn.models.folder import CONFIG, REMEDY, WEIGHTS, source_folder
 from audiornn.tracking.runs import RUN_FILE, read_run_id

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from audiornn.common.array_types import Tensor
+from audiornn.common.digests import check_file
 from audiornn.common.errors import AudioRNNError, shown
-from audiornn.common.files import check_file
 from audiornn.dataset.manifest import Manifest
 from audiornn.models import storage
 from audiornn.models.base import AudioModel

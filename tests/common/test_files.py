@@ -1,14 +1,10 @@
 """What is promised of files: what has a final name is whole, and an error names the file."""
 
-import hashlib
-import json
-import math
 import os
 import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,24 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import atomic_file, atomic_folder, read_json, sha256, slug, unique_file, write_json
+from audiornn.common.files import atomic_file, atomic_folder, slug, unique_file
+from audiornn.common.serialization import write_json
+from tests.helpers.folders import content
 
-finite = st.floats(allow_nan=False, allow_infinity=False)
-documents = st.recursive(
-    st.none() | st.booleans() | st.integers() | finite | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=10,
-)
 in_one_folder = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def content(folder: Path) -> dict[str, str]:
-    """Every file below a folder, hidden ones too; folders that are empty as well."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") if path.is_file() else "(folder)"
-        for path in folder.rglob("*")
-        if path.is_file() or not any(path.iterdir())
-    }
 
 
 # --- Files -------------------------------------------------------------------------------------------------------
@@ -125,47 +108,7 @@ def test_leftovers_of_a_killed_process_do_not_get_into_the_next_folder(tmp_path)
     assert content(tmp_path) == {"out/whole.txt": "whole"}
 
 
-# --- JSON --------------------------------------------------------------------------------------------------------
-
-
-@in_one_folder
-@given(documents)
-def test_json_survives_a_round_trip(tmp_path, document):
-    write_json(tmp_path / "a.json", document)
-    assert read_json(tmp_path / "a.json") == document
-    assert list(content(tmp_path)) == ["a.json"]
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_json_refuses_values_that_other_readers_cannot_read_and_keeps_the_old_file(tmp_path, value):
-    write_json(tmp_path / "a.json", {"loss": 1.0})
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path / "a.json", {"losses": [1.0, value]})
-    assert json.loads(content(tmp_path)["a.json"]) == {"loss": 1.0}
-    assert list(content(tmp_path)) == ["a.json"]
-
-
-@pytest.mark.parametrize(
-    "damaged", [b"", b"{", b"{'a': 1}", b'{"a": 1,\n}', b"\xff\xfe{}", b'{"a": 1}\n{"b": 2}', b"\x00"]
-)
-def test_a_damaged_json_file_is_a_one_line_error_with_its_name(tmp_path, damaged):
-    path = tmp_path / "manifest.json"
-    path.write_bytes(damaged)
-    with pytest.raises(AudioRNNError) as error:
-        read_json(path)
-    (line,) = str(error.value).splitlines()
-    assert line.startswith(f"{path}: not readable as JSON: ")
-
-
-def test_a_json_file_that_is_missing_or_a_folder_is_a_one_line_error_with_its_name(tmp_path):
-    with pytest.raises(AudioRNNError) as error:
-        read_json(tmp_path / "none.json")
-    assert str(error.value) == f"{tmp_path}/none.json: no such file: run dvc repro first"
-    with pytest.raises(AudioRNNError, match=f"^{re.escape(str(tmp_path))}: not readable as JSON: .*$"):
-        read_json(tmp_path)
-
-
-# --- Names and digests -------------------------------------------------------------------------------------------
+# --- Names -------------------------------------------------------------------------------------------------------
 
 
 @given(st.text(), st.integers(1, 60))
@@ -190,13 +133,6 @@ def test_any_text_gives_a_plain_file_name(text, length):
 )
 def test_a_plain_name_stays_close_to_the_text(text, name):
     assert slug(text) == name
-
-
-@in_one_folder
-@given(st.binary(max_size=200))
-def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path, data):
-    (tmp_path / "a").write_bytes(data)
-    assert sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
 
 
 def test_a_folder_replaces_a_link_or_file_and_keeps_the_target_of_the_link(tmp_path):

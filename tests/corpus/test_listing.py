@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from audiornn.common.digests import sha256
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import sha256
 from audiornn.corpus import listing
 
 

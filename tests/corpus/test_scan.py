@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from audiornn.audio import resampling
 from audiornn.audio.waves import Reading
+from audiornn.common.digests import sha256
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import read_json, sha256, write_json
+from audiornn.common.serialization import read_json, write_json
 from audiornn.common.validation import parse
 from audiornn.corpus import scan
 from audiornn.corpus.scan import Recording, SkippedFile

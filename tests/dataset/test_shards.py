@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from audiornn.common import parallel
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import write_json
+from audiornn.common.serialization import write_json
 from audiornn.dataset import shards
 from audiornn.dataset.manifest import Manifest, read_manifest
 from audiornn.dataset.split import SPLITS, CodeRange, shuffled

@@ -6,8 +6,8 @@ import yaml
 from mlflow.artifacts import load_text
 from optuna.trial import TrialState
 
+from audiornn.common.digests import digest
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import digest
 from audiornn.experiments import dvc, plan, search, summary
 from audiornn.experiments import sweep as sweep_module
 from audiornn.tracking import store, trials

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from audiornn import cli
+from audiornn.common.digests import sha256
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import read_json, sha256
+from audiornn.common.serialization import read_json
 from audiornn.exporting import folder
 from audiornn.models import storage
 from audiornn.models.base import TrainingWindow

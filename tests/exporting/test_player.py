@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from audiornn import params
 from audiornn.audio import resampling
 from audiornn.codec import SILENCE, CodecSettings
-from audiornn.common.files import read_json
+from audiornn.common.serialization import read_json
 from audiornn.exporting import folder
 from audiornn.generation import engines, sampling, streaming
 from audiornn.generation.fused.draws import Limits, sample_code

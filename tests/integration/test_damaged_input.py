@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from audiornn import cli, params
 from audiornn.audio.resampling import ResampledManifest
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import read_json, write_json
+from audiornn.common.serialization import read_json, write_json
 from audiornn.common.validation import parse
 from audiornn.corpus.listing import Known, Listing
 from audiornn.corpus.scan import CorpusManifest

@@ -11,8 +11,9 @@ import h5py
 import numpy as np
 import pytest
 
+from audiornn.common.digests import sha256
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import read_json, sha256
+from audiornn.common.serialization import read_json
 from audiornn.common.validation import parse
 from audiornn.corpus.scan import CorpusManifest
 from audiornn.dataset import shards

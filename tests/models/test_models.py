@@ -8,8 +8,9 @@ import pytest
 import audiornn
 from audiornn.backend import keras, tf
 from audiornn.codec import CodecSettings
+from audiornn.common.digests import sha256
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import read_json, sha256, write_json
+from audiornn.common.serialization import read_json, write_json
 from audiornn.models import registry, storage
 from audiornn.models.base import TrainingWindow
 from audiornn.models.layers import batch_norm

@@ -3,7 +3,7 @@
 import pytest
 
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import write_json
+from audiornn.common.serialization import write_json
 from audiornn.playing.choices import Choices
 from audiornn.tracking import runs, store
 from audiornn.tracking.models import registry

@@ -8,7 +8,7 @@ import pytest
 import soundfile as sf
 
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import write_json
+from audiornn.common.serialization import write_json
 from audiornn.playing.choices import Choices, model_digest
 from audiornn.playing.live import Beginning, Change, Controls
 from audiornn.playing.service import MOST_TAKES, Service

@@ -16,7 +16,7 @@ from matplotlib.image import imread
 
 from audiornn import codec_metrics, figures
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import write_json
+from audiornn.common.serialization import write_json
 from audiornn.provenance import reproduction
 from audiornn.provenance.reproduction import Reproduction
 from audiornn.report import page as page_module

@@ -8,7 +8,7 @@ import pytest
 from audiornn.audio.resampling import ResampledManifest, ResampledRecording
 from audiornn.audio.waves import Reading
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import write_json
+from audiornn.common.serialization import write_json
 from audiornn.corpus.scan import CorpusManifest, Recording, SkippedFile
 from audiornn.preparation import encoded
 from audiornn.report import recordings

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from audiornn.common.digests import sha256
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import read_json, sha256
+from audiornn.common.serialization import read_json
 from audiornn.params import Params, Train
 from stages import ancestor as stage
 from tests.helpers.pipeline_clone import SOURCE

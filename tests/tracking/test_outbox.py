@@ -9,7 +9,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from audiornn import cli
-from audiornn.common.files import write_json
+from audiornn.common.serialization import write_json
 from audiornn.tracking import delivery, outbox, runs, store
 from tests.helpers.servers import free_port
 

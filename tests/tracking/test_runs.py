@@ -6,7 +6,7 @@ import time
 import mlflow
 import pytest
 
-from audiornn.common.files import write_json
+from audiornn.common.serialization import write_json
 from audiornn.tracking import runs, store
 from audiornn.tracking.models import registry
 from audiornn.tracking.tags import provenance_tags

@@ -1,6 +1,7 @@
 """The model that a training starts from: where it is and what identifies it."""
 
-from audiornn.common.files import read_json, sha256, write_json
+from audiornn.common.digests import sha256
+from audiornn.common.serialization import read_json, write_json
 from audiornn.training.ancestor import find
 from tests.helpers.tiny_model import RUN
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import read_json
+from audiornn.common.serialization import read_json
 from audiornn.models import storage
 from audiornn.models.base import TrainingWindow
 from audiornn.params import ModelParams, Train

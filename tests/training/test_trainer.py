@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from audiornn.backend import tf
+from audiornn.common.digests import sha256
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import sha256
 from audiornn.models import storage
 from audiornn.models.base import TrainingWindow
 from audiornn.params import Train

@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from audiornn.common.files import digest, sha256
+from audiornn.common.digests import digest, sha256
 from audiornn.common.waits import announced
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ import shutil
 import pytest
 import yaml
 
-from audiornn.common.files import read_json, sha256
+from audiornn.common.digests import sha256
+from audiornn.common.serialization import read_json
 
 pytestmark = pytest.mark.pipeline
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from audiornn import codec
-from audiornn.common.files import read_json
+from audiornn.common.serialization import read_json
 from audiornn.tracking import outbox
 from tests.helpers.pipeline_clone import SOURCE, TINY
 from tests.helpers.servers import FailingProxy, TrackingServer

@@ -4,7 +4,7 @@ import mlflow
 import pytest
 
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import read_json, write_json
+from audiornn.common.serialization import read_json, write_json
 from audiornn.tracking import runs, store
 from audiornn.tracking.models import registry
 from audiornn.tracking.tags import VALIDATION_DIGEST_TAG

@@ -1,11 +1,21 @@
-"""Stamps of files."""
+"""Digests and stamps of files."""
 
+import hashlib
 import json
 import os
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from audiornn.common.stamps import file_stamp
+from audiornn.common.digests import file_stamp, sha256
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200))
+def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path, data):
+    (tmp_path / "a").write_bytes(data)
+    assert sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
 
 
 def test_a_file_that_is_read_or_linked_keeps_its_stamp(tmp_path):
