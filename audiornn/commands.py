@@ -172,7 +172,8 @@ def run_experiment(arguments: argparse.Namespace) -> None:
     """`audiornn experiment`."""
     import shlex
 
-    from audiornn.experiments import definition, dvc, plan, search, sweep
+    from audiornn.experiments import definition, dvc, plan, sweep
+    from audiornn.experiments.search.space import Space
 
     if arguments.name is None:
         for name, experiment in definition.list_experiments().items():
@@ -182,13 +183,13 @@ def run_experiment(arguments: argparse.Namespace) -> None:
     if not arguments.dry_run:
         sweep.run(arguments.name, arguments.set_param, repeat=arguments.repeat, trials=arguments.trials)
         return
-    shared = plan.common(arguments.name, arguments.set_param, ".", arguments.repeat, arguments.trials)
-    if shared.experiment.search:
-        print(f"{shared.experiment.trials} trials of")
-        for key, found in search.Space(shared).ranges.items():
+    planned = plan.read_experiment(arguments.name, arguments.set_param, ".", arguments.repeat, arguments.trials)
+    if planned.experiment.search:
+        print(f"{planned.experiment.trials} trials of")
+        for key, found in Space(planned).ranges.items():
             print(f"  {key}: {found.describe()}")
         return
-    for setting in plan.settings_of(shared):
+    for setting in plan.settings_of(planned):
         print(shlex.join(dvc.command(setting)))
 
 

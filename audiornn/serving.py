@@ -6,7 +6,6 @@ logged as code beside the folder with the weights: nothing is pickled.
 
 import base64
 import binascii
-import difflib
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +18,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from audiornn.common.errors import AudioRNNError, one_line, shown
-from audiornn.common.validation import validate
+from audiornn.common.validation import did_you_mean, validate
 from audiornn.generation import clips, prompts
 from audiornn.models import storage
 from audiornn.params import Generate
@@ -123,8 +122,7 @@ def _rows(model_input: object) -> list[dict[str, Any]]:
         raise AudioRNNError(f"not a table: {error}; a request is rows with the columns {', '.join(COLUMNS)}") from None
     for column in frame.columns:
         if column not in COLUMNS:
-            near = difflib.get_close_matches(str(column)[:100], COLUMNS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known columns are {', '.join(COLUMNS)}"
+            hint = did_you_mean(str(column), COLUMNS, f"known columns are {', '.join(COLUMNS)}")
             raise AudioRNNError(f"unknown column {shown(column)}; {hint}")
     if not 1 <= len(frame) <= MAX_ROWS:
         raise AudioRNNError(f"has {len(frame)} rows, but must have 1 to {MAX_ROWS}")

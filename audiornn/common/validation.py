@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
@@ -121,8 +122,7 @@ def _explain(kind: type[Section], problem: dict[str, Any]) -> str:
         prefix = "".join(f"{part}." for part in place[:-1])
         if present := _section(kind, place[:-1]).renamed.get(place[-1]):
             return f"unknown key {key} (value {shown(value)}); it is now called {prefix}{present}"
-        near = [prefix + name for name in _nearest(place[-1], known)]
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known keys are {', '.join(known)}"
+        hint = did_you_mean(place[-1], known, f"known keys are {', '.join(known)}", prefix)
         return f"unknown key {key} (value {shown(value)}); {hint}"
     if problem["type"] == "invalid_key":
         return f"unknown key {key}; known keys are {', '.join(_fields(kind, place[:-1]))}"
@@ -142,7 +142,13 @@ def _must(message: str) -> str:
     return message.removeprefix("Value error, ")
 
 
-def _nearest(word: str, known: list[str]) -> list[str]:
+def did_you_mean(word: str, known: Sequence[str], otherwise: str, prefix: str = "") -> str:
+    """What an error adds about an unknown word: the known words closest to it, or `otherwise` if all are far."""
+    near = [prefix + name for name in _nearest(word, known)]
+    return f"did you mean {' or '.join(near)}?" if near else otherwise
+
+
+def _nearest(word: str, known: Sequence[str]) -> list[str]:
     """Known words closest to a mistyped one: several if equally close, none if all are far."""
 
     def nearness(name: str) -> tuple[bool, float]:

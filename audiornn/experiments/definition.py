@@ -1,6 +1,5 @@
 """Definition of an experiment: its YAML file."""
 
-import difflib
 import itertools
 import re
 from pathlib import Path
@@ -10,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from audiornn.common.errors import AudioRNNError, shown
 from audiornn.common.serialization import read_yaml
-from audiornn.common.validation import Section, validate
+from audiornn.common.validation import Section, did_you_mean, validate
 
 FOLDER = Path("experiments")
 DOTTED = re.compile(r"[^.\s]{1,60}(\.[^.\s]{1,60}){0,9}")
@@ -156,8 +155,7 @@ def read(name: str, folder: str | Path = FOLDER, **changes: object) -> Experimen
     path = Path(folder) / f"{name}.yaml"
     names = sorted(other.stem for other in Path(folder).glob("*.yaml"))
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
+        hint = did_you_mean(name, names, f"there are {', '.join(names) or 'none'}")
         raise AudioRNNError(f"{path}: no such experiment; {hint}")
     changed = {key: value for key, value in changes.items() if value is not None}
     return validate(Experiment, {**read_yaml(path, "keys and values"), **changed}, path)

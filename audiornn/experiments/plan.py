@@ -46,7 +46,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Common:
+class PlannedExperiment:
     """What the settings of an experiment have in common, and the way to make one.
 
     Attributes
@@ -109,13 +109,13 @@ class Common:
         return Setting(varied, name, checked, tuple(overrides(self.tree, tree)), chosen)
 
 
-def common(
+def read_experiment(
     name: str,
     set_params: Sequence[str] = (),
     workspace: str | Path = ".",
     repeat: int | None = None,
     trials: int | None = None,
-) -> Common:
+) -> PlannedExperiment:
     """Read an experiment with its overrides; parameters as for `plan`; `trials` replaces those of the file.
 
     Raises
@@ -137,7 +137,7 @@ def common(
             sweep[key] = values if isinstance(values, list) else [values]
         else:
             fixed[key] = _value(text, key)
-    return Common(name, experiment, where, Path(workspace), base, fixed, sweep)
+    return PlannedExperiment(name, experiment, where, Path(workspace), base, fixed, sweep)
 
 
 def plan(
@@ -162,27 +162,27 @@ def plan(
     AudioRNNError
         If a file or an override is invalid; one line per problem.
     """
-    return settings_of(common(name, set_params, workspace, repeat))
+    return settings_of(read_experiment(name, set_params, workspace, repeat))
 
 
-def settings_of(shared: Common) -> list[Setting]:
+def settings_of(planned: PlannedExperiment) -> list[Setting]:
     """The settings of an experiment that is not a search; see `plan`."""
-    experiment, sweep = shared.experiment, shared.sweep
+    experiment, sweep = planned.experiment, planned.sweep
     repeat = experiment.repeat or 1
     cases: list[tuple[dict[str, Any], Overrides]]
     if experiment.settings:
         cases = [({"setting": label}, differences) for label, differences in experiment.settings.items()]
     elif not sweep and repeat > 1:
-        cases = [({"setting": shared.name}, {})]
+        cases = [({"setting": planned.name}, {})]
     else:
         if (count := math.prod(map(len, sweep.values())) * repeat) > MAX_SETTINGS:
-            raise AudioRNNError(f"{shared.where}: has {count:,} settings, but must have at most {MAX_SETTINGS:,}")
+            raise AudioRNNError(f"{planned.where}: has {count:,} settings, but must have at most {MAX_SETTINGS:,}")
         combinations = itertools.product(*sweep.values())
         cases = [(case, case) for values in combinations for case in [dict(zip(sweep, values, strict=True))]]
     settings, problems = [], dict[str, None]()
     for (varied, differences), seed in itertools.product(cases, range(repeat) if repeat > 1 else [-1]):
         try:
-            settings.append(shared.setting(varied, differences, seed))
+            settings.append(planned.setting(varied, differences, seed))
         except AudioRNNError as error:
             problems |= dict.fromkeys(str(error).splitlines())
     if problems:

@@ -22,7 +22,7 @@ from audiornn.common.errors import AudioRNNError
 from audiornn.experiments import comparison_page, summary
 from audiornn.experiments.definition import FOLDER
 from audiornn.experiments.dvc import DvcRunner, Runner
-from audiornn.experiments.plan import Common, Setting, common, settings_of
+from audiornn.experiments.plan import PlannedExperiment, Setting, read_experiment, settings_of
 from audiornn.experiments.summary import VALIDATION_BITS, Case
 
 UNSET = "recordings"  # the value of corpus.path in params.yaml; while that folder is empty, audio is synthesised
@@ -61,18 +61,19 @@ def run(
     AudioRNNError
         As `plan`; or, after all settings have run, if some failed.
     """
-    from audiornn.experiments import search
+    from audiornn.experiments.search import loop
+    from audiornn.experiments.search.space import Space
 
-    shared, runner = common(name, set_params, workspace, repeat, trials), runner or DvcRunner(workspace)
-    if shared.experiment.search:
-        space = search.Space(shared)
-        announce(shared, space.first, shared.experiment.trials or 1)
-        search.run(space, runner)
+    planned, runner = read_experiment(name, set_params, workspace, repeat, trials), runner or DvcRunner(workspace)
+    if planned.experiment.search:
+        space = Space(planned)
+        announce(planned, space.first, planned.experiment.trials or 1)
+        loop.run(space, runner)
         return
-    settings = settings_of(shared)
-    announce(shared, settings[0], len(settings))
+    settings = settings_of(planned)
+    announce(planned, settings[0], len(settings))
     if settings[0].varied:
-        _run_sweep(shared, settings, runner)
+        _run_sweep(planned, settings, runner)
         return
     result = runner.run(settings[0], None)
     row = summary.row(settings[0], result)
@@ -80,7 +81,7 @@ def run(
     print(f"To apply it to this folder: dvc exp apply {settings[0].name}")
 
 
-def announce(shared: Common, first: Setting, runs: int) -> None:
+def announce(planned: PlannedExperiment, first: Setting, runs: int) -> None:
     """Say what is going to run, and how long it takes.
 
     Raises
@@ -89,20 +90,20 @@ def announce(shared: Common, first: Setting, runs: int) -> None:
         If the recordings of the first setting are not there.
     """
     path = first.params.corpus.path
-    if path not in (None, UNSET) and not (shared.workspace / path).exists():
+    if path not in (None, UNSET) and not (planned.workspace / path).exists():
         raise AudioRNNError(
-            f"corpus.path is {path!r}, which does not exist: {FOLDER / shared.name}.yaml says where its recordings are "
-            "from"
+            f"corpus.path is {path!r}, which does not exist: {FOLDER / planned.name}.yaml says where its recordings "
+            "are from"
         )
-    takes = f"; on 2 cores, without further options: {shared.experiment.takes}" if shared.experiment.takes else ""
-    print(f"{shared.name}: {' '.join(shared.experiment.description.split())}")
+    takes = f"; on 2 cores, without further options: {planned.experiment.takes}" if planned.experiment.takes else ""
+    print(f"{planned.name}: {' '.join(planned.experiment.description.split())}")
     print(f"{f'{runs} trainings' if runs > 1 else 'one training'}{takes}", flush=True)
 
 
-def _run_sweep(shared: Common, settings: Sequence[Setting], runner: Runner) -> None:
+def _run_sweep(planned: PlannedExperiment, settings: Sequence[Setting], runner: Runner) -> None:
     from audiornn.tracking import sweeps
 
-    name, workspace, description = shared.name, shared.workspace, shared.experiment.description
+    name, workspace, description = planned.name, planned.workspace, planned.experiment.description
     identity = digest([name, [setting.params.model_dump() for setting in settings]])
     with sweeps.sweep_run(workspace, name, description, identity) as parent:
         rows: list[dict[str, Any]] = []
@@ -119,7 +120,7 @@ def _run_sweep(shared: Common, settings: Sequence[Setting], runner: Runner) -> N
                 print(f"error: {failed[-1]}", file=sys.stderr)
                 row = summary.failed_row(setting)
             rows.append(row)
-            _summarise(parent, shared, settings, rows)
+            _summarise(parent, planned, settings, rows)
         found = summary.cases(settings, rows)
         print(f"\n{summary.table(_shown(settings, rows))}")
         for line in summary.best(found):
@@ -141,7 +142,9 @@ def _shown(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> li
     return [case.summary() for case in summary.cases(settings, rows)]
 
 
-def _summarise(parent: "Sweep", shared: Common, settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> None:
+def _summarise(
+    parent: "Sweep", planned: PlannedExperiment, settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]
+) -> None:
     """Log the tables and the figure of the settings so far, and what follows from them, to the sweep's run."""
     shown, found = _shown(settings, rows), summary.cases(settings, rows)
     parent.log_table(shown, f"{summary.table(shown)}\n{summary.conclusion(found)}\n", "summary")
@@ -153,7 +156,7 @@ def _summarise(parent: "Sweep", shared: Common, settings: Sequence[Setting], row
     near = [case.standing.ratio for case in done if case.standing.ratio is not None]
     best = {VALIDATION_BITS: min(case.bits for case in done), "distance_ratio": min(near, default=None)}
     parent.log_metrics({f"best.{column}": value for column, value in best.items()}, step=len(rows))
-    parent.log_figure(_figure(f"Sweep {shared.name}", done), "sweep.png")
+    parent.log_figure(_figure(f"Sweep {planned.name}", done), "sweep.png")
 
 
 def _figure(title: str, done: Sequence[Case]) -> "Figure":

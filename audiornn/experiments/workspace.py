@@ -4,7 +4,6 @@ A preset is an experiment of a single setting: a file of `experiments/` without 
 `repeat`.
 """
 
-import difflib
 import json
 import re
 import subprocess
@@ -17,7 +16,7 @@ import yaml
 from audiornn.common.errors import AudioRNNError, one_line, shown
 from audiornn.common.files import atomic_folder
 from audiornn.common.serialization import parse_yaml
-from audiornn.common.validation import validate
+from audiornn.common.validation import did_you_mean, validate
 from audiornn.experiments import plan
 from audiornn.experiments.definition import FOLDER, Experiment, list_experiments
 from audiornn.params import Params
@@ -64,8 +63,7 @@ def create(target: str | Path, preset: str, repository: str | Path = REPOSITORY)
             "or _ first"
         )
     if preset not in known:
-        near = difflib.get_close_matches(preset, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
+        hint = did_you_mean(preset, list(known), f"there are {', '.join(known) or 'none'}")
         raise AudioRNNError(f"--preset {shown(preset)}: no such preset; {hint}")
     if target.exists() or target.is_symlink():
         raise AudioRNNError(f"{target}: exists; name a new folder")

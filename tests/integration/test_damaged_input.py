@@ -21,7 +21,8 @@ from audiornn.corpus.listing import Known, Listing
 from audiornn.corpus.scan import CorpusManifest
 from audiornn.dataset import shards
 from audiornn.dataset.manifest import read_manifest
-from audiornn.experiments import plan, search
+from audiornn.experiments import plan
+from audiornn.experiments.search.space import Space
 from audiornn.models import storage
 from audiornn.models.base import TrainingWindow
 from audiornn.preparation import shard_writer
@@ -156,9 +157,9 @@ def test_a_damaged_search_is_accepted_or_refused_in_short_lines(tmp_path, data):
     path.write_text(yaml.safe_dump(data.draw(damaged_trees(content))), encoding="utf-8", errors="replace")
 
     def read():
-        shared = plan.common("e", workspace=tmp_path)
+        shared = plan.read_experiment("e", workspace=tmp_path)
         if shared.experiment.search:
-            search.Space(shared).distributions()
+            Space(shared).distributions()
 
     check_answer(read)
 

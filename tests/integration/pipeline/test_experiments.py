@@ -14,7 +14,9 @@ import optuna
 import pytest
 import yaml
 
-from audiornn.experiments import plan, search, summary
+from audiornn.experiments import plan, summary
+from audiornn.experiments.search import loop
+from audiornn.experiments.search.space import Space
 from audiornn.tracking import outbox, trials
 from tests.helpers.pipeline_clone import clone
 from tests.helpers.servers import fetch, free_port, serving
@@ -184,8 +186,8 @@ def test_a_hopeless_trial_is_pruned_and_leaves_no_half_of_anything(finished):
     searched = {"train.learning_rate": {"low": 0.001, "high": 0.002}}
     content = {"description": "What is best?", "search": searched, "trials": trials.COMPLETE_FIRST + 1}
     (workspace.root / "experiments/find.yaml").write_text(yaml.safe_dump(content))
-    space = search.Space(plan.common("find", workspace=workspace.root))
-    place = workspace.root / search.FOLDER / f"find-{space.identity[:8]}.db"
+    space = Space(plan.read_experiment("find", workspace=workspace.root))
+    place = workspace.root / loop.FOLDER / f"find-{space.identity[:8]}.db"
     study = trials.open_study(place)
     row = dict.fromkeys(summary.COLUMNS, 1.0) | {"run": "", "name": "none", "command": ""}
     for _ in range(trials.COMPLETE_FIRST):  # better than any real training

@@ -8,8 +8,11 @@ from optuna.trial import TrialState
 
 from audiornn.common.digests import digest
 from audiornn.common.errors import AudioRNNError
-from audiornn.experiments import dvc, plan, search, summary
+from audiornn.common.files import locked
+from audiornn.experiments import dvc, plan, summary
 from audiornn.experiments import sweep as sweep_module
+from audiornn.experiments.search import loop
+from audiornn.experiments.search.space import Space
 from audiornn.tracking import store, trials
 
 SEARCH = {
@@ -71,7 +74,7 @@ class Fake:
 @pytest.fixture
 def begun(tmp_path, empty_store, monkeypatch):
     """A workspace, and a way to run a search there; returns trials of its study."""
-    monkeypatch.setattr(search, "RANDOM_TRIALS", 3)
+    monkeypatch.setattr(loop, "RANDOM_TRIALS", 3)
     (tmp_path / "params.yaml").touch()
     (tmp_path / "experiments").mkdir()
 
@@ -123,8 +126,8 @@ def test_a_study_whose_process_died_is_closed_by_the_next(begun):
     begun(Fake(), 1)
     (place,) = begun.root.glob(".audiornn/searches/*.db")
     study = trials.open_study(place)
-    left = study.ask(search.Space(plan.common("find", workspace=begun.root)).distributions())
-    (_, state, waiting) = (lambda: search.close_killed(study) or study.trials)()
+    left = study.ask(Space(plan.read_experiment("find", workspace=begun.root)).distributions())
+    (_, state, waiting) = (lambda: loop.close_killed(study) or study.trials)()
     assert (state.state, waiting.state) == (TrialState.FAIL, TrialState.WAITING)
     assert waiting.system_attrs["fixed_params"] == left.params
 
@@ -180,7 +183,7 @@ def test_drawn_values_are_within_their_ranges_and_of_the_types_of_the_file(begun
             {"description": "d", "search": SEARCH | {"train.ema": {"low": 0.12344, "high": 0.2}}, "trials": 1}
         )
     )
-    space = search.Space(plan.common("find", workspace=begun.root))
+    space = Space(plan.read_experiment("find", workspace=begun.root))
     drawn = {"train.learning_rate": 0.00123456, "shard.context": 32, "train.ema": 0.123441}
     assert space.values(drawn | {"train.model": '{"name":"linear"}'}) == {
         "train.learning_rate": 0.001235,
@@ -197,7 +200,7 @@ def test_drawn_values_are_within_their_ranges_and_of_the_types_of_the_file(begun
 def test_a_search_is_run_by_one_process_at_a_time_and_a_broken_study_is_named(begun):
     begun(Fake(), 1)
     (place,) = begun.root.glob(".audiornn/searches/*.db")
-    with search.locked(place.with_suffix(".lock")), pytest.raises(AudioRNNError, match="held by another process"):
+    with locked(place.with_suffix(".lock")), pytest.raises(AudioRNNError, match="held by another process"):
         begun(Fake(), 1)
     place.write_text("no database " * 100)
     with pytest.raises(AudioRNNError, match=r"\.db: not readable as a study of Optuna"):

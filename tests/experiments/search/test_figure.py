@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from audiornn.experiments.figure import parallel_coordinates
+from audiornn.experiments.search.figure import parallel_coordinates
 
 
 def test_each_trial_is_a_line_and_the_best_is_the_thickest():
