@@ -122,7 +122,7 @@ def _rows(model_input: object) -> list[dict[str, Any]]:
         raise AudioRNNError(f"not a table: {error}; a request is rows with the columns {', '.join(COLUMNS)}") from None
     for column in frame.columns:
         if column not in COLUMNS:
-            hint = did_you_mean(str(column), COLUMNS, f"known columns are {', '.join(COLUMNS)}")
+            hint = did_you_mean(str(column), list(COLUMNS), f"known columns are {', '.join(COLUMNS)}")
             raise AudioRNNError(f"unknown column {shown(column)}; {hint}")
     if not 1 <= len(frame) <= MAX_ROWS:
         raise AudioRNNError(f"has {len(frame)} rows, but must have 1 to {MAX_ROWS}")

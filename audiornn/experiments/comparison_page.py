@@ -9,11 +9,12 @@ from audiornn.common.errors import AudioRNNError
 from audiornn.common.files import atomic_file, slug
 from audiornn.experiments.dvc import Runner
 from audiornn.experiments.summary import Case, conclusion
+from audiornn.preparation.recordings import REAL_CLIP
 from audiornn.report import comparison
 from audiornn.report.comparison import ComparedClip, ComparedSetting, Comparison
 
 FOLDER = Path("comparisons")  # in the workspace
-CLIPS, REAL = "generated/clips.json", "generated/real/test-split.wav"  # of the generate stage
+GENERATED = Path("generated")  # of the generate stage
 
 
 def write(
@@ -66,17 +67,17 @@ def _setting(case: Case, runner: Runner) -> ComparedSetting:
     if standing.ratio is not None:
         notes.append(f"distance {standing.ratio:.2f} of the limit of real audio")
     try:
-        described = json.loads(runner.read(case.name, CLIPS))
-        clips = [
+        described = json.loads(runner.read(case.name, str(GENERATED / "clips.json")))
+        compared = [
             ComparedClip(
-                name,
-                runner.read(case.name, f"generated/{name}.wav"),
-                f"{clip.get('prompt', case.name)} {clip.get('seed')}",
-                "" if clip["findings"] == "none" else clip["advice"],
+                name=name,
+                wav=runner.read(case.name, str(GENERATED / f"{name}.wav")),
+                origin=f"{clip.get('prompt', case.name)} {clip.get('seed')}",
+                findings="" if clip["findings"] == "none" else clip["advice"],
             )
             for name, clip in list(described.items())[: comparison.MAX_CLIPS]
         ]
-        return ComparedSetting(case.label, notes, clips, clips_left_out=len(described) - len(clips))
+        return ComparedSetting(case.label, notes, compared, clips_left_out=len(described) - len(compared))
     except AudioRNNError as error_of_files:
         return ComparedSetting(case.label, notes, [], str(error_of_files))
 
@@ -84,7 +85,7 @@ def _setting(case: Case, runner: Runner) -> ComparedSetting:
 def _real(done: Sequence[Case], runner: Runner) -> ComparedClip | None:
     for case in done[:1]:
         try:
-            return ComparedClip("real audio (test split)", runner.read(case.name, REAL))
+            return ComparedClip("real audio (test split)", runner.read(case.name, str(GENERATED / REAL_CLIP)))
         except AudioRNNError:
             return None
     return None
