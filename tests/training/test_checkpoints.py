@@ -6,11 +6,11 @@ import os
 import re
 import shutil
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from audiornn.common import sources
 from audiornn.common.errors import AudioRNNError
 from audiornn.dataset.windows import WindowLayout
 from audiornn.params import ModelParams, Train
@@ -260,8 +260,8 @@ def test_a_change_of_generation_code_leaves_an_interrupted_training_resumable_an
     make_shards, tmp_path, sine_codes, tiny, at_update, monkeypatch, capsys
 ):
     package = tmp_path / "audiornn"
-    shutil.copytree(Path(checkpoints.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(checkpoints, "__file__", str(package / "training/checkpoints.py"))
+    shutil.copytree(sources.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(sources, "PACKAGE", package)
     folder, store = make_shards({"a": sine_codes[:2000]}, 16, 100), Store(tmp_path / "store")
     params = Train(model=tiny, batch_size=4, epochs=9)
     said = []
@@ -280,8 +280,8 @@ def test_only_code_that_can_change_a_training_is_part_of_its_fingerprint(
 ):
     manifest = make_shards({"a": sine_codes[:50]}, 1, 1)
     package = tmp_path / "audiornn"
-    shutil.copytree(Path(checkpoints.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(checkpoints, "__file__", str(package / "training/checkpoints.py"))
+    shutil.copytree(sources.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(sources, "PACKAGE", package)
     before = checkpoints.training_fingerprint({}, manifest)
     for name in ("generation/fused/engine.py", "serving.py", "cli.py", "generation/new.py", "tracking/runs.py"):
         (package / name).write_text("...")
