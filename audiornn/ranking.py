@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-FAR = 1.0  # maximum acceptable distance from real audio, as a multiple of the limit
-FLAWED = 0.25  # maximum acceptable share of clips with findings
-NOISE = 0.15  # differences of the distance below this may be chance; docs/experiments-howto.md has the measurement
+MAX_RATIO = 1.0  # maximum acceptable distance from real audio, as a multiple of the limit
+MAX_FLAWED = 0.25  # maximum acceptable share of clips with findings
+RATIO_NOISE = 0.15  # smaller differences of the distance may be chance, as measured in docs/experiments-howto.md
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class Standing:
     @property
     def acceptable(self) -> bool:
         """Whether it is known to sound acceptable: close to real audio, with few flawed clips."""
-        return self.ratio is not None and self.flawed is not None and self.ratio <= FAR and self.flawed <= FLAWED
+        return (
+            self.ratio is not None and self.flawed is not None and self.ratio <= MAX_RATIO and self.flawed <= MAX_FLAWED
+        )
 
     @property
     def expectation(self) -> str:
@@ -81,8 +83,8 @@ def replaces(challenger: Standing, champion: Standing) -> tuple[bool, str]:
             return challenger.acceptable, f"sound, which was measured for one model only and is {sound}"
         return challenger.bits < champion.bits, "bits, as no sound was measured"
     (_, ours), (_, theirs) = challenger.order, champion.order
-    clearly_nearer = ours != theirs and abs(ours - theirs) > NOISE
-    clearly_cleaner = abs(challenger.flawed - champion.flawed) > FLAWED
+    clearly_nearer = ours != theirs and abs(ours - theirs) > RATIO_NOISE
+    clearly_cleaner = abs(challenger.flawed - champion.flawed) > MAX_FLAWED
     if not clearly_nearer and not clearly_cleaner:
         return challenger.bits < champion.bits, "bits, as both sound alike"
     if challenger.acceptable != champion.acceptable:

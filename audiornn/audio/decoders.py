@@ -22,7 +22,7 @@ LIBSNDFILE, FFMPEG = "libsndfile", "FFmpeg"
 LONGER_SECONDS = 0.25  # more than libsndfile reads of an MP3 file, beyond the encoder's padding: there is a second one
 
 
-class Decoder(Protocol):
+class AudioDecoder(Protocol):
     """An open recording.
 
     Attributes
@@ -46,14 +46,14 @@ class Decoder(Protocol):
     def blocks(self, frames: int) -> Iterator[NDArray[np.float32]]:
         """Blocks [n, channels] of up to `frames`, full scale at ±1, to the end."""
 
-    def __enter__(self) -> "Decoder": ...
+    def __enter__(self) -> "AudioDecoder": ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
 
-def open_audio(path: str | Path, decoder: str | None = None) -> Decoder:
+def open_audio(path: str | Path, decoder: str | None = None) -> AudioDecoder:
     """Open a recording of any kind for reading.
 
     Parameters
@@ -84,7 +84,7 @@ def open_audio(path: str | Path, decoder: str | None = None) -> Decoder:
     return opened
 
 
-def _open(path: Path, decoder: str | None) -> Decoder:
+def _open(path: Path, decoder: str | None) -> AudioDecoder:
     with open(path, "rb") as file:
         start = file.read(4096)
     if not start:

@@ -65,14 +65,16 @@ class FFmpegDecoder(OpenFile):
         import av
 
         rate = 0
-        convert: Converter | None = None
+        converter: Converter | None = None
         resampler = None
         held: list[NDArray[np.float32]] = []
         for frame in self._frames():
-            if convert is None or frame.sample_rate != rate:  # the first, or another file that was joined to the first
-                if convert:
-                    held += convert(None)
-                rate, convert = frame.sample_rate, Converter(frame.sample_rate, self.samplerate, self.channels)
+            if (
+                converter is None or frame.sample_rate != rate
+            ):  # the first, or another file that was joined to the first
+                if converter:
+                    held += converter.convert(None)
+                rate, converter = frame.sample_rate, Converter(frame.sample_rate, self.samplerate, self.channels)
                 resampler = None
             resampler = resampler or av.AudioResampler(format="fltp")
             frame.pts = None
@@ -82,13 +84,13 @@ class FFmpegDecoder(OpenFile):
                 resampler = av.AudioResampler(format="fltp")
                 planar = resampler.resample(frame)
             for part in planar:
-                held += convert(np.asarray(part.to_ndarray().T, np.float32))
+                held += converter.convert(np.asarray(part.to_ndarray().T, np.float32))
             while sum(map(len, held)) >= frames:
                 whole = np.concatenate(held)
                 yield np.ascontiguousarray(whole[:frames])
                 held = [whole[frames:]]
-        if convert:
-            held += convert(None)
+        if converter:
+            held += converter.convert(None)
         rest = np.concatenate(held) if held else np.zeros((0, self.channels), np.float32)
         for start in range(0, len(rest), frames):
             yield np.ascontiguousarray(rest[start : start + frames])

@@ -45,7 +45,7 @@ class Converter:
         self._soxr = soxr.ResampleStream(rate_in, rate_out, channels, "float32", "VHQ") if rate_in != rate_out else None
         self._channels = channels
 
-    def __call__(self, block: NDArray[np.float32] | None) -> Iterator[NDArray[np.float32]]:
+    def convert(self, block: NDArray[np.float32] | None) -> Iterator[NDArray[np.float32]]:
         """What the next block [n, any channels] adds; None: the end."""
         if block is not None and block.shape[1] != self._channels:
             block = np.repeat(block.mean(axis=1, keepdims=True, dtype=np.float32), self._channels, axis=1)
@@ -166,7 +166,7 @@ class ChainedDecoder(OpenFile):
     def blocks(self, frames: int) -> Iterator[NDArray[np.float32]]:
         for link in self._links:
             with _Stretch(self._path, link) as stretch, SndfileDecoder(stretch) as opened:
-                convert = Converter(opened.samplerate, self.samplerate, self.channels)
+                converter = Converter(opened.samplerate, self.samplerate, self.channels)
                 for block in opened.blocks(frames):
-                    yield from convert(block)
-                yield from convert(None)
+                    yield from converter.convert(block)
+                yield from converter.convert(None)

@@ -15,7 +15,7 @@ from audiornn.models.base import AudioModel
 from audiornn.params import Generate
 
 
-class Player:
+class StreamDecoder:
     """Decode the codes of a stream to playable audio, block by block, in constant memory: DC blocker and limiter."""
 
     def __init__(self, codec: CodecSettings, prompt: Codes | None = None) -> None:
@@ -26,7 +26,7 @@ class Player:
         if prompt is not None:
             self._highpass.process(self._decoder.decode(prompt))
 
-    def play(self, codes: Codes, last: bool = False, gain: float | Wave = 1.0) -> Wave:
+    def decode(self, codes: Codes, last: bool = False, gain: float | Wave = 1.0) -> Wave:
         """Decode the next codes [n] and return the wave float [m] that is ready; `last` flushes the limiter.
 
         `gain` is a factor before the limiter, one or for each code.
@@ -61,7 +61,7 @@ def stream(
         Write a wav header first, with the maximum length, as the real one is unknown.
     """
     rate = model.codec.sample_rate
-    player = Player(model.codec, None if prompt is None else prompt[0])
+    decoder = StreamDecoder(model.codec, None if prompt is None else prompt[0])
     if wav:
         longest = 0xFFFFFFFF
         form = struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
@@ -80,5 +80,5 @@ def stream(
         limits=Limits(p.top_k, p.top_p, p.confidence_threshold),
         engine_name=p.engine,
     ):
-        write(player.play(codes[0]))
-    write(player.play(np.zeros(0, np.uint8), last=True))
+        write(decoder.decode(codes[0]))
+    write(decoder.decode(np.zeros(0, np.uint8), last=True))

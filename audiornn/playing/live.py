@@ -18,7 +18,7 @@ from audiornn.common.validation import Section, Seed
 from audiornn.generation.fused.draws import Limits
 from audiornn.generation.fused.engine import FusedEngine
 from audiornn.generation.sampling import random_stream
-from audiornn.generation.streaming import Player, pcm16
+from audiornn.generation.streaming import StreamDecoder, pcm16
 from audiornn.models.base import State
 
 BLOCK_SECONDS = 0.02  # changes take effect between two blocks
@@ -128,7 +128,7 @@ class LiveStream:
         self._beginnings: list[tuple[int, int]] = []  # index in `_changes`, and position of the first sample
         self._controls = Controls()
         self._model: PlayableModel | None = None
-        self._player: Player | None = None
+        self._decoder: StreamDecoder | None = None
         self._history: Codes = np.zeros(0, np.uint8)
         self._ending: Pcm = np.zeros(0, np.int16)
         self._gain = 0.0
@@ -143,7 +143,7 @@ class LiveStream:
         """
         self._controls = change.controls or self._controls
         model = self._models.get(change.model) if change.model else self._model
-        if model is None or (self._player is None and not change.beginning):
+        if model is None or (self._decoder is None and not change.beginning):
             raise AudioRNNError(f"change at {change.at}: must have a beginning and a known model, has {change.model}")
         if self._model and model.codec != self._model.codec:
             raise AudioRNNError(f"change at {change.at}: has a model of another codec, {model.codec}")
@@ -160,10 +160,10 @@ class LiveStream:
     def _begin(self, beginning: Beginning, engine: FusedEngine) -> None:
         assert self._model is not None
         codes, codec = beginning.codes, self._model.codec
-        if self._player:  # what the limiter still holds, faded out
-            rest = self._player.play(codes[:0], last=True)
+        if self._decoder:  # what the limiter still holds, faded out
+            rest = self._decoder.decode(codes[:0], last=True)
             self._ending = pcm16(rest * np.linspace(1, 0, len(rest)))
-        self._player = Player(codec, codes if len(codes) else None)
+        self._decoder = StreamDecoder(codec, codes if len(codes) else None)
         self._gain = 0.0  # the first block fades in
         self._engine, self._history = engine, codes[-HISTORY:]
         self._random = random_stream(beginning.seed, 0)
@@ -171,14 +171,14 @@ class LiveStream:
 
     def next_block(self) -> Block:
         """The next samples; a beginning must have been applied."""
-        assert self._model is not None and self._player is not None
+        assert self._model is not None and self._decoder is not None
         n = max(1, round(BLOCK_SECONDS * self._model.codec.sample_rate))
         logits = np.empty((1, n, CODES), np.float32)
         temperature = np.full((1, n), self._controls.temperature, np.float32)
         codes = self._engine.generate(self._random.random((1, n), np.float32), temperature, logits)[0]
         gain = np.linspace(self._gain, 10 ** (self._controls.level_db / 20), n + 1)[1:]
         self._gain = float(gain[-1])
-        pcm = np.concatenate([self._ending, pcm16(self._player.play(codes, gain=gain))])
+        pcm = np.concatenate([self._ending, pcm16(self._decoder.decode(codes, gain=gain))])
         self._ending = self._ending[:0]
         self._history = np.concatenate([self._history, codes])[-HISTORY:]
         self.position += len(pcm)

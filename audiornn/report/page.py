@@ -21,7 +21,7 @@ MAX_LISTED = 100  # recordings of a kind that are named on the page; the MLflow 
 
 
 @dataclass(frozen=True)
-class Sound:
+class EmbeddedClip:
     """A player on the page: `notes` are lines below it, `warning` lists abnormalities."""
 
     title: str
@@ -66,9 +66,9 @@ class Page:
     pictures: Mapping[str, Path]
     history: Sequence[Mapping[str, str]]
     context: Sequence[Mapping[str, str]]
-    passages: Sequence[Sound]
-    real: Sound
-    clips: Sequence[Sound]
+    passages: Sequence[EmbeddedClip]
+    real: EmbeddedClip
+    clips: Sequence[EmbeddedClip]
     omitted: int
     recordings: RecordingsList
     seconds: float
@@ -116,7 +116,12 @@ def collect(root: str | Path, run_id: str, clips: int = 8, seconds: float = 30.0
     results = read_results(root)
     names = ("curves", "context", "calibration", "passages", "generated", "codes")
     sounds = [
-        Sound(name, root / f"generated/{name}.wav", _levels(clip), "" if clip.findings == "none" else clip.advice)
+        EmbeddedClip(
+            title=name,
+            file=root / f"generated/{name}.wav",
+            notes=_levels(clip),
+            warning="" if clip.findings == "none" else clip.advice,
+        )
         for name, clip in results.clips.items()
     ]
     config = read_json(root / "models/config.json")
@@ -129,8 +134,11 @@ def collect(root: str | Path, run_id: str, clips: int = 8, seconds: float = 30.0
         pictures={name: root / f"figures/{name}.png" for name in names},
         history=_rows(root / "metrics/history.csv"),
         context=_rows(root / "metrics/evaluate-context.csv"),
-        passages=[Sound(file.stem.replace("-", " "), file) for file in sorted((root / "passages").glob("*.wav"))],
-        real=Sound("real (test split)", root / "generated" / REAL_CLIP),
+        passages=[
+            EmbeddedClip(title=file.stem.replace("-", " "), file=file)
+            for file in sorted((root / "passages").glob("*.wav"))
+        ],
+        real=EmbeddedClip(title="real (test split)", file=root / "generated" / REAL_CLIP),
         clips=sounds[:clips],
         omitted=len(sounds[clips:]),
         recordings=recordings.collect(root),

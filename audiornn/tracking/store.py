@@ -56,7 +56,8 @@ VIEW = {
 
 CHAMPION_METRIC = "validation.bits_per_sample"
 # further numbers by which models are compared
-RATIO, FLAWED = "generate.distance_ratio", "generate.clips_with_findings"
+RATIO_METRIC, FLAWED_METRIC = "generate.distance_ratio", "generate.clips_with_findings"
+STANDING_METRICS = (CHAMPION_METRIC, RATIO_METRIC, FLAWED_METRIC)  # by which models are compared
 
 
 class StoreError(AudioRNNError):

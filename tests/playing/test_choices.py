@@ -14,7 +14,7 @@ def test_the_given_model_comes_first_then_the_last_training_then_those_of_mlflow
     save_model(tmp_path / "models")
     with runs.pipeline_run(tmp_path, {"a": 1}, {}, name="n", run_file=tmp_path / "run.json") as log:
         log.log_model(tmp_path / "models")
-        log.log_metrics({store.CHAMPION_METRIC: 4.5, store.RATIO: 0.7, store.FLAWED: 0.25})
+        log.log_metrics({store.CHAMPION_METRIC: 4.5, store.RATIO_METRIC: 0.7, store.FLAWED_METRIC: 0.25})
     write_json(tmp_path / "models" / runs.RUN_FILE, {"run_id": log.run_id})
     registry.promote(tmp_path, log.run_id)
     choices = Choices(tmp_path, "models:/audiornn@champion")

@@ -20,7 +20,7 @@ from audiornn.common.serialization import write_json
 from audiornn.provenance import reproduction
 from audiornn.provenance.reproduction import Reproduction
 from audiornn.report import page as page_module
-from audiornn.report.page import Page, Sound, _rows_of_results
+from audiornn.report.page import EmbeddedClip, Page, _rows_of_results
 from audiornn.report.recordings import ListedRecording, RecordingsList
 from audiornn.report.results import (
     DetailedScores,
@@ -54,7 +54,7 @@ def page(tmp_path):
     for i, seconds in enumerate((0.5, 2.0, 0.5, 0.5)):
         path = tmp_path / f"{i}.wav"
         sf.write(path, 0.3 * np.sin(np.arange(round(8000 * seconds)) * (i + 1) / 5), 8000)
-        sounds.append(Sound(f"{NASTY} {i}", path, ["a note", NASTY] if i else [], NASTY if i == 1 else ""))
+        sounds.append(EmbeddedClip(f"{NASTY} {i}", path, ["a note", NASTY] if i else [], NASTY if i == 1 else ""))
     return Page(
         title=NASTY,
         run_id="0" * 32,

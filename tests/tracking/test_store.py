@@ -181,5 +181,5 @@ def test_the_list_of_runs_has_columns_for_bits_and_sound(empty_store, tmp_path):
     experiment = page.split("/")[3]
     tags = mlflow.MlflowClient(store.store(tmp_path)).get_experiment(experiment).tags
     columns = json.loads(tags["mlflow.sharedViewState.audiornn"])["selectedColumns"]
-    for metric in (store.CHAMPION_METRIC, store.RATIO, store.FLAWED):
+    for metric in (store.CHAMPION_METRIC, store.RATIO_METRIC, store.FLAWED_METRIC):
         assert f"metrics.`{metric}`" in columns

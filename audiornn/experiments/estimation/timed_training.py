@@ -39,7 +39,7 @@ SHUFFLED = 64 * 10**6  # bytes of shards that the training holds
 
 
 @dataclass(frozen=True)
-class Layout:
+class WindowCounts:
     """Windows and targets by split, and bytes of all shards."""
 
     windows: dict[str, int]
@@ -71,7 +71,7 @@ class TimedTraining:
         Bytes of memory.
     """
 
-    layout: Layout
+    layout: WindowCounts
     sharding: float
     start: float
     batch: float
@@ -156,7 +156,7 @@ def run(p: Params, lengths: Mapping[str, int], scratch: Path) -> TimedTraining:
     )
 
 
-def _layout(splits: Mapping[str, Sequence[CodeRange]], layout: WindowLayout) -> Layout:
+def _layout(splits: Mapping[str, Sequence[CodeRange]], layout: WindowLayout) -> WindowCounts:
     windows, targets = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
     for name, ranges in splits.items():
         for piece in ranges:
@@ -164,7 +164,7 @@ def _layout(splits: Mapping[str, Sequence[CodeRange]], layout: WindowLayout) -> 
                 windows[name] += 1
                 targets[name] += last - first - layout.context
     size = sum(windows.values()) * (layout.context + RECORD_BYTES) + sum(targets.values())
-    return Layout(windows, targets, size)
+    return WindowCounts(windows, targets, size)
 
 
 def _write_shards(

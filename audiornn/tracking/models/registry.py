@@ -13,8 +13,7 @@ from audiornn.tracking.models.logged_model import MODEL
 from audiornn.tracking.store import (
     CHAMPION_METRIC,
     EXPERIMENT,
-    FLAWED,
-    RATIO,
+    STANDING_METRICS,
     client_of,
     direct,
     masked,
@@ -162,15 +161,15 @@ def promote(workspace: str | Path, run_id: str) -> str:
 
 def _describe(client: "MlflowClient", version: "ModelVersion", run: "MlflowRun") -> None:
     """Tag a registered version with the numbers that later models are compared with."""
-    tags = {key: str(run.data.metrics[key]) for key in (CHAMPION_METRIC, RATIO, FLAWED) if key in run.data.metrics}
+    tags = {key: str(run.data.metrics[key]) for key in STANDING_METRICS if key in run.data.metrics}
     for key, value in {**tags, VALIDATION_DIGEST_TAG: run.data.tags.get(VALIDATION_DIGEST_TAG, "")}.items():
         client.set_model_version_tag(REGISTERED, version.version, key, value)
 
 
 def _standing(numbers: Mapping[str, Any]) -> Standing | None:
     """Standing of a model, from the metrics of a run or the tags of a version; None if it was not evaluated."""
-    bits, ratio, flawed = (float(numbers[key]) if key in numbers else None for key in (CHAMPION_METRIC, RATIO, FLAWED))
-    return None if bits is None else Standing(bits, ratio, flawed)
+    bits, ratio, flawed = (float(numbers[key]) if key in numbers else None for key in STANDING_METRICS)
+    return None if bits is None else Standing(bits=bits, ratio=ratio, flawed=flawed)
 
 
 def promote_if_better(workspace: str | Path, run_id: str, bits: float | None = None) -> str:

@@ -135,7 +135,7 @@ def test_a_folder_without_recordings_is_named(workspace):
 
 
 def test_the_time_of_a_training_follows_from_its_budget():
-    layout = timed_training.Layout({"train": 40, "validation": 4, "test": 4}, {}, 0)
+    layout = timed_training.WindowCounts({"train": 40, "validation": 4, "test": 4}, {}, 0)
     measured = timed_training.TimedTraining(layout, 0, 7.0, 2.0, 10, 3.0, 5.0, 0, {}, 0)
     assert measured.epoch == 20
     assert measured.training(Train(epochs=3)) == 7 + 3 * (20 + 5)

@@ -20,7 +20,7 @@ def run_with_model(tmp_path):
     def make(bits, validated_on="a", ratio=None, flawed=None):
         with runs.pipeline_run(tmp_path, {"a": 1}, {VALIDATION_DIGEST_TAG: validated_on}, name="n") as log:
             log.log_model(tmp_path / "models")
-            log.log_metrics({store.CHAMPION_METRIC: bits, store.RATIO: ratio, store.FLAWED: flawed})
+            log.log_metrics({store.CHAMPION_METRIC: bits, store.RATIO_METRIC: ratio, store.FLAWED_METRIC: flawed})
         return log.run_id
 
     return make
@@ -61,11 +61,11 @@ def test_a_model_that_predicts_better_but_sounds_worse_does_not_become_champion(
     assert "still version 2, by sound" in registry.promote_if_better(tmp_path, noisy)
     assert "still version 2, by sound" in registry.promote_if_better(tmp_path, noisier), "unknown sound does not do"
     tags = registry.champion(tmp_path).tags
-    assert (tags[store.CHAMPION_METRIC], tags[store.RATIO], tags[store.FLAWED]) == ("4.2", "0.8", "0.125")
+    assert (tags[store.CHAMPION_METRIC], tags[store.RATIO_METRIC], tags[store.FLAWED_METRIC]) == ("4.2", "0.8", "0.125")
     client = mlflow.MlflowClient(store.store(tmp_path))
-    client.log_metric(good, store.RATIO, 0.9)  # measured again, with other limits of the draws
+    client.log_metric(good, store.RATIO_METRIC, 0.9)  # measured again, with other limits of the draws
     assert "still version 2, this model" in registry.promote_if_better(tmp_path, good)
-    assert registry.champion(tmp_path).tags[store.RATIO] == "0.9"
+    assert registry.champion(tmp_path).tags[store.RATIO_METRIC] == "0.9"
     assert registry.promote(tmp_path, noisier) == "3", "by hand anything can be chosen"
 
 
