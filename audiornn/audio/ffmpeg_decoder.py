@@ -69,9 +69,7 @@ class FFmpegDecoder(OpenFile):
         resampler = None
         held: list[NDArray[np.float32]] = []
         for frame in self._frames():
-            if (
-                converter is None or frame.sample_rate != rate
-            ):  # the first, or another file that was joined to the first
+            if converter is None or frame.sample_rate != rate:  # the first, or of another file that was joined
                 if converter:
                     held += converter.convert(None)
                 rate, converter = frame.sample_rate, Converter(frame.sample_rate, self.samplerate, self.channels)
