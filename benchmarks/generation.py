@@ -112,7 +112,7 @@ def engines(model: AudioModel, streams: list[int], names: tuple[str, ...]) -> It
     """TensorFlow's loop and the fused kernels, by name."""
     for n in streams:
         for name in names:
-            engine: Any = engines_module.engine(model, name)
+            engine: Any = engines_module.create_engine(model, name)
             if n == 1:
                 engine.threads = 1
             engine.load_state(*sampling.prefill(model, np.full([n, 10], 128, np.uint8)))
@@ -150,7 +150,7 @@ def exported_player(model: AudioModel) -> Iterator[Row]:
                 subprocess.run([*command, str(seconds)], check=True, stdout=subprocess.DEVNULL)
 
             seconds = best(lambda run=run: run(0.25)) - best(lambda run=run: run(0))  # type: ignore[misc]
-        weights = weight_bytes(engines_module.engine(model, "fused-bf16" if flags else "fused"))
+        weights = weight_bytes(engines_module.create_engine(model, "fused-bf16" if flags else "fused"))
         yield {
             "engine": name,
             "streams": 1,
@@ -205,7 +205,7 @@ def bits_per_sample(model: AudioModel, name: str, folder: Path) -> float:
     """Of the targets of the test split, as an engine of that name predicts them sample by sample."""
     manifest = read_manifest(folder)
     context = manifest.layout.context
-    engine, nats, count = engines_module.engine(model, name), 0.0, 0
+    engine, nats, count = engines_module.create_engine(model, name), 0.0, 0
     for windows, targets in shards.read(manifest, "test", 16):
         codes = windows.numpy()
         first, state = sampling.prefill(model, codes[:, :1])
@@ -230,7 +230,7 @@ def bits(model: AudioModel, folder: Path) -> list[Row]:
 
 def measure(model: AudioModel, everything: bool, streams: list[int]) -> Iterator[Row]:
     """Print and give what was measured of one model: its fast engines alone, or all ways to generate."""
-    multiplications = weight_bytes(engines_module.engine(model, "fused")) / 4
+    multiplications = weight_bytes(engines_module.create_engine(model, "fused")) / 4
     bandwidth, peak = limits(int(4 * multiplications))
     print(f"\n{model.name} {model.sizes}")
     print(f"{multiplications / 1e6:.2f} M multiply-adds per sample, table rows counted as such; {cores()} cores;")

@@ -38,7 +38,7 @@ class Engine(Protocol):
     def teacher_force(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]: ...
 
 
-def engine(model: AudioModel, name: str = "auto", limits: Limits = UNLIMITED) -> Engine:
+def create_engine(model: AudioModel, name: str = "auto", limits: Limits = UNLIMITED) -> Engine:
     """Create an engine for a model, by name.
 
     Raises

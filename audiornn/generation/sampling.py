@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from audiornn.backend import tf
 from audiornn.codec import SILENCE
-from audiornn.generation.engines import engine
+from audiornn.generation.engines import create_engine
 from audiornn.generation.fused.draws import UNLIMITED, Limits
 from audiornn.models.base import AudioModel, State
 
@@ -57,7 +57,7 @@ def generate_chunks(
     if prompt is None:
         prompt = np.full([streams, 1], SILENCE, np.uint8)
     ramps = np.array([t if isinstance(t, tuple) else (t, t) for t in temperature], np.float64)
-    runner = engine(model, engine_name, limits)
+    runner = create_engine(model, engine_name, limits)
     runner.load_state(*prefill(model, prompt))
     random = [random_stream(seed, stream) for stream in range(streams)]
     done = 0

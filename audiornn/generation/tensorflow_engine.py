@@ -1,5 +1,6 @@
 """TensorFlow engine for any model."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,11 +8,12 @@ from numpy.typing import NDArray
 
 from audiornn.backend import tf
 from audiornn.codec import CODES
+from audiornn.common.array_types import Tensor
 from audiornn.generation.fused.draws import UNLIMITED, Limits
 from audiornn.models.base import AudioModel, State
 
 
-def draw(logits: Any, temperature: Any, uniform: Any, limits: Limits = UNLIMITED) -> Any:
+def draw(logits: Tensor, temperature: Tensor, uniform: Tensor, limits: Limits = UNLIMITED) -> Tensor:
     """Sample codes from `softmax(logits / temperature)` by inversion of the distribution function.
 
     Parameters
@@ -58,17 +60,17 @@ class TensorFlowEngine:
 
     def __init__(self, model: AudioModel, limits: Limits = UNLIMITED) -> None:
         self.model = model
-        self._state: list[Any] = []
+        self._state: list[Tensor] = []
         self._structure: State = None
-        self._logits: Any = None
+        self._logits: Tensor | None = None
 
-        def step(codes: Any, state: list[Any]) -> tuple[Any, list[Any]]:
+        def step(codes: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
             logits, after = model.step(codes, tf.nest.pack_sequence_as(self._structure, state))
             return logits, tf.nest.flatten(after)
 
         @tf.function(reduce_retracing=True)
-        def generate(logits: Any, state: list[Any], uniform: Any, temperature: Any) -> tuple:
-            def body(t: Any, logits: Any, state: list[Any], codes: Any) -> tuple:
+        def generate(logits: Tensor, state: list[Tensor], uniform: Tensor, temperature: Tensor) -> tuple:
+            def body(t: Tensor, logits: Tensor, state: list[Tensor], codes: Tensor) -> tuple:
                 code = draw(logits, temperature[t], uniform[t], limits)
                 logits, state = step(code, state)
                 return t + 1, logits, state, codes.write(t, code)
@@ -76,14 +78,14 @@ class TensorFlowEngine:
             return loop(body, logits, state, tf.int32, tf.shape(uniform)[0])
 
         @tf.function(reduce_retracing=True)
-        def teacher_force(logits: Any, state: list[Any], codes: Any) -> tuple:
-            def body(t: Any, logits: Any, state: list[Any], kept: Any) -> tuple:
+        def teacher_force(logits: Tensor, state: list[Tensor], codes: Tensor) -> tuple:
+            def body(t: Tensor, logits: Tensor, state: list[Tensor], kept: Tensor) -> tuple:
                 logits, state = step(codes[t], state)
                 return t + 1, logits, state, kept.write(t, logits)
 
             return loop(body, logits, state, tf.float32, tf.shape(codes)[0])
 
-        def loop(body: Any, logits: Any, state: list[Any], kind: Any, length: Any) -> tuple:
+        def loop(body: Callable[..., tuple], logits: Tensor, state: list[Tensor], kind: Any, length: Tensor) -> tuple:
             kept = tf.TensorArray(kind, length)
             _, logits, state, kept = tf.while_loop(
                 lambda t, *_: t < length, body, (0, logits, state, kept), parallel_iterations=1

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from audiornn.common.parallel import cores
-from audiornn.kernels.arrays import Float32
+from audiornn.kernels.arrays import Float32, empty_aligned
 from audiornn.kernels.elementwise import sigmoid, tanh
 from audiornn.kernels.jit import f32, kernel
 from audiornn.kernels.matmul import OUTPUTS_PER_BLOCK, matmul_add, pack
@@ -41,7 +41,7 @@ def forward(inputs: Float32, initial_state: Float32, kernel: Float32, bias: Floa
     """
     time, batch, _ = inputs.shape
     units = len(bias)
-    states, gates = _aligned(time + 1, batch, units), _aligned(time, batch, 4 * units)
+    states, gates = empty_aligned((time + 1, batch, units)), empty_aligned((time, batch, 4 * units))
     states[0] = initial_state
     packed = pack(kernel)
     _parallel_over_streams(batch, lambda first, last: _forward(inputs, packed, bias, first, last, states, gates))
@@ -68,7 +68,7 @@ def backward(
     candidate's part), the bias for each stream, and the state before the first step, both [batch, units].
     """
     time, batch, units = grad_states.shape
-    inputs, products = _aligned(time, batch, 3 * units), _aligned(time, batch, 3 * units)
+    inputs, products = empty_aligned((time, batch, 3 * units)), empty_aligned((time, batch, 3 * units))
     bias, before = np.zeros((batch, units), f32), np.empty((batch, units), f32)
     packed = pack(kernel.T)
     _parallel_over_streams(
@@ -76,14 +76,6 @@ def backward(
         lambda first, last: _backward(grad_states, states, gates, packed, first, last, inputs, products, bias, before),
     )
     return inputs, products, bias, before
-
-
-def _aligned(*shape: int) -> Float32:
-    """An aligned array, which TensorFlow uses without a copy."""
-    n = int(np.prod(shape))
-    raw = np.empty(n + 16, f32)
-    start = -raw.ctypes.data % 64 // 4
-    return raw[start : start + n].reshape(shape)
 
 
 @cache

@@ -17,7 +17,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from audiornn.kernels.arrays import Float32, Packed
+from audiornn.kernels.arrays import Float32, Packed, aligned
 from audiornn.kernels.jit import f32, njit
 
 LANES = 16  # floats of a vector; LLVM splits it where the processor's registers are shorter
@@ -49,15 +49,6 @@ def pad_gates(matrix: NDArray[Any], gates: int = 1) -> NDArray[Any]:
     split = matrix.reshape(*before, gates, n)
     full = np.pad(split, [(0, 0)] * (split.ndim - 1) + [(0, round_up_to_block(n) - n)])
     return full.reshape(*before, gates * round_up_to_block(n))
-
-
-def aligned(array: NDArray[Any]) -> NDArray[Any]:
-    """A contiguous copy aligned to a cache line."""
-    raw = np.empty(array.nbytes + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    copy = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
 
 
 def pack(matrices: NDArray[Any], bfloat16: bool = False) -> Packed:

@@ -8,13 +8,14 @@ the original did not have, features of backward-adaptive linear prediction are a
 logits to the output.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
 from audiornn.backend import keras, tf
 from audiornn.codec import CODES
+from audiornn.common.array_types import Tensor
 from audiornn.common.validation import Layers, Width
 from audiornn.models.base import AudioModel, State
 from audiornn.models.layers.batch_norm import BatchNormalization
@@ -63,15 +64,20 @@ class AudioRNN(AudioModel):
         self.built = True
 
     @property
-    def output_bias(self) -> Any:
+    def output_bias(self) -> Tensor | None:
         return None if self.prior else self.head.bias
 
-    def initial_state(self, batch: Any) -> State:
+    def initial_state(self, batch: int | Tensor) -> State:
         state = [tf.zeros([batch, gru.units]) for gru in self.grus]
         return [*state, self.prior.initial_state(batch)] if self.prior else state
 
     def forward(
-        self, codes: Any, state: State, training: bool = False, padding_mask: Any = None, num_last: int | None = None
+        self,
+        codes: Tensor,
+        state: State,
+        training: bool = False,
+        padding_mask: Tensor | None = None,
+        num_last: int | None = None,
     ) -> tuple:
         given, codes = codes, tf.cast(tf.transpose(codes), tf.int32)  # time-major from here on
         amplitude = tf.cast(codes, tf.float32)[..., None] / (CODES - 1)
@@ -95,13 +101,13 @@ class AudioRNN(AudioModel):
         logits = tf.transpose(self.head(x), [1, 0, 2])
         return (logits + prior, [*after, predictor]) if self.prior else (logits, after)
 
-    def _table(self, training: bool, counts: Any) -> Any:
+    def _table(self, training: bool, counts: Tensor) -> Tensor:
         """Input products [256, 3 * units] of the first GRU by code."""
         amplitude = tf.range(CODES, dtype=tf.float32)[:, None] / (CODES - 1)
         x = self.norms[0](self.dense(amplitude), training=training, weight=counts)
         return self.grus[0].project(tf.concat([x, amplitude], -1))
 
-    def step(self, codes: Any, state: State) -> tuple:
+    def step(self, codes: Tensor, state: State) -> tuple:
         amplitude = tf.cast(codes, tf.float32)[:, None] / (CODES - 1)
         x = self.norms[0](self.dense(amplitude))
         after = []

@@ -6,6 +6,7 @@ from typing import Any
 
 from audiornn.backend import keras, tf
 from audiornn.codec import CodecSettings
+from audiornn.common.array_types import Tensor
 from audiornn.common.validation import Count
 
 State = Any  # a nest of tensors, whose first axis is the batch
@@ -48,7 +49,12 @@ class AudioModel(keras.Model, abc.ABC):
 
     @abc.abstractmethod
     def forward(
-        self, codes: Any, state: State, training: bool = False, padding_mask: Any = None, num_last: int | None = None
+        self,
+        codes: Tensor,
+        state: State,
+        training: bool = False,
+        padding_mask: Tensor | None = None,
+        num_last: int | None = None,
     ) -> tuple:
         """Logits for a sequence, and the state after it.
 
@@ -75,12 +81,12 @@ class AudioModel(keras.Model, abc.ABC):
         """Initial state of `batch` streams."""
 
     @abc.abstractmethod
-    def step(self, codes: Any, state: State) -> tuple:
+    def step(self, codes: Tensor, state: State) -> tuple:
         """One step: codes int [batch] and the state before -> logits float32 [batch, 256] and the state after."""
 
     @property
     @abc.abstractmethod
-    def output_bias(self) -> Any:
+    def output_bias(self) -> Tensor | None:
         """Bias [256] of the output layer, which training initialises to the log of the code frequencies.
 
         None if the model has another prior.
@@ -93,11 +99,11 @@ class AudioModel(keras.Model, abc.ABC):
 
     def loss_and_hits(
         self,
-        codes: Any,
-        labels: Any,
+        codes: Tensor,
+        labels: Tensor,
         state: State,
         training: bool = True,
-        padding_mask: Any = None,
+        padding_mask: Tensor | None = None,
         num_last: int | None = None,
     ) -> tuple:
         """Negative log-likelihood of the target codes; a model may avoid computing all 256 logits.
@@ -118,12 +124,14 @@ class AudioModel(keras.Model, abc.ABC):
         nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         return nats, tf.cast(tf.argmax(logits, -1, tf.int32) == labels, tf.float32), after
 
-    def call(self, codes: Any, training: bool = False, padding_mask: Any = None, num_last: int | None = None) -> Any:
+    def call(
+        self, codes: Tensor, training: bool = False, padding_mask: Tensor | None = None, num_last: int | None = None
+    ) -> Tensor:
         """Logits float32 [batch, num_last or time, 256] of codes int [batch, time]; row t predicts code t + 1."""
         batch = tf.shape(codes)[0] if codes.shape[0] is None else codes.shape[0]
         return self.forward(codes, self.initial_state(batch), training, padding_mask, num_last)[0]
 
-    def prefill(self, codes: Any, state: State) -> tuple:
+    def prefill(self, codes: Tensor, state: State) -> tuple:
         """Process a prompt, codes int [batch, time]: logits [batch, 256] after its last code, and the state."""
         logits, state = self.forward(codes, state, num_last=1)
         return logits[:, -1], state

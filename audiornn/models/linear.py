@@ -11,12 +11,13 @@ so that all steps of a sequence can be taken in parallel. With `predictor`, feat
 prediction are added to the input of the network at sample level, and its logits to the output.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from audiornn.backend import keras, tf
 from audiornn.codec import CODES
+from audiornn.common.array_types import Tensor
 from audiornn.common.validation import Layers, Width
 from audiornn.models.layers.rglru import LinearCore
 from audiornn.models.layers.tiers import Embedding, Frames, LookBack, Tiers
@@ -72,10 +73,10 @@ class Linear(TieredModel):
         self.built = True
 
     @property
-    def output_bias(self) -> Any:
+    def output_bias(self) -> Tensor | None:
         return None if self.prior else self.head.bias
 
-    def logits(self, x: Any) -> Any:
+    def logits(self, x: Tensor) -> Tensor:
         x = tf.nn.silu(x)
         for layer in self.residual:
             x += tf.nn.silu(layer(x))

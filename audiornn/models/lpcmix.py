@@ -21,6 +21,7 @@ from pydantic import Field
 
 from audiornn.backend import COMPILE, keras, tf
 from audiornn.codec import SILENCE
+from audiornn.common.array_types import Tensor
 from audiornn.common.errors import AudioRNNError
 from audiornn.common.validation import Layers, Width
 from audiornn.kernels.linear_prediction import AMPLITUDES, FeatureColumns
@@ -87,8 +88,8 @@ class LPCMix(AudioModel):
         )
         self.gru.build(2 * history + lpc_prior.NUM_POSITION_FEATURES)
         self.condition.build([None, units])
-        others = self.predictor.n_other_predictions
-        self.first.build([None, 3 * history + 2 * others + lpc_prior.NUM_POSITION_FEATURES])
+        self.input_columns = lpc_prior.network_input_columns(history, self.predictor)
+        self.first.build([None, self.input_columns.position.stop + history])
         for layer in [*self.residual, self.head]:
             layer.build([None, hidden])
         centres = np.linspace(-INITIAL_CENTRE_RANGE, INITIAL_CENTRE_RANGE, mixture) if mixture > 1 else np.zeros(1)
@@ -104,11 +105,11 @@ class LPCMix(AudioModel):
         return {**sizes, "predictors": default_predictors(sample_rate) if given is None else given}
 
     @property
-    def output_bias(self) -> Any:
+    def output_bias(self) -> Tensor | None:
         """None: the predictors supply the prior."""
         return None
 
-    def initial_state(self, batch: Any) -> State:
+    def initial_state(self, batch: int | Tensor) -> State:
         return {
             "predictor": lpc_prior.initial_state(self.predictor, batch),
             "amplitudes": tf.fill([batch, self.history], float(AMPLITUDES[SILENCE])),
@@ -119,23 +120,28 @@ class LPCMix(AudioModel):
         }
 
     def forward(
-        self, codes: Any, state: State, training: bool = False, padding_mask: Any = None, num_last: int | None = None
+        self,
+        codes: Tensor,
+        state: State,
+        training: bool = False,
+        padding_mask: Tensor | None = None,
+        num_last: int | None = None,
     ) -> tuple:
         features, after = self._features(codes, state, num_last)
         compiled = codes.shape[1] >= lpc_prior.MIN_COMPILED_CODES
         return (self._compiled_distribution if compiled else self._distribution)(*features), after
 
-    def prefill(self, codes: Any, state: State) -> tuple:
+    def prefill(self, codes: Tensor, state: State) -> tuple:
         features, after = self._features(codes, state, 1)
         return self._distribution(*features)[:, -1], after  # prompts have any length: compilation does not pay
 
     def loss_and_hits(
         self,
-        codes: Any,
-        labels: Any,
+        codes: Tensor,
+        labels: Tensor,
         state: State,
         training: bool = True,
-        padding_mask: Any = None,
+        padding_mask: Tensor | None = None,
         num_last: int | None = None,
     ) -> tuple:
         features, after = self._features(codes, state, num_last)
@@ -143,7 +149,7 @@ class LPCMix(AudioModel):
         nats, hits = (self._compiled_nll_and_hits if compiled else self._nll_and_hits)(labels, *features)
         return nats, hits, after
 
-    def step(self, codes: Any, state: State) -> tuple:
+    def step(self, codes: Tensor, state: State) -> tuple:
         features, predictor = lpc_prior.lpc_features(self.predictor, codes[:, None], state["predictor"])
         amplitudes, errors = self._histories(codes[:, None], features, state)
 
@@ -164,7 +170,7 @@ class LPCMix(AudioModel):
         }
         return logits[:, 0], after
 
-    def _features(self, codes: Any, state: State, num_last: int | None) -> tuple:
+    def _features(self, codes: Tensor, state: State, num_last: int | None) -> tuple:
         """What the residual layers see of the last codes, as `_mixtures` takes it, and the state after all.
 
         The initial state must be at a frame boundary.
@@ -191,13 +197,13 @@ class LPCMix(AudioModel):
     def _columns(self) -> FeatureColumns:
         return self.predictor.columns
 
-    def _histories(self, codes: Any, features: Any, state: State) -> tuple:
+    def _histories(self, codes: Tensor, features: Tensor, state: State) -> tuple:
         """Amplitudes and prediction errors [batch, history + time]: those of the state, then the new ones."""
         amplitudes = tf.gather(tf.constant(AMPLITUDES), tf.cast(codes, tf.int32))
         errors = features[..., self._columns.residual]
         return tf.concat([state["amplitudes"], amplitudes], 1), tf.concat([state["errors"], errors], 1)
 
-    def _frames(self, amplitudes: Any, errors: Any, features: Any) -> Any:
+    def _frames(self, amplitudes: Tensor, errors: Tensor, features: Tensor) -> Tensor:
         """Inputs of the GRU [batch, frames, ..], at the first code of each frame."""
         features = features[:, :: self.hop]
         recent = _windows(lpc_prior.compand(amplitudes), self.history, self.hop)
@@ -205,11 +211,11 @@ class LPCMix(AudioModel):
         past_errors = tf.asinh(_windows(errors, self.history, self.hop) / scale[..., None])
         return tf.concat([recent, past_errors, lpc_prior.position_features(features, self._columns)], -1)
 
-    def _distribution(self, *features: Any) -> Any:
+    def _distribution(self, *features: Tensor) -> Tensor:
         """Log-probability of each code [batch, time, 256]; arguments as for `_mixtures`."""
         return logistic_mixture.logits(*self._mixtures(*features))
 
-    def _nll_and_hits(self, labels: Any, *features: Any) -> tuple:
+    def _nll_and_hits(self, labels: Tensor, *features: Tensor) -> tuple:
         """Negative log-likelihood of the labels, and top-1 hits, computed on a subset; [batch, time] each."""
         mixtures = self._mixtures(*features)
         subsampled = [tf.stop_gradient(part[:, ::ACCURACY_STRIDE]) for part in mixtures]
@@ -217,7 +223,7 @@ class LPCMix(AudioModel):
         hits = tf.cast(likeliest == labels[:, ::ACCURACY_STRIDE], tf.float32)
         return logistic_mixture.nats(labels, *mixtures), tf.repeat(hits, ACCURACY_STRIDE, axis=1)[:, : labels.shape[1]]
 
-    def _mixtures(self, amplitudes: Any, errors: Any, features: Any, condition: Any) -> tuple:
+    def _mixtures(self, amplitudes: Tensor, errors: Tensor, features: Tensor, condition: Tensor) -> tuple:
         """Parameters of the mixture for every sample.
 
         Parameters
@@ -236,17 +242,8 @@ class LPCMix(AudioModel):
         columns = self._columns
         p, scale = features[..., columns.cascade], lpc_prior.error_scale(features, columns)
         recent, past_errors = _windows(amplitudes, self.history), _windows(errors, self.history)
-        others = features[..., columns.other_predictions] - p[..., None]
-        around = tf.concat([recent - p[..., None], past_errors, others], -1)
-        x = tf.concat(
-            [
-                tf.asinh(around / scale[..., None]),
-                lpc_prior.relative_log_errors(features, columns),
-                lpc_prior.position_features(features, columns),
-                lpc_prior.compand(recent),
-            ],
-            -1,
-        )
+        x = lpc_prior.network_inputs(recent, past_errors, features, columns)
+        x = tf.concat([x, lpc_prior.compand(recent)], -1)
         x = tf.nn.silu(self.first(x) + condition)
         for layer in self.residual:
             x += tf.nn.silu(layer(x))
@@ -263,7 +260,7 @@ def default_predictors(sample_rate: int) -> list[list[int]]:
     return [[round(order * factor), round(window * factor), interval * update] for order, window, update in DEFAULT]
 
 
-def _windows(x: Any, width: int, hop: int = 1) -> Any:
+def _windows(x: Tensor, width: int, hop: int = 1) -> Tensor:
     """[batch, width + time] -> [batch, ceil(time / hop), width]: last `width` values per position, latest first."""
     time = x.shape[1] - width
     return tf.stack([x[:, width - j : width - j + time : hop] for j in range(width)], -1)

@@ -10,10 +10,9 @@ All codes share one embedding. With `predictor`, which the paper does not have, 
 prediction are added to the input of the network at sample level, and its logits to the output.
 """
 
-from typing import Any
-
 from audiornn.backend import keras, tf
 from audiornn.codec import CODES
+from audiornn.common.array_types import Tensor
 from audiornn.common.validation import Width
 from audiornn.models.layers.tiers import Embedding, Frames, GRUCore, LookBack, Tiers
 from audiornn.models.tiered import TieredModel
@@ -62,8 +61,8 @@ class SampleRNN(TieredModel):
         self.built = True
 
     @property
-    def output_bias(self) -> Any:
+    def output_bias(self) -> Tensor | None:
         return None if self.prior else self.head.bias
 
-    def logits(self, x: Any) -> Any:
+    def logits(self, x: Tensor) -> Tensor:
         return self.head(self.hidden(tf.nn.relu(x)))

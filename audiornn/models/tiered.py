@@ -1,10 +1,10 @@
 """Common base of `samplernn` and `linear`."""
 
 import abc
-from typing import Any
 
 from audiornn.backend import tf
 from audiornn.codec import SILENCE
+from audiornn.common.array_types import Tensor
 from audiornn.models.base import AudioModel, State
 from audiornn.models.layers.lpc_prior import Prior
 from audiornn.models.layers.tiers import LookBack, Tiers
@@ -23,10 +23,10 @@ class TieredModel(AudioModel):
         self.hop, self.history_length = tiers.frames[0], max(*tiers.windows, lookback.length)
 
     @abc.abstractmethod
-    def logits(self, x: Any) -> Any:
+    def logits(self, x: Tensor) -> Tensor:
         """The network at sample level: inputs [..., width] -> logits [..., 256]."""
 
-    def initial_state(self, batch: Any) -> State:
+    def initial_state(self, batch: int | Tensor) -> State:
         return {
             "history": tf.fill([batch, self.history_length], SILENCE),
             "phase": tf.zeros([batch], tf.int32),  # codes since the slowest tier's tick
@@ -35,7 +35,12 @@ class TieredModel(AudioModel):
         }
 
     def forward(
-        self, codes: Any, state: State, training: bool = False, padding_mask: Any = None, num_last: int | None = None
+        self,
+        codes: Tensor,
+        state: State,
+        training: bool = False,
+        padding_mask: Tensor | None = None,
+        num_last: int | None = None,
     ) -> tuple:
         time = codes.shape[1]
         skip = time - (num_last or time)
@@ -53,7 +58,7 @@ class TieredModel(AudioModel):
         network_input, log_p, after["prior"] = self.prior.forward(codes, state["prior"], num_last, num_last)
         return self.logits(x + network_input) + log_p, after
 
-    def step(self, codes: Any, state: State) -> tuple:
+    def step(self, codes: Tensor, state: State) -> tuple:
         recent = tf.concat([state["history"][:, 1:], tf.cast(codes, tf.int32)[:, None]], 1)
         vector, tiers = self.tiers.step(recent, state["tiers"], state["phase"][0])
         x = vector + self.lookback.step(recent)

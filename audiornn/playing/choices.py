@@ -12,7 +12,7 @@ from audiornn.codec import SILENCE
 from audiornn.common.digests import digest, sha256
 from audiornn.common.errors import AudioRNNError
 from audiornn.common.serialization import read_json
-from audiornn.generation.engines import FUSED, engine
+from audiornn.generation.engines import FUSED, create_engine
 from audiornn.generation.fused.engine import FusedEngine
 from audiornn.generation.sampling import prefill
 from audiornn.models import storage
@@ -148,7 +148,7 @@ def _prepare(folder: Path, key: str, engine_name: EngineName) -> PlayableModel:
     model = storage.load(folder)
     if model.name not in FUSED:
         raise AudioRNNError(f"{folder}: {model.name} has no fused engine, and the other one is not fast enough to play")
-    made = engine(model, engine_name)
+    made = create_engine(model, engine_name)
     assert isinstance(made, FusedEngine)
     playable = PlayableModel(key, model.codec, made, prefill(model, np.full([1, 1], SILENCE, np.uint8)))
     stream, seconds = LiveStream({key: playable}), []

@@ -59,7 +59,7 @@ def test_logits_equal_those_of_the_fused_engine(model, tmp_path, request, sizes,
     codes = codes_of(play(tmp_path / "out", "--seconds", 0.25, "--codes", "--logits", tmp_path / "logits"))
     logits = np.fromfile(tmp_path / "logits", np.float32).reshape(-1, 256)
     assert len(codes) == len(logits) == 2000
-    engine = engines.engine(model, engine_name)
+    engine = engines.create_engine(model, engine_name)
     engine.load_state(*sampling.prefill(model, np.full([1, 1], SILENCE, np.uint8)))
     expected = engine.teacher_force(codes[None])[0]
     assert np.ptp(expected) > 1

@@ -13,7 +13,7 @@ from audiornn.generation.fused import audiornn
 def test_the_tensorflow_engine_has_the_logits_of_the_model(model, streams, before):
     codes = np.random.default_rng(0).integers(0, 256, (streams, before + 3000)).astype(np.uint8)
     expected = model(codes).numpy()[:, before:]
-    runner = engines.engine(model, "tensorflow")
+    runner = engines.create_engine(model, "tensorflow")
     runner.load_state(*sampling.prefill(model, codes[:, :before]))
     logits = runner.teacher_force(codes[:, before:])
     assert np.ptp(expected) > 5
@@ -45,4 +45,4 @@ def test_a_fused_engine_gives_the_logits_after_each_drawn_code_and_draws_the_sam
 
 def test_unknown_engines_are_refused(model):
     with pytest.raises(AudioRNNError, match="engine is 'cuda', but must be one of auto, fused"):
-        engines.engine(model, "cuda")
+        engines.create_engine(model, "cuda")

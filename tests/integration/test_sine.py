@@ -14,7 +14,7 @@ def check_engines_on_a_trained_model(trained, codes):
     for streams in (1, 7):
         expected = trained(codes[:streams]).numpy()
         for name in ("tensorflow", "fused"):
-            runner = engines.engine(trained, name)
+            runner = engines.create_engine(trained, name)
             for before in (1, 800):
                 runner.load_state(*sampling.prefill(trained, codes[:streams, :before]))
                 logits = runner.teacher_force(codes[:streams, before : before + 3000])

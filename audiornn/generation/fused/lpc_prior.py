@@ -21,7 +21,7 @@ from audiornn.models.layers.lpc_prior import (
     LOG_FACTOR,
     LOG_OFFSET,
     MIN_AMPLITUDE,
-    NUM_POSITION_FEATURES,
+    NetworkInputColumns,
     Prior,
 )
 
@@ -37,7 +37,7 @@ def error_scale(features: Float32, columns: FeatureColumns) -> Any:
 
 @kernel
 def _position_features(features: Float32, columns: FeatureColumns, out: Float32) -> None:
-    """Loudness of the error, and where the prediction is: float32 [NUM_POSITION_FEATURES]."""
+    """Loudness of the error, and where the prediction is: float32 [n_position_features]."""
     p, errors = features[columns.cascade], features[columns.cascade_errors]
     n = NUM_ERROR_MEANS
     for i in range(n):
@@ -54,7 +54,12 @@ def _position_features(features: Float32, columns: FeatureColumns, out: Float32)
 
 @kernel
 def network_inputs(
-    amplitudes: Float32, errors: Float32, features: Float32, columns: FeatureColumns, out: Float32
+    amplitudes: Float32,
+    errors: Float32,
+    features: Float32,
+    columns: FeatureColumns,
+    input_columns: NetworkInputColumns,
+    out: Float32,
 ) -> None:
     """What a network sees, in units of the scale around the prediction, or as logarithms.
 
@@ -65,27 +70,32 @@ def network_inputs(
     features
         What the predictors know of the next sample, float32 [n_features].
     columns
-        `FeatureColumns` of that.
+        Of `features`.
+    input_columns
+        Of `out`.
     out
-        float32 [2 n + 2 n_other_predictions + NUM_POSITION_FEATURES]: samples, errors, the other predictions, their
-        relative errors, the position.
+        float32 [n_inputs].
     """
     predictions, mean_errors = features[columns.other_predictions], features[columns.other_errors]
-    n, others = amplitudes.size, predictions.size
+    samples, past_errors, others = (
+        out[input_columns.samples],
+        out[input_columns.errors],
+        out[input_columns.other_predictions],
+    )
+    relative_errors, around = out[input_columns.relative_errors], out[: input_columns.other_predictions.stop]
     p, inverse = features[columns.cascade], f32(1) / error_scale(features, columns)
-    for i in range(n):
-        out[i] = (amplitudes[i] - p) * inverse
-        out[n + i] = errors[i] * inverse
-    for i in range(others):
-        out[2 * n + i] = (predictions[i] - p) * inverse
-    end = 2 * n + others
-    for i in range(end):  # asinh
-        size = abs(out[i])
-        out[i] = np.copysign(log(size + np.sqrt(size * size + f32(1))), out[i])
+    for i in range(samples.size):
+        samples[i] = (amplitudes[i] - p) * inverse
+        past_errors[i] = errors[i] * inverse
+    for i in range(others.size):
+        others[i] = (predictions[i] - p) * inverse
+    for i in range(around.size):  # asinh
+        size = abs(around[i])
+        around[i] = np.copysign(log(size + np.sqrt(size * size + f32(1))), around[i])
     main = log(features[columns.main_error] + f32(MIN_AMPLITUDE))
-    for i in range(others):
-        out[end + i] = log(mean_errors[i] + f32(MIN_AMPLITUDE)) - main
-    _position_features(features, columns, out[end + others :])
+    for i in range(relative_errors.size):
+        relative_errors[i] = log(mean_errors[i] + f32(MIN_AMPLITUDE)) - main
+    _position_features(features, columns, out[input_columns.position])
 
 
 @kernel
@@ -124,6 +134,7 @@ class PriorWeights(NamedTuple):
     """What is read of a `Prior`."""
 
     tables: PredictorTables
+    input_columns: NetworkInputColumns
     kernel: Packed  # what networks see -> what is added to their input
     mixture: Float32  # [3], the logistic around the prediction: log weight, log width, centre
 
@@ -145,6 +156,7 @@ def pack_prior(prior: Prior | None, gates: int, bfloat16: bool) -> PriorWeights 
         return None
     return PriorWeights(
         prior.predictor.tables,
+        prior.columns,
         pack(pad_gates(np.asarray(prior.view.kernel), gates), bfloat16),
         np.array([0, np.asarray(prior.shape)[0], 0], f32),
     )
@@ -155,12 +167,11 @@ def pack_prior_state(prior: Prior | None, predictor: Any) -> PriorState | None:
     if prior is None:
         return None
     state, used = np.array(predictor, f32), prior.predictor
-    inputs = 2 + 2 * used.n_other_predictions + NUM_POSITION_FEATURES
     return PriorState(
         state,
         used.scratch(),
         np.empty((len(state), 1, used.n_features), f32),
-        np.empty((len(state), inputs), f32),
+        np.empty((len(state), prior.columns.position.stop), f32),
         np.empty(CODES, f32),
         np.empty((2, CODES + 1), f32),
     )
@@ -180,7 +191,7 @@ def update_prior(prior: PriorWeights | None, state: PriorState | None, codes: UI
         step_codes(codes[s, t : t + 1], predictor[s], features[s], tables, scratch)
         latest = features[s, 0]
         amplitude = amplitudes[codes[s, t] : codes[s, t] + 1]
-        network_inputs(amplitude, latest[columns.residual :], latest, columns, network_input[s])
+        network_inputs(amplitude, latest[columns.residual :], latest, columns, prior.input_columns, network_input[s])
 
 
 @njit(nogil=True, cache=True)

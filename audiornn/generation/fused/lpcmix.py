@@ -15,13 +15,14 @@ from audiornn.kernels.jit import f32, njit
 from audiornn.kernels.linear_prediction import PredictorScratch, PredictorTables, step_codes
 from audiornn.kernels.matmul import matmul_add, pack, pad_gates, round_up_to_block
 from audiornn.models import base
-from audiornn.models.layers.lpc_prior import NUM_POSITION_FEATURES
+from audiornn.models.layers.lpc_prior import NetworkInputColumns
 
 
 class Weights(NamedTuple):
     """What the loop reads; p = round_up_to_block(units), a gate begins at each p, and columns are of hidden layers."""
 
     tables: PredictorTables
+    input_columns: NetworkInputColumns
     companded: Float32  # [256], by code
     first: Packed
     residual: Packed  # of all residual layers
@@ -78,7 +79,8 @@ def _loop(weights: Weights, state: State, draws: Draws, logits: Float32, trace: 
     h, condition, hidden, y = state.gru, state.condition, state.hidden, state.layer_output
     mixtures, sums = state.mixtures, state.sums
     amplitude_of, columns, history = tables.amplitudes, tables.columns, amplitudes.shape[1]
-    end = inputs.shape[1] - history
+    input_columns = weights.input_columns
+    end = input_columns.position.stop  # companded samples come after that
     streams, n = len(logits), max(draws.forced.shape[1], draws.uniform.shape[1])
     codes = np.empty((streams, n), np.uint8)
     sampling_weights = np.empty(CODES, np.float32)
@@ -94,12 +96,12 @@ def _loop(weights: Weights, state: State, draws: Draws, logits: Float32, trace: 
             amplitudes[s, 0] = amplitude_of[codes[s, t]]
             errors[s, 0] = latest[columns.residual]
             companded[s, 0] = companded_codes[codes[s, t]]
-            network_inputs(amplitudes[s], errors[s], latest, columns, x[:end])
+            network_inputs(amplitudes[s], errors[s], latest, columns, input_columns, x[:end])
             x[end:] = companded[s]
             if phase[0] == 0:
                 frame[s, :history] = companded[s]
-                frame[s, history : 2 * history] = x[history : 2 * history]
-                frame[s, 2 * history :] = x[end - NUM_POSITION_FEATURES : end]
+                frame[s, history : 2 * history] = x[input_columns.errors]
+                frame[s, 2 * history :] = x[input_columns.position]
         if phase[0] == 0:
             broadcast_bias(gru_input_bias, gates)
             matmul_add(gru_input, frame, gates)
@@ -173,6 +175,7 @@ class FusedLPCMix(FusedEngine):
         residual = np.reshape([array(layer.kernel) for layer in model.residual], (-1, hidden, hidden))
         return Weights(
             tables=model.predictor.tables,
+            input_columns=model.input_columns,
             companded=COMPANDED.astype(f32),
             first=pack(array(model.first.kernel), bfloat16),
             residual=pack(residual, bfloat16),

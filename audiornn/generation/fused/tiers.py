@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from audiornn.kernels.arrays import Float32, Int64, Packed, UInt8
+from audiornn.kernels.arrays import Float32, Int64, Packed, UInt8, aligned
 from audiornn.kernels.elementwise import add_table_rows, broadcast_bias
 from audiornn.kernels.jit import f32, njit
-from audiornn.kernels.matmul import OUTPUTS_PER_BLOCK, aligned, matmul_add, pack, pad_gates, round_up_to_block
+from audiornn.kernels.matmul import OUTPUTS_PER_BLOCK, matmul_add, pack, pad_gates, round_up_to_block
 from audiornn.models.base import State
 from audiornn.models.layers.tiers import LookBack
 

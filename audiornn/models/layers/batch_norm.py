@@ -3,6 +3,7 @@
 from typing import Any
 
 from audiornn.backend import keras, tf
+from audiornn.common.array_types import Tensor
 
 
 class BatchNormalization(keras.layers.Layer):
@@ -25,7 +26,7 @@ class BatchNormalization(keras.layers.Layer):
         self.moving_variance = self.add_weight(initializer="ones", name="moving_variance", **shared)
         self.built = True
 
-    def call(self, x: Any, training: bool = False, weight: Any = None) -> Any:
+    def call(self, x: Tensor, training: bool = False, weight: Tensor | None = None) -> Tensor:
         """Normalise float [..., width]; `weight` float [...] are sample weights (default: equal)."""
         if training:
             axes = list(range(len(x.shape) - 1))
@@ -42,7 +43,7 @@ class BatchNormalization(keras.layers.Layer):
         return x * scale + (self.beta - mean * scale)
 
 
-def _all_reduce_sum(x: Any) -> Any:
+def _all_reduce_sum(x: Tensor) -> Tensor:
     """The sum of a tensor over the devices that share a batch."""
     context = tf.distribute.get_replica_context()
     return x if context is None or context.num_replicas_in_sync == 1 else context.all_reduce("sum", x)

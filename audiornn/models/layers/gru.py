@@ -6,19 +6,21 @@ operation. Here the products with the input are one matrix product over all step
 the kernels are one product each, too. On a GPU the loops are TensorFlow's.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from audiornn.backend import GPUS, keras, tf
+from audiornn.common.array_types import Tensor
 from audiornn.kernels import gru
 
 
-def _forward(inputs: Any, initial_state: Any, kernel: Any, bias: Any) -> tuple:
+def _forward(inputs: Tensor, initial_state: Tensor, kernel: Tensor, bias: Tensor) -> tuple:
     """As `audiornn.kernels.gru.forward`, on any device."""
     units, steps = kernel.shape[0], tf.shape(inputs)[0]
     states = tf.TensorArray(tf.float32, steps, element_shape=initial_state.shape)
     gates = tf.TensorArray(tf.float32, steps, element_shape=[initial_state.shape[0], 4 * units])
 
-    def body(t: Any, h: Any, states: Any, gates: Any) -> tuple:
+    def body(t: Tensor, h: Tensor, states: Tensor, gates: Tensor) -> tuple:
         x, m = inputs[t], tf.matmul(h, kernel)
         zr = tf.sigmoid(x[:, : 2 * units] + m[:, : 2 * units])
         z, r = zr[:, :units], zr[:, units:]
@@ -33,13 +35,13 @@ def _forward(inputs: Any, initial_state: Any, kernel: Any, bias: Any) -> tuple:
     return tf.concat([initial_state[None], states.stack()], 0), gates.stack()
 
 
-def _backward(grad_states: Any, states: Any, gates: Any, kernel: Any) -> tuple:
+def _backward(grad_states: Tensor, states: Tensor, gates: Tensor, kernel: Tensor) -> tuple:
     """As `audiornn.kernels.gru.backward`, on any device."""
     units, steps = kernel.shape[0], tf.shape(grad_states)[0]
     shape = [states.shape[1], 3 * units]
     inputs, products = (tf.TensorArray(tf.float32, steps, element_shape=shape) for _ in range(2))
 
-    def body(t: Any, later: Any, bias: Any, inputs: Any, products: Any) -> tuple:
+    def body(t: Tensor, later: Tensor, bias: Tensor, inputs: Tensor, products: Tensor) -> tuple:
         z, r, candidate, recurrent = tf.split(gates[t], 4, axis=1)
         grad_h = later + grad_states[t]
         d_z = grad_h * (states[t] - candidate) * z * (1 - z)
@@ -57,14 +59,14 @@ def _backward(grad_states: Any, states: Any, gates: Any, kernel: Any) -> tuple:
     return inputs.stack(), products.stack(), bias, before
 
 
-def _compiled(function: Any, *tensors: Any, shapes: list) -> list:
+def _compiled(function: Callable[..., Any], *tensors: Tensor, shapes: list) -> list:
     """Results float32 of these shapes of a function of arrays."""
     results = tf.numpy_function(function, tensors, [tf.float32] * len(shapes), stateful=False)
     return [tf.ensure_shape(result, shape) for result, shape in zip(results, shapes, strict=True)]
 
 
 @tf.custom_gradient
-def gru_scan(inputs: Any, initial_state: Any, kernel: Any, bias: Any) -> tuple:
+def gru_scan(inputs: Tensor, initial_state: Tensor, kernel: Tensor, bias: Tensor) -> tuple:
     """GRU states over a sequence.
 
     Parameters
@@ -91,7 +93,7 @@ def gru_scan(inputs: Any, initial_state: Any, kernel: Any, bias: Any) -> tuple:
         shapes = [[None if steps is None else steps + 1, batch, units], [steps, batch, 4 * units]]
         states, gates = _compiled(gru.forward, *arguments, shapes=shapes)
 
-    def gradient(grad_states: Any) -> tuple:
+    def gradient(grad_states: Tensor) -> tuple:
         if GPUS:
             d_inputs, d_products, d_bias, d_before = _backward(grad_states, states, gates, kernel)
         else:
@@ -130,16 +132,16 @@ class GRU(keras.layers.Layer):
         self.recurrent_bias = self.add_weight(shape=[self.units], initializer="zeros", name="recurrent_bias")
         self.built = True
 
-    def project(self, x: Any) -> Any:
+    def project(self, x: Tensor) -> Tensor:
         """Float [..., width] -> [..., 3 * units]."""
         return tf.tensordot(x, tf.convert_to_tensor(self.kernel), 1) + self.bias
 
-    def scan(self, projected: Any, before: Any) -> Any:
+    def scan(self, projected: Tensor, before: Tensor) -> Tensor:
         """States [time, batch, units] from projected inputs [time, batch, 3 * units]."""
         kernel, bias = tf.convert_to_tensor(self.recurrent_kernel), tf.convert_to_tensor(self.recurrent_bias)
         return gru_scan(projected, before, kernel, bias)
 
-    def step(self, projected: Any, before: Any) -> Any:
+    def step(self, projected: Tensor, before: Tensor) -> Tensor:
         """The next state [batch, units] from one step's projected input [batch, 3 * units]."""
         x_z, x_r, x_c = tf.split(projected, 3, axis=-1)
         h_z, h_r, h_c = tf.split(tf.matmul(before, tf.convert_to_tensor(self.recurrent_kernel)), 3, axis=-1)

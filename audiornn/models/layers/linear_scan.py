@@ -7,14 +7,13 @@ decays from 0 to 1: nothing overflows, and there is nothing to divide by, as wit
 eight times as fast as `keras.ops.associative_scan` over 32 steps with gradients (`benchmarks/kernels.py`).
 """
 
-from typing import Any
-
 from audiornn.backend import tf
+from audiornn.common.array_types import Tensor
 
 CHUNK = 16
 
 
-def _states(decay: Any, inputs: Any, before: Any) -> Any:
+def _states(decay: Tensor, inputs: Tensor, before: Tensor) -> Tensor:
     steps, width = decay.shape[0], decay.shape[1:]
     if steps <= CHUNK:
         states = [before]
@@ -35,7 +34,7 @@ def _states(decay: Any, inputs: Any, before: Any) -> Any:
 
 
 @tf.custom_gradient
-def scan(decay: Any, inputs: Any, before: Any) -> tuple:
+def scan(decay: Tensor, inputs: Tensor, before: Tensor) -> tuple:
     """States of a linear recurrence.
 
     Parameters
@@ -54,7 +53,7 @@ def scan(decay: Any, inputs: Any, before: Any) -> tuple:
     # Hidden from the gradient tape: the gradient is the same recurrence, backwards in time.
     states = _states(*(tf.stop_gradient(tensor) for tensor in (decay, inputs, before)))
 
-    def gradient(upstream: Any) -> tuple:
+    def gradient(upstream: Tensor) -> tuple:
         later = tf.concat([decay[1:], tf.zeros_like(decay[:1])], 0)
         d_inputs = _states(tf.reverse(later, [0]), tf.reverse(upstream, [0]), tf.zeros_like(before))
         d_inputs = tf.reverse(d_inputs, [0])

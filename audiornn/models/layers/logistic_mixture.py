@@ -4,12 +4,11 @@ Salimans et al. 2017 (PixelCNN++) do so for pixels; here the intervals are those
 are in units of a scale that comes with the prediction.
 """
 
-from typing import Any
-
 import numpy as np
 
 from audiornn.backend import tf
 from audiornn.codec import CODES, MU, expand_companded
+from audiornn.common.array_types import Tensor
 
 MAX_LOG_WIDTH = 3.0  # widths are between e^-3 and e^3 scales
 UNIFORM_SHARE = 2.0**-14  # share of a uniform distribution over the codes, so that logarithms stay finite
@@ -19,7 +18,7 @@ EXACT_EDGES = np.concatenate([[-1e6], expand_companded((np.arange(1, CODES) - 0.
 EDGES, WIDTHS = EXACT_EDGES.astype(np.float32), np.diff(EXACT_EDGES).astype(np.float32)
 
 
-def nats(labels: Any, mixture: Any, p: Any, scale: Any) -> Any:
+def nats(labels: Tensor, mixture: Tensor, p: Tensor, scale: Tensor) -> Tensor:
     """Negative log-likelihood of the labels.
 
     Parameters
@@ -42,7 +41,7 @@ def nats(labels: Any, mixture: Any, p: Any, scale: Any) -> Any:
     return -_floored(tf.reduce_logsumexp(weights + _log_mass(*z), -1))
 
 
-def logits(mixture: Any, p: Any, scale: Any) -> Any:
+def logits(mixture: Tensor, p: Tensor, scale: Tensor) -> Tensor:
     """Log-probability of each code, float [batch, time, 256]; arguments as for `nats`."""
     weights, inverse, centres = (part[..., None] for part in _components(mixture))
     edges = ((tf.constant(EDGES) - p[..., None]) / scale[..., None])[..., None, :]
@@ -51,13 +50,13 @@ def logits(mixture: Any, p: Any, scale: Any) -> Any:
     return _floored(tf.reduce_logsumexp(weights + _log_mass(z[..., :-1], z[..., 1:], widths * inverse), -2))
 
 
-def _components(mixture: Any) -> tuple:
+def _components(mixture: Tensor) -> tuple:
     """Log weights, inverse widths and centres of the components, each [batch, time, components]."""
     weights, widths, centres = tf.split(mixture, 3, axis=-1)
     return tf.nn.log_softmax(weights), tf.exp(-MAX_LOG_WIDTH * tf.tanh(widths / MAX_LOG_WIDTH)), centres
 
 
-def _log_mass(low: Any, high: Any, width: Any) -> Any:
+def _log_mass(low: Tensor, high: Tensor, width: Tensor) -> Tensor:
     """log(sigmoid(high) - sigmoid(low)) without cancellation: sigmoid(high) sigmoid(-low) (1 - exp(-width)).
 
     The width is high - low, computed without cancellation.
@@ -65,7 +64,7 @@ def _log_mass(low: Any, high: Any, width: Any) -> Any:
     return tf.math.log_sigmoid(high) + tf.math.log_sigmoid(-low) + tf.math.log(-tf.math.expm1(-width))
 
 
-def _floored(log_p: Any) -> Any:
+def _floored(log_p: Tensor) -> Tensor:
     """log((1 - UNIFORM_SHARE) p + UNIFORM_SHARE / 256)."""
     floor = np.float32(np.log(UNIFORM_SHARE / CODES))
     larger = tf.maximum(log_p, floor)

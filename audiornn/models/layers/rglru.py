@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from audiornn.backend import keras, tf
+from audiornn.common.array_types import Tensor
 from audiornn.models.layers.linear_scan import scan
 
 DECAY_POWER = 8.0  # Griffin's c: exponent of the decay with a fully open gate
@@ -40,7 +41,7 @@ class RGLRU(keras.layers.Layer):
         self.rate.assign(np.log(np.expm1(start)))  # softplus gives it back
         self.built = True
 
-    def _recurrence(self, x: Any) -> tuple:
+    def _recurrence(self, x: Tensor) -> tuple:
         """Decay and input of the linear recurrence, and its output gate: float [..., units] each."""
         value, recurrence_gate, input_gate, output_gate = tf.split(self.inputs(self.norm(x)), 4, -1)
         log_decay = -DECAY_POWER * tf.nn.softplus(tf.convert_to_tensor(self.rate)) * tf.sigmoid(recurrence_gate)
@@ -48,13 +49,13 @@ class RGLRU(keras.layers.Layer):
         inputs = tf.sqrt(one_minus_a_squared) * tf.sigmoid(input_gate) * value
         return tf.exp(log_decay), inputs, tf.nn.silu(output_gate)
 
-    def forward(self, x: Any, before: Any) -> tuple:
+    def forward(self, x: Tensor, before: Tensor) -> tuple:
         """Outputs [time, batch, units] for inputs [time, batch, units], and the state after them."""
         decay, inputs, output_gate = self._recurrence(x)
         h = scan(decay, inputs, before)
         return x + self.output_layer(output_gate * h), h[-1]
 
-    def step(self, x: Any, before: Any) -> tuple:
+    def step(self, x: Tensor, before: Tensor) -> tuple:
         """The same for one input [batch, units]."""
         decay, inputs, output_gate = self._recurrence(x)
         h = decay * before + inputs
@@ -74,17 +75,17 @@ class LinearCore(keras.layers.Layer):
         self.first.build([None, width])
         self.built = True
 
-    def initial_state(self, batch: Any) -> Any:
+    def initial_state(self, batch: int | Tensor) -> Tensor:
         return [tf.zeros([batch, self.units]) for _ in self.layers]
 
-    def forward(self, x: Any, state: Any) -> tuple:
+    def forward(self, x: Tensor, state: Tensor) -> tuple:
         x, after = self.first(x), []
         for layer, before in zip(self.layers, state, strict=True):
             x, h = layer.forward(x, before)
             after.append(h)
         return x, after
 
-    def step(self, x: Any, state: Any) -> tuple:
+    def step(self, x: Tensor, state: Tensor) -> tuple:
         x, after = self.first(x), []
         for layer, before in zip(self.layers, state, strict=True):
             x, h = layer.step(x, before)

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator
 
 from audiornn.backend import keras, tf
 from audiornn.codec import CODES
+from audiornn.common.array_types import Tensor
 from audiornn.common.validation import Width
 from audiornn.models.layers.gru import GRU
 
@@ -42,13 +43,13 @@ class Core(Protocol):
     def build(self, width: int) -> None:
         """Create the weights for an input of `width` values."""
 
-    def initial_state(self, batch: Any) -> Any:
+    def initial_state(self, batch: int | Tensor) -> Tensor:
         """A nest of tensors, batch first."""
 
-    def forward(self, x: Any, state: Any) -> tuple:
+    def forward(self, x: Tensor, state: Tensor) -> tuple:
         """Outputs [time, batch, units] for inputs [time, batch, width], and the state after them."""
 
-    def step(self, x: Any, state: Any) -> tuple:
+    def step(self, x: Tensor, state: Tensor) -> tuple:
         """The same for one input [batch, width]."""
 
 
@@ -64,14 +65,14 @@ class GRUCore(keras.layers.Layer):
         self.gru.build(width)
         self.built = True
 
-    def initial_state(self, batch: Any) -> Any:
+    def initial_state(self, batch: int | Tensor) -> Tensor:
         return tf.zeros([batch, self.units])
 
-    def forward(self, x: Any, state: Any) -> tuple:
+    def forward(self, x: Tensor, state: Tensor) -> tuple:
         h = self.gru.scan(self.gru.project(x), state)
         return h, h[-1]
 
-    def step(self, x: Any, state: Any) -> tuple:
+    def step(self, x: Tensor, state: Tensor) -> tuple:
         h = self.gru.step(self.gru.project(x), state)
         return h, h
 
@@ -93,7 +94,7 @@ class Embedding(keras.layers.Layer):
         self.table.assign(start)
         self.built = True
 
-    def call(self, codes: Any) -> Any:
+    def call(self, codes: Tensor) -> Tensor:
         """Codes int [...] -> float [..., width]."""
         return tf.gather(tf.convert_to_tensor(self.table), tf.cast(codes, tf.int32))
 
@@ -108,11 +109,11 @@ class LookBack(keras.layers.Layer):
         self.kernel = self.add_weight(shape=shape, initializer="glorot_uniform", name="kernel")
         self.built = True
 
-    def forward(self, codes: Any) -> Any:
+    def forward(self, codes: Tensor) -> Tensor:
         """Codes int [batch, length - 1 + time] -> float [batch, time, width]."""
         return tf.nn.conv1d(self.embedding(codes), tf.convert_to_tensor(self.kernel), 1, "VALID")
 
-    def step(self, recent: Any) -> Any:
+    def step(self, recent: Tensor) -> Tensor:
         """The last codes int [batch, length or more] -> float [batch, width]."""
         return tf.tensordot(self.embedding(recent[:, -self.length :]), tf.convert_to_tensor(self.kernel), 2)
 
@@ -163,14 +164,14 @@ class Tiers(keras.layers.Layer):
             above = width
         self.built = True
 
-    def initial_state(self, batch: Any) -> Any:
+    def initial_state(self, batch: int | Tensor) -> Tensor:
         """Cores' states, and the vectors that condition the next tier, [batch, ratio, width] for each tier."""
         return {
             "cores": [core.initial_state(batch) for core in self.cores],
             "conditioning": [tf.zeros([batch, r, width]) for r, width in zip(self.ratios, self.widths, strict=True)],
         }
 
-    def forward(self, codes: Any, state: Any, time: int, skip: int = 0) -> tuple:
+    def forward(self, codes: Tensor, state: Tensor, time: int, skip: int = 0) -> tuple:
         """Conditioning vectors for a sequence that begins at a tick of all tiers.
 
         Parameters
@@ -212,7 +213,7 @@ class Tiers(keras.layers.Layer):
             vectors = vectors[:, skip % frame :][:, : time - skip]
         return vectors, {"cores": cores, "conditioning": conditioning}
 
-    def step(self, recent: Any, state: Any, phase: Any) -> tuple:
+    def step(self, recent: Tensor, state: Tensor, phase: Tensor) -> tuple:
         """Conditioning vector for one code.
 
         Parameters
@@ -229,7 +230,7 @@ class Tiers(keras.layers.Layer):
         cores, conditioning, vector = [], [], None
         for i, (frame, ratio) in enumerate(zip(self.frames, self.ratios, strict=True)):
 
-            def tick(i: int = i, above: Any = vector) -> Any:
+            def tick(i: int = i, above: Tensor = vector) -> Tensor:
                 x = self.embedding(recent[:, -self.windows[i] :])
                 x = tf.reshape(x, [-1, self.windows[i] * self.embedding.width])
                 h, after = self.cores[i].step(x if above is None else tf.concat([x, above], -1), state["cores"][i])

@@ -32,14 +32,14 @@ def model(request, sine_codes):
 
 def check(model, codes, expected, streams, before):
     """An engine that takes over after a prompt has the logits of the parallel form."""
-    engine = engines.engine(model, "fused")
+    engine = engines.create_engine(model, "fused")
     engine.load_state(*sampling.prefill(model, codes[:streams, :before]))
     logits = engine.teacher_force(codes[:streams, before:])
     np.testing.assert_allclose(logits, expected[:streams, before:], rtol=0, atol=1e-4)
 
 
 def test_auto_selects_the_fused_engine(model):
-    assert engines.engine(model).name == "fused"
+    assert engines.create_engine(model).name == "fused"
 
 
 def test_fused_logits_equal_the_model_for_any_prompt_and_batch(model):
@@ -63,7 +63,7 @@ def test_fused_logits_equal_the_model_for_any_weights_and_sizes(name, sizes):
 
 def test_fused_logits_do_not_depend_on_the_length_of_blocks(model):
     codes = model_contract.codes_of(2, 200)
-    whole, pieces = (engines.engine(model, "fused") for _ in range(2))
+    whole, pieces = (engines.create_engine(model, "fused") for _ in range(2))
     for engine in (whole, pieces):
         engine.load_state(*sampling.prefill(model, codes[:, :5]))
     expected = whole.teacher_force(codes[:, 5:])
@@ -91,7 +91,7 @@ def test_fused_and_tensorflow_engines_draw_the_same_codes(model, sine_codes):
 def test_bfloat16_weights_change_logits_only_slightly(model, sine_codes):
     logits, heads = [], []
     for name in ("fused", "fused-bf16"):
-        engine = engines.engine(model, name)
+        engine = engines.create_engine(model, name)
         engine.load_state(*sampling.prefill(model, sine_codes[None, :100]))
         logits.append(engine.teacher_force(sine_codes[None, 100:1100]))
         heads.append(engine.weights.head)
