@@ -6,8 +6,9 @@
 
 The stages up to `shard` prepare --hours of generated recordings (those of benchmarks/growth.py: tones that glide, with
 noise, 44.1 kHz stereo FLAC, an hour each), then the train stage of params.yaml trains on them for --minutes, with
-tracking in the default store, a validation on a minute of audio every 500 updates, and clips (from about six minutes
-on: they may take a twentieth of the time). Each stage is a process of its own, as in the pipeline. A sample is the
+tracking in the default store, a validation every 500 updates (on a minute of audio; on an hour where there are several
+recordings, as the split does not cut them), and clips (from about six minutes on: they may take a twentieth of the
+time). Each stage is a process of its own, as in the pipeline. A sample is the
 resident memory of that process and of all processes below it, in MB (10^6 bytes), the most within a second; pages that
 they share count in each.
 
