@@ -8,9 +8,8 @@ The stages up to `shard` prepare --hours of generated recordings (those of bench
 noise, 44.1 kHz stereo FLAC, an hour each), then the train stage of params.yaml trains on them for --minutes, with
 tracking in the default store, a validation every 500 updates (on a minute of audio; on an hour where there are several
 recordings, as the split does not cut them), and clips (from about six minutes on: they may take a twentieth of the
-time). Each stage is a process of its own, as in the pipeline. A sample is the
-resident memory of that process and of all processes below it, in MB (10^6 bytes), the most within a second; pages that
-they share count in each.
+time). Each stage is a process of its own, as in the pipeline. A sample is the resident memory of that process and of
+all processes below it, in MB (10^6 bytes), the most within a second; pages that they share count in each.
 
 For each stage: seconds and peak. For the training, from the end of the warm-up, which lasts --warm-up seconds and until
 the first validation is over, to that of the last validation: the means of the first and of the last third, and the

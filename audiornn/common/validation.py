@@ -155,7 +155,7 @@ def _nearest(word: str, known: Sequence[str]) -> list[str]:
         return sorted(name) == sorted(word), difflib.SequenceMatcher(a=word, b=name).ratio()
 
     word = word[:100]
-    near = difflib.get_close_matches(word, known, cutoff=0.6)
+    near = difflib.get_close_matches(word, known)
     best = max(map(nearness, near), default=None)
     return [name for name in known if name in near and nearness(name) == best]
 
