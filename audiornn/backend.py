@@ -34,7 +34,20 @@ def _quiet() -> Iterator[None]:
             os.close(kept)
 
 
-with _quiet():
+@contextmanager
+def _hidden(*names: str) -> Iterator[None]:
+    """Let imports of packages fail in the block, except of those that have been imported already."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type] # None: not to be found
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+# Where they are installed, Keras imports these two, for a third of its time: for wrappers and galleries of images.
+with _quiet(), _hidden("sklearn", "matplotlib.pyplot"):
     import keras
     import tensorflow as tf
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
 from pydantic import Field
-from scipy import signal
 
 from audiornn.common.array_types import Codes, Floats, Wave
 from audiornn.common.errors import AudioRNNError
@@ -92,7 +92,7 @@ class Encoder:
         x = np.asarray(wave, np.float64)
         if not x.size:  # lfilter refuses empty input, but the last block of a resampler may be empty
             return x
-        y, self._previous = signal.lfilter([1, -self.preemphasis], [1], x, zi=self._previous)
+        y, self._previous = scipy.signal.lfilter([1, -self.preemphasis], [1], x, zi=self._previous)
         self.samples += x.size
         self.clipped += int(np.count_nonzero(np.abs(y) > 1))
         return y
@@ -117,7 +117,7 @@ class Decoder:
         y = np.asarray(wave, np.float64)
         if not y.size:  # lfilter would lose its state
             return y
-        x, self._previous = signal.lfilter([1], [1, -self.preemphasis], y, zi=self._previous)
+        x, self._previous = scipy.signal.lfilter([1], [1, -self.preemphasis], y, zi=self._previous)
         return x
 
     def decode(self, codes: ArrayLike) -> Wave:

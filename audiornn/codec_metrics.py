@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
 from pydantic import Field
-from scipy import signal
 
 from audiornn.codec import CODES, CodecSettings, Decoder, Encoder, mu_law_encode
 from audiornn.common.array_types import Codes, Counts, Wave
@@ -26,7 +26,7 @@ class CodecSnr:
     """
 
     def __init__(self, sample_rate: int) -> None:
-        self._sos = signal.butter(8, 0.5, "highpass", output="sos")
+        self._sos = scipy.signal.butter(8, 0.5, "highpass", output="sos")
         self.sample_rate = sample_rate
         self._energy = np.zeros((2, 2))  # [whole, high] x [signal, error]
         self.start_recording()
@@ -44,7 +44,7 @@ class CodecSnr:
         if not len(wave):
             return [[0.0, 0.0], [0.0, 0.0]]
         both = np.stack([wave, wave - decoded])
-        high, self._state = signal.sosfilt(self._sos, both, zi=self._state)
+        high, self._state = scipy.signal.sosfilt(self._sos, both, zi=self._state)
         return [np.sum(both**2, axis=1).tolist(), np.sum(high**2, axis=1).tolist()]
 
     def add_energy(self, energy: Sequence[Sequence[float]]) -> None:

@@ -118,8 +118,6 @@ class Scheduling(LoadFileScheduling):
 
     def _split_scope(self, nodeid):
         file = super()._split_scope(nodeid)
-        if file == "tests/integration/pipeline/test_experiments.py":  # long enough to be worth a workspace of its own
-            return file
         return "pipeline" if file.startswith(PIPELINE) else file
 
 

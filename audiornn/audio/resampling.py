@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import scipy
 import soxr
 from pydantic import Field
-from scipy import signal
 
 from audiornn.audio.decoders import open_audio
 from audiornn.audio.waves import Reading, WaveWriter, read_mono
@@ -66,9 +66,9 @@ class Resampler:
     def __init__(self, rate_in: int, rate_out: int, highpass_hz: float = 20.0, offset: float = 0.0) -> None:
         # At equal rates soxr would only add round-off.
         self._soxr = soxr.ResampleStream(rate_in, rate_out, 1, "float32", "VHQ") if rate_in != rate_out else None
-        self._sos = (
-            signal.butter(HIGHPASS_ORDER, highpass_hz, "highpass", fs=rate_out, output="sos") if highpass_hz else None
-        )
+        self._sos = None
+        if highpass_hz:
+            self._sos = scipy.signal.butter(HIGHPASS_ORDER, highpass_hz, "highpass", fs=rate_out, output="sos")
         self._state = np.zeros((0 if self._sos is None else len(self._sos), 2))
         self._offset = np.float32(offset if highpass_hz else 0)
 
@@ -80,7 +80,7 @@ class Resampler:
         wave = resampled.astype(np.float64)
         if self._sos is None or not wave.size:
             return wave
-        wave, self._state = signal.sosfilt(self._sos, wave, zi=self._state)
+        wave, self._state = scipy.signal.sosfilt(self._sos, wave, zi=self._state)
         return wave
 
 

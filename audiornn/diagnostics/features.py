@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import fft, ndimage, signal
 
 from audiornn.audio.levels import SILENT_DBFS, dbfs
 from audiornn.common.errors import AudioRNNError
@@ -55,7 +55,7 @@ def clipped_share(wave: Array) -> float:
     flat = np.abs(wave) > 1
     for side in (wave, -wave):
         peak = side.max()
-        top = ndimage.binary_opening(side >= 0.99 * peak, np.ones(2))
+        top = scipy.ndimage.binary_opening(side >= 0.99 * peak, np.ones(2))
         below = np.count_nonzero((side >= 0.95 * peak) & (side < 0.99 * peak))
         if peak > 0 and top.sum() >= max(6, 1.5 * below):
             flat |= top
@@ -126,7 +126,7 @@ class Sound:
     def _fine(self) -> tuple[float, float]:
         flat = moment = total = banded = 0.0
         coefficient = float(self.wave[1:] @ self.wave[:-1]) / (float(self.wave @ self.wave) + TINY)
-        waves = self.wave, signal.lfilter([1, -coefficient], [1], self.wave)
+        waves = self.wave, scipy.signal.lfilter([1, -coefficient], [1], self.wave)
         spectra = (_spectra(wave, self.rate, FINE_SECONDS, FINE_SECONDS / 2) for wave in waves)
         for power, flattened in zip(*spectra, strict=True):
             total += float(power.sum())
@@ -207,12 +207,12 @@ class Sound:
 
 def _spectra(wave: Array, rate: int, seconds: float, hop_seconds: float) -> Iterator[Array]:
     """Power spectra float [frames, bins], Hann-windowed, in blocks of frames; a short wave is padded to one frame."""
-    size, hop = fft.next_fast_len(round(seconds * rate), real=True), round(hop_seconds * rate)
-    window = signal.windows.hann(size, sym=False)
+    size, hop = scipy.fft.next_fast_len(round(seconds * rate), real=True), round(hop_seconds * rate)
+    window = scipy.signal.windows.hann(size, sym=False)
     wave = np.pad(wave, (0, max(0, size - len(wave))))
     frames = np.lib.stride_tricks.sliding_window_view(wave, size)[::hop]
     for start in range(0, len(frames), 256):
-        yield np.abs(fft.rfft(frames[start : start + 256] * window, axis=1)) ** 2
+        yield np.abs(scipy.fft.rfft(frames[start : start + 256] * window, axis=1)) ** 2
 
 
 def mel_bank(bins: int, rate: int) -> Array:
@@ -239,8 +239,8 @@ def autocorrelation(x: Array) -> Array:
     `r[k] = sum(x[t] x[t+k]) / sqrt(sum(x[t]²) sum(x[t+k]²))`, summed over channels and all t below n - k.
     """
     n, lags = len(x), np.arange(min(len(x) - 1, len(x) // 2 + 1) + 1)
-    size = fft.next_fast_len(n + len(lags), real=True)
-    products = sum(fft.irfft(np.abs(fft.rfft(channel, size)) ** 2, size)[: len(lags)] for channel in x.T)
+    size = scipy.fft.next_fast_len(n + len(lags), real=True)
+    products = sum(scipy.fft.irfft(np.abs(scipy.fft.rfft(channel, size)) ** 2, size)[: len(lags)] for channel in x.T)
     energy = np.concatenate([[0.0], np.cumsum((x**2).sum(axis=1))])
     return products / (np.sqrt(energy[n - lags] * np.maximum(energy[n] - energy[lags], 0)) + TINY)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import signal
 
 from audiornn.audio.resampling import HIGHPASS_ORDER
 from audiornn.codec import CodecSettings
@@ -96,7 +96,7 @@ def export(model: AudioModel, folder: str | Path) -> None:
 def _codec(codec: CodecSettings) -> dict[str, object]:
     """How codes become a wave: µ-law, de-emphasis, and the high-pass of streams as a second-order section."""
     cutoff = codec.dc_blocker_hz
-    section = signal.butter(HIGHPASS_ORDER, cutoff, "highpass", fs=codec.sample_rate, output="sos")[0]
+    section = scipy.signal.butter(HIGHPASS_ORDER, cutoff, "highpass", fs=codec.sample_rate, output="sos")[0]
     names = ("b0", "b1", "b2", "a0", "a1", "a2")
     highpass = {name: float(value) for name, value in zip(names, section, strict=True) if name != "a0"}
     return {

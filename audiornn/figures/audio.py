@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy
 from matplotlib.figure import Figure
-from scipy import signal
 
 from audiornn.common.array_types import Floats, Samples
 from audiornn.figures.style import BLUE, ORANGE
@@ -117,8 +117,8 @@ def passages(found: Sequence["Passage"], sample_rate: int) -> Figure:
 def spectrogram(wave: Samples, sample_rate: int) -> tuple[Floats, Floats, Floats]:
     """Times (s), frequencies (Hz) and levels (dB, a full-scale sine is 0 dB) with a Hann window of 32 ms."""
     size = max(16, round(0.032 * sample_rate))
-    window = signal.windows.hann(size, sym=False)
-    transform = signal.ShortTimeFFT(window, hop=max(1, size // 4), fs=sample_rate, fft_mode="onesided")
+    window = scipy.signal.windows.hann(size, sym=False)
+    transform = scipy.signal.ShortTimeFFT(window, hop=max(1, size // 4), fs=sample_rate, fft_mode="onesided")
     if len(wave) < size:
         wave = np.pad(wave, (0, size - len(wave)))
     magnitude = np.abs(transform.stft(wave)) * 2 / window.sum()

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from audiornn import figures
 from audiornn.common.array_types import Codes
 from audiornn.common.waits import announced
 from audiornn.dataset import shards
@@ -128,6 +127,8 @@ class TrainingClips:
 
     def _make(self, progress: Progress, model: AudioModel, folder: Path) -> float:
         """Write a clip to a folder; return the seconds spent on compilation."""
+        from audiornn import figures  # with matplotlib, for which not every training has to wait
+
         start = prompt(self.manifest)
         begin = time.perf_counter()
         [clip], speed = clips.generate_clips(model, self.request, start[None])

@@ -19,11 +19,13 @@ def main(plan: Path) -> None:
     settings = json.loads(plan.read_text())
     from audiornn.backend import tf
     from audiornn.dataset.manifest import read_manifest
+    from audiornn.models import registry
     from audiornn.params import Train
     from audiornn.training import trainer
     from audiornn.training.checkpoints import Store
     from audiornn.training.devices import distribution
 
+    registry.REGISTRY["tiny"] = "tests.helpers.tiny_model:TinyModel"
     if settings["devices"] > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * settings["devices"])

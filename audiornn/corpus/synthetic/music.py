@@ -6,8 +6,8 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import signal
 
 from audiornn.corpus.synthetic.files import check_arguments, choose, write_until
 
@@ -113,7 +113,7 @@ def pluck(frequency: float, seconds: float, sample_rate: int, rng: np.random.Gen
     denominator = np.zeros(length + 3)
     denominator[:2] = 1, allpass
     denominator[length:] -= gain * np.convolve([1 - weight, weight], [allpass, 1])
-    sound: NDArray[np.float64] = signal.lfilter([1, allpass], denominator, excitation)
+    sound: NDArray[np.float64] = scipy.signal.lfilter([1, allpass], denominator, excitation)
     sound /= np.abs(sound).max()
     return sound
 

@@ -3,6 +3,7 @@
 from urllib.parse import quote
 
 import pytest
+from mlflow.entities import Metric, Param
 
 pytestmark = pytest.mark.pipeline
 
@@ -38,17 +39,21 @@ def curve(run):
 
 @pytest.fixture(scope="module")
 def two_runs(finished):
-    """Two runs of the workspace that trained, are no part of a sweep, and have different curves."""
+    """The run of the workspace, and a copy of it that has trained for an epoch more."""
     workspace, _ = finished
-
-    def found():
-        alone = [run for run in workspace.store()[1] if "mlflow.parentRunId" not in run.data.tags]
-        whole = [run for run in alone if {"epochs", "generate.samples_per_second"} <= run.data.metrics.keys()]
-        return list({curve(run): run for run in whole}.values())[:2]
-
-    if len(found()) < 2:
-        workspace.run("dvc", "exp", "run", "--temp", "--name", "three-epochs", "-S", "train.epochs=3")
-    return found()
+    client, (run, *_) = workspace.store()
+    changed = run.data.params | {"train.epochs": "3"}
+    points = []
+    for key in run.data.metrics:
+        history = client.get_metric_history(run.info.run_id, key)
+        if len(history) == 2:  # a curve by epoch
+            last = history[-1]
+            history.append(Metric(key, 0.9 * last.value, last.timestamp, last.step + 1))
+        points += [Metric(key, 3, point.timestamp, point.step) for point in history] if key == "epochs" else history
+    copy = client.create_run(run.info.experiment_id, run_name="three epochs").info.run_id
+    client.log_batch(copy, points, [Param(key, value) for key, value in changed.items()])
+    client.set_terminated(copy)
+    return run, client.get_run(copy)
 
 
 @pytest.fixture

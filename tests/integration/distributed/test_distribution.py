@@ -32,6 +32,7 @@ PARAMS = {
     "learning_rate": 0.01,
     "checkpoint_steps": 5,
 }
+TINY = {**PARAMS, "model": {"name": "tiny"}}  # compiled in no time
 
 
 def free_ports(number):
@@ -122,7 +123,7 @@ def test_devices_validate_on_every_window_whatever_their_number(make_shards, tmp
 
 def test_workers_with_a_budget_in_minutes_agree_though_their_clocks_differ(make_shards, tmp_path, sine_codes):
     folder = make_shards({"a": sine_codes[:3050]}, 16, 100)
-    params = {**PARAMS, "epochs": None, "minutes": 1, "checkpoint_steps": None}
+    params = {**TINY, "epochs": None, "minutes": 1, "checkpoint_steps": None}
     # Checkpoints are always due by the clock of one, never by that of the other, which also runs faster.
     minutes, ticks = (1e-6, 1000.0), (1.0, 2.0)
     workers = {
@@ -149,7 +150,7 @@ def test_workers_that_read_their_own_shards_learn_from_every_target_once_per_epo
     folder = make_shards(recordings, 16, 100, megabytes=0.0012)
     assert [shard.windows for shard in folder.splits["train"].shards] == [12, 18]
     changed = {"crop_targets": crop_targets, "accumulation_steps": accumulation_steps}
-    params = {**PARAMS, **changed, "shard_policy": "file", "epochs": epochs}
+    params = {**TINY, **changed, "shard_policy": "file", "epochs": epochs}
     workers = {
         f"worker {i}": start(tmp_path, f"worker {i}", folder, params, config=config)
         for i, config in enumerate(cluster_of(2))
@@ -193,7 +194,7 @@ def test_workers_read_their_own_shards_where_the_data_are_large(monkeypatch, pol
 
 def test_no_worker_waits_forever_for_one_that_died(make_shards, tmp_path, sine_codes):
     folder = make_shards({"a": sine_codes[:3050]}, 16, 100)
-    params = {**PARAMS, "epochs": None, "minutes": 10, "patience": None, "checkpoint_steps": 2}
+    params = {**TINY, "epochs": None, "minutes": 10, "patience": None, "checkpoint_steps": 2}
     workers = [start(tmp_path, f"worker {i}", folder, params, config=config) for i, config in enumerate(cluster_of(2))]
     try:
         end = time.monotonic() + 120

@@ -22,7 +22,8 @@ from tests.helpers.pipeline_clone import clone
 from tests.helpers.servers import fetch, free_port, serving
 
 pytestmark = pytest.mark.pipeline
-LATER = ["train", "evaluate", "generate", "report"]  # the stages that another train.epochs reaches
+REACHED = ["shard", "train", "evaluate", "generate", "report"]  # the stages that another context reaches
+ALWAYS = {"recordings", "ancestor"}  # these stages run each time
 
 
 @pytest.mark.soak
@@ -109,73 +110,75 @@ def test_hundreds_of_queued_experiments_on_a_new_store_are_one_whole_run_each(tm
 
 @pytest.fixture(scope="module")
 def queued(finished):
-    """The workspace after `train.epochs=1,3` went through DVC's queue: names of both experiments, runs before it."""
+    """The workspace after another context went through DVC's queue: the experiment's name, runs before it."""
     workspace, _ = finished
     workspace.commit()
     before = {run.info.run_id for run in workspace.store()[1]}
-    names = queue(workspace, "train.epochs=1,3")
-    assert len(names) == 2
-    work_off(workspace, 2)
-    return workspace, names, before
+    (name,) = queue(workspace, "shard.context=32")
+    work_off(workspace, 1)
+    return workspace, name, before
 
 
-def test_each_queued_experiment_is_one_run_in_the_same_store(queued):
-    workspace, names, before = queued
+def stages_of(output):
+    """The stages that ran, without those that always do."""
+    return [stage for stage in re.findall(r"Running stage '(\w+)'", output) if stage not in ALWAYS]
+
+
+def test_a_queued_experiment_with_another_context_neither_resamples_nor_encodes_and_is_one_run(queued):
+    workspace, name, before = queued
+    assert stages_of(workspace.run("dvc", "queue", "logs", name).stdout) == REACHED
     _, runs = workspace.store()
-    new = {run.info.run_name: run for run in runs if run.info.run_id not in before}
-    assert set(new) == set(names)
-    for name, epochs in zip(names, ("1", "3"), strict=True):
-        run = new[name]
-        assert run.data.params["train.epochs"] == epochs
-        assert run.data.tags["command"] == "dvc queue start"
-        assert run.data.tags["dvc.experiment"] == name
-        assert {"test.bits_per_sample", "generate.samples_per_second"} <= run.data.metrics.keys()
+    (run,) = [run for run in runs if run.info.run_id not in before]
+    assert (run.info.run_name, run.info.status, run.data.params["shard.context"]) == (name, "FINISHED", "32")
+    assert run.data.tags["command"] == "dvc queue start"
+    assert run.data.tags["dvc.experiment"] == name
+    assert {"test.bits_per_sample", "generate.samples_per_second"} <= run.data.metrics.keys()
+    status = workspace.run("dvc", "status").stdout
+    assert set(re.findall(r"^(\w+):", status, re.M)) <= ALWAYS, "the workspace itself is as it was"
 
 
 def test_dvc_shows_experiments_and_their_differences(queued):
-    workspace, names, _ = queued
-    shown = workspace.run("dvc", "exp", "show", "--csv").stdout
-    assert all(name in shown for name in names)
+    workspace, name, _ = queued
+    both = ("HEAD", name)
+    assert name in workspace.run("dvc", "exp", "show", "--csv").stdout
     compared = workspace.run("make", "compare", COLUMNS="120").stdout
-    assert all(text in compared for text in (*names, "train.epochs", "validation.bits_per_sample"))
+    assert all(text in compared for text in (name, "shard.context", "validation.bits_per_sample"))
     assert max(map(len, compared.splitlines())) <= 120 and "…" not in compared
-    parameters = json.loads(workspace.run("dvc", "params", "diff", "--json", *names).stdout)
-    assert parameters == {"params.yaml": {"train.epochs": {"old": 1, "new": 3, "diff": 2}}}
-    metrics = json.loads(workspace.run("dvc", "metrics", "diff", "--json", *names).stdout)
+    parameters = json.loads(workspace.run("dvc", "params", "diff", "--json", *both).stdout)
+    assert parameters == {"params.yaml": {"shard.context": {"old": 64, "new": 32, "diff": -32}}}
+    metrics = json.loads(workspace.run("dvc", "metrics", "diff", "--json", *both).stdout)
     assert "validation.bits_per_sample" in metrics["metrics/evaluate.json"]
-    assert "metrics/encode.json" not in metrics, "the data are the same"
-    plots = json.loads(workspace.run("dvc", "plots", "diff", "--json", *names).stdout)
+    assert "metrics/encode.json" not in metrics, "the codes are the same"
+    plots = json.loads(workspace.run("dvc", "plots", "diff", "--json", *both).stdout)
     assert "loss (bits per sample)" in json.dumps(plots)
 
 
 def test_a_named_sweep_is_a_parent_whose_settings_share_the_data(queued):
-    workspace, names, _ = queued
+    workspace, name, _ = queued
     file = workspace.root / "experiments/tiny.yaml"
-    file.write_text("description: Do more epochs help?\nsweep:\n  train.epochs: [1, 2]\n")
+    file.write_text("description: Which context is best?\nsweep:\n  shard.context: [16, 32]\n")
     before = {run.info.run_id for run in workspace.store()[1]}
-    command = [sys.executable, "-m", "audiornn.cli", "experiment", "tiny", "-S", "train.epochs=1,4"]
+    command = [sys.executable, "-m", "audiornn.cli", "experiment", "tiny", "-S", "shard.context=32,48"]
     done = workspace.run(*command)
     file.unlink()
-    ran = re.findall(r"Running stage '(\w+)'", done.stdout)
-    assert [stage for stage in ran if stage not in ("recordings", "ancestor")] == LATER, "of the new one alone"
+    assert stages_of(done.stdout) == REACHED, "of the new one alone"
     client, runs = workspace.store()
     (parent,) = [run for run in runs if "sweep.identity" in run.data.tags]
     children = {
-        run.data.params["train.epochs"]: run
+        run.data.params["shard.context"]: run
         for run in runs
         if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
     }
-    assert set(children) == {"1", "4"}
-    assert children["1"].info.run_name == names[0], "what the queue has run is adopted"
-    assert {run.info.run_id for run in runs} - before == {parent.info.run_id, children["4"].info.run_id}
-    assert children["4"].data.tags["command"].startswith("dvc exp run --temp --name tiny-4-")
+    assert set(children) == {"32", "48"}
+    assert children["32"].info.run_name == name, "what the queue has run is adopted"
+    assert {run.info.run_id for run in runs} - before == {parent.info.run_id, children["48"].info.run_id}
+    assert children["48"].data.tags["command"].startswith("dvc exp run --temp --name tiny-48-")
     files = {item.path for item in client.list_artifacts(parent.info.run_id)}
     assert {"summary.csv", "summary.md", "summary.json", "sweep.png", "tiny.html"} <= files
     page = (workspace.root / "comparisons/tiny.html").read_text()
     assert page.count("<audio") == 3 and "Same prompt, same random numbers." in page, "two settings and real audio"
-    assert "best by bits: train.epochs=" in done.stdout and "best by sound: train.epochs=" in done.stdout
-    always = {"recordings", "ancestor"}
-    assert set(re.findall(r"^(\w+):", workspace.run("dvc", "status").stdout, re.M)) == always, "no other"
+    assert "best by bits: shard.context=" in done.stdout and "best by sound: shard.context=" in done.stdout
+    assert set(re.findall(r"^(\w+):", workspace.run("dvc", "status").stdout, re.M)) <= ALWAYS, "no other"
 
 
 def test_a_hopeless_trial_is_pruned_and_leaves_no_half_of_anything(finished):

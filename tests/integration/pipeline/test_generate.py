@@ -1,6 +1,7 @@
 """`audiornn generate` with a model that the pipeline trained."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,11 +9,24 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from audiornn import cli
+
 pytestmark = pytest.mark.pipeline
 
 
-def audiornn(workspace, *arguments, check=True):
-    return workspace.run(sys.executable, "-m", "audiornn.cli", "generate", *arguments, check=check)
+@pytest.fixture
+def audiornn(finished, monkeypatch, capsys):
+    """Run a command in the workspace, in this process, and get what it prints."""
+    workspace, _ = finished
+    monkeypatch.chdir(workspace.root)
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
+
+    def run(*arguments):
+        cli.main([*arguments])
+        return capsys.readouterr().out
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +38,12 @@ def prompt(tmp_path_factory):
     return str(path)
 
 
-def test_clips_are_written_and_described(finished, tmp_path, prompt):
-    workspace, _ = finished
-    done = audiornn(
-        workspace,
-        *("--seconds", "0.3", "--temperature", "0.8,0.7:1.1", "--count", "2", "--prompt", prompt),
+def test_clips_are_written_and_described(audiornn, tmp_path, prompt):
+    said = audiornn(
+        *("generate", "--seconds", "0.3", "--temperature", "0.8,0.7:1.1", "--count", "2", "--prompt", prompt),
         *("--prompt-offset", "0.5", "--prompt-seconds", "0.25", "--top-p", "0.9", "--output", str(tmp_path), "--json"),
     )
-    told = json.loads(done.stdout)
+    told = json.loads(said)
     assert told == json.loads((tmp_path / "clips.json").read_text())
     assert told["samples_per_second"] > 0
     assert [clip["temperature"] for clip in told["clips"]] == [0.8, 0.8, [0.7, 1.1], [0.7, 1.1]]
@@ -42,27 +54,28 @@ def test_clips_are_written_and_described(finished, tmp_path, prompt):
         assert clip["seconds"] == pytest.approx(0.3)
 
 
-def test_generate_accepts_an_mlflow_run(finished, tmp_path):
+def test_generate_accepts_an_mlflow_run(finished, audiornn, tmp_path):
     workspace, _ = finished
     run_id = json.loads((workspace.root / "models/mlflow.json").read_text())["run_id"]
     champion = ("--model", "models:/audiornn@champion")
     for source, place in ((("--run", run_id), "a"), ((), "b"), (champion, "c")):
-        done = audiornn(workspace, *source, "--seconds", "0.2", "--seed", "3", "--output", str(tmp_path / place))
-        assert "times real time" in done.stdout
+        said = audiornn("generate", *source, *("--seconds", "0.2", "--seed", "3", "--output", str(tmp_path / place)))
+        assert "times real time" in said
     name = "01-temperature-1.wav"
     assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert (tmp_path / "c" / name).exists()
 
 
-def test_a_run_can_be_made_champion_by_hand(finished):
+def test_a_run_can_be_made_champion_by_hand(finished, audiornn, capsys):
     workspace, _ = finished
     run_id = json.loads((workspace.root / "models/mlflow.json").read_text())["run_id"]
-    done = workspace.run(sys.executable, "-m", "audiornn.cli", "promote", run_id)
-    assert "is the champion: models:/audiornn@champion" in done.stdout
+    assert "is the champion: models:/audiornn@champion" in audiornn("promote", run_id)
     assert workspace.store()[0].get_model_version_by_alias("audiornn", "champion").run_id == run_id
-    done = workspace.run(sys.executable, "-m", "audiornn.cli", "promote", "0" * 32, check=False)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.startswith(f"error: run {'0' * 32}: no model found")
+    with pytest.raises(SystemExit) as ended:
+        audiornn("promote", "0" * 32)
+    said = capsys.readouterr().err
+    assert (ended.value.code, said.count("\n")) == (2, 1)
+    assert said.startswith(f"error: run {'0' * 32}: no model found")
 
 
 def test_a_raw_stream_ends_when_its_reader_closes_it(finished):
@@ -103,12 +116,12 @@ def test_a_stream_with_an_end_is_a_wav_of_that_length(finished, tmp_path):
         (("--stream", "--count", "2"), "--stream writes a single clip"),
     ],
 )
-def test_errors_are_one_line_with_exit_code_2(finished, tmp_path, prompt, arguments, said):
-    workspace, _ = finished
+def test_errors_are_one_line_with_exit_code_2(audiornn, tmp_path, capsys, prompt, arguments, said):
     given = [prompt if argument == "PROMPT" else argument for argument in arguments]
-    done = audiornn(workspace, *given, "--output", str(tmp_path / "out"), check=False)
-    assert done.returncode == 2
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    with pytest.raises(SystemExit) as ended:
+        audiornn("generate", *given, "--output", str(tmp_path / "out"))
+    assert ended.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
     assert said in lines[0]
