@@ -1,5 +1,6 @@
 """What several tests share: small synthesised data, an MLflow store, a workspace in which the pipeline has run."""
 
+import gc
 import os
 import re
 import shutil
@@ -139,6 +140,13 @@ def pytest_collection_modifyitems(config, items):
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: next((i for i, place in enumerate(PIPELINE) if item.nodeid.startswith(place)), 2))
+
+
+def pytest_collection_finish():
+    """Let collections of garbage, of which TensorFlow's graphs cause many, pass over what stays until the end."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.fixture(scope="session")

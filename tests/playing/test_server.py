@@ -98,6 +98,7 @@ def test_a_recording_is_what_was_heard_and_the_command_line_makes_the_same_file(
     ear.ask(seed=8)
     ear.hear(0.3)
     ear.ask(model=ids(ear.address)["other"])
+    ear.hear_until("model")
     ear.hear(0.5)
     ear.ask(record=False)
     take = ear.answer("take")

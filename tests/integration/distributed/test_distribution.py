@@ -112,9 +112,10 @@ def test_two_workers_and_two_devices_train_like_one_with_the_same_batch(make_sha
     assert not (tmp_path / "place of worker 1").exists()
 
 
+@pytest.mark.usefixtures("tiny")
 def test_devices_validate_on_every_window_whatever_their_number(make_shards, tmp_path, sine_codes):
     folder = make_shards({"a": np.tile(sine_codes, 4)[:50_000]}, 1000, 4000)  # by default 6 windows per batch
-    params = {**PARAMS, "chunk": 1000, "crop_targets": 1000, "epochs": 1}
+    params = {**TINY, "chunk": 1000, "crop_targets": 1000, "epochs": 1}
     found = finish(tmp_path, {"mirrored": start(tmp_path, "mirrored", folder, params, devices=4)})
     _, result = trainer.train(folder, tmp_path / "one", Train(**params), progress=False)
     losses = training_worker.report(result)["losses"]
