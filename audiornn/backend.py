@@ -47,7 +47,7 @@ def _hidden(*names: str) -> Iterator[None]:
 
 
 # Where they are installed, Keras imports these two, for a third of its time: for wrappers and galleries of images.
-with _quiet(), _hidden("sklearn", "matplotlib.pyplot"):
+with _quiet(), _hidden("sklearn", "matplotlib"):
     import keras
     import tensorflow as tf
 

@@ -31,7 +31,7 @@ def test_a_memorised_recording_is_continued_from_its_beginning(make_shards, tmp_
     params = Train.model_validate(
         {
             "model": {"name": "samplernn", "dense": 256, "lookback": 32},
-            "epochs": 20,
+            "epochs": 16,
             "validate_every_steps": 10_000,
             "batch_size": 1,
             "chunk": 400,
