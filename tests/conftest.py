@@ -225,6 +225,13 @@ def tables(tmp_path_factory):
 
 
 @pytest.fixture
+def own_environment(monkeypatch):
+    """Stages and commands in this process see nothing of DVC or MLflow, as `Workspace.run` lets others see nothing."""
+    for name in [name for name in os.environ if name.startswith(("DVC_", "MLFLOW_"))]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
 def empty_store(tables, tmp_path, monkeypatch):
     """The default store in `tmp_path`, whatever the environment says."""
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME", tags.PARENT):

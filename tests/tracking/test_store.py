@@ -48,11 +48,11 @@ def check_that_nothing_is_lost(workspace, names, count, points):
 
 def test_a_store_that_many_processes_create_and_fill_loses_no_run(tmp_path):
     names = [f"w{i}" for i in range(4)]
-    writers = [writer(tmp_path, name, 10, 4) for name in names]
+    writers = [writer(tmp_path, name, 25, 4) for name in names]
     for process in writers:
         _, said = process.communicate()
         assert (process.returncode, said) == (0, "")
-    check_that_nothing_is_lost(tmp_path, names, 10, 4)
+    check_that_nothing_is_lost(tmp_path, names, 25, 4)
 
 
 def test_a_store_whose_creation_was_killed_is_created_again(tmp_path):

@@ -55,7 +55,7 @@ CASES = {
 
 @pytest.mark.parametrize(("pattern", "damage", "entry", "said"), CASES.values(), ids=CASES)
 def test_a_damaged_file_is_named_with_the_command_that_fixes_it_and_nothing_is_written(
-    finished, monkeypatch, capsys, pattern, damage, entry, said
+    finished, own_environment, monkeypatch, capsys, pattern, damage, entry, said
 ):
     workspace, _ = finished
     outputs = ("models", "passages", "generated", "metrics", "figures", "clips")

@@ -1,7 +1,6 @@
 """`audiornn generate` with a model that the pipeline trained."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -15,12 +14,10 @@ pytestmark = pytest.mark.pipeline
 
 
 @pytest.fixture
-def audiornn(finished, monkeypatch, capsys):
+def audiornn(finished, own_environment, monkeypatch, capsys):
     """Run a command in the workspace, in this process, and get what it prints."""
     workspace, _ = finished
     monkeypatch.chdir(workspace.root)
-    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
-        monkeypatch.delenv(name)
 
     def run(*arguments):
         cli.main([*arguments])

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import shutil
 
@@ -193,15 +192,13 @@ def test_losses_share_the_update_axis_and_the_time_of_clips_is_logged(finished):
     assert runs[0].data.metrics["listen.clips"] == 0, "seconds of training buy no clip"
 
 
-def test_clips_during_training_are_in_the_run(finished, tmp_path, monkeypatch):
+def test_clips_during_training_are_in_the_run(finished, own_environment, tmp_path, monkeypatch):
     """As in a long training, in which clips of this length may take their time."""
     workspace, _ = finished
     copy = Workspace(tmp_path / "copy")
     shutil.copytree(workspace.root, copy.root, ignore=shutil.ignore_patterns(".dvc", ".git", "mlruns", "mlflow.db"))
     for name, value in {"FIRST": 0, "MEASURED": 0, "SHARE": 100, "SECONDS": 0.1}.items():
         monkeypatch.setattr(training_clips, name, value)
-    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
-        monkeypatch.delenv(name)
     monkeypatch.setattr(train, "WORKSPACE", copy.root)
     monkeypatch.chdir(copy.root)
     train.main(params.load())
