@@ -21,10 +21,10 @@ demo: setup ## set up, run the pipeline on the embedded default, say where to li
 	@$(BIN)/python -m audiornn.cli summary
 
 test: setup ## set up and run all tests, on all cores
-	$(BIN)/python -m pytest -n logical --maxprocesses 4
+	$(BIN)/python -m pytest -n auto
 
 test-fast: setup ## run all but the slow tests, after every change
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 -m 'not slow'
+	$(BIN)/python -m pytest -n auto -m 'not slow'
 
 soak: setup ## run the soak tests alone: they take hours
 	AUDIORNN_SOAK_SECONDS=600 $(BIN)/python -m pytest --soak -s

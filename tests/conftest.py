@@ -108,11 +108,15 @@ SLOW = (
     "tests/training/test_trainer.py::test_time_in_callbacks_does_not_count_as_training_time",
 )
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # several tests at once share the cores: TensorFlow's threads would only wait
+    os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
+
 settings.register_profile("cores are shared", deadline=None)
 settings.load_profile("cores are shared")
 
 
-PIPELINE = ("tests/integration/pipeline/", "tests/integration/browser/")
+# Tests whose files share a workspace. Pages of it come first: they want its first run by itself, not within a sweep.
+PIPELINE = tuple(f"tests/integration/{place}" for place in ("browser/test_mlflow", "browser/test_report", "pipeline/"))
 
 
 class Scheduling(LoadFileScheduling):
@@ -127,13 +131,18 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
+def pytest_xdist_auto_num_workers():
+    """With -n auto, one process more than cores, as some wait for others; in memory of 8 GB there are no more than 4."""
+    return min(4, (os.cpu_count() or 1) + 1)
+
+
 def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="run the soak tests, and nothing else")
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config, items):
-    """Mark slow tests, choose soak tests by --soak; first come the pipeline, the longest, and its pages."""
+    """Mark slow tests, choose soak tests by --soak; first come the pipeline's pages and the pipeline, the longest."""
     for item in items:
         if item.nodeid.startswith(SLOW):
             item.add_marker("slow")

@@ -106,7 +106,12 @@ def read(
     data = data.map(window, num_parallel_calls=2, deterministic=True)
     padding = (tf.zeros([1, context + max_targets], tf.uint8), tf.zeros([1], tf.int32))
     data = data.concatenate(tf.data.Dataset.from_tensor_slices(padding).repeat(padded - max(windows, skip_windows)))
-    return data.padded_batch(batch_size, padded_shapes=([context + max_targets], []), drop_remainder=True).prefetch(2)
+    data = data.padded_batch(batch_size, padded_shapes=([context + max_targets], []), drop_remainder=True).prefetch(2)
+    # All numbers are fixed. TensorFlow's tuner has nothing to tune, and holds up the end of an epoch: woken to end, it
+    # may sleep again, for up to a minute, as it is woken before it is told why (TensorFlow 2.21).
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return data.with_options(options)
 
 
 def number_of_batches(manifest: Manifest, split: str, batch_size: int, workers: int = 1) -> int:

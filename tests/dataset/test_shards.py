@@ -114,6 +114,10 @@ def test_reading_gives_back_every_code_of_the_recordings_as_a_target_in_order(
         assert targets == b"".join(codes[p.recording][p.start + context : p.stop].tobytes() for p in pieces)
 
 
+def test_no_tuner_holds_up_the_end_of_an_epoch(manifest):
+    assert shards.read(manifest, "train", 8, seed=0).options().autotune.enabled is False
+
+
 @pytest.mark.parametrize("stride", [7, 40, 55])
 def test_windows_of_any_stride_are_read_as_written(tmp_path, codes, stride):
     layout = replace(LAYOUT, stride=stride)

@@ -27,8 +27,9 @@ class Workspace:
     root: Path
 
     def environment(self, **more):
-        """What commands see: this Python's programs, and nothing of Python, DVC or MLflow but what is given."""
-        env = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "PYTHON"))}
+        """What commands see: this Python's programs, and nothing of Python, TensorFlow, DVC or MLflow but what is given."""
+        foreign = ("DVC_", "MLFLOW_", "PYTHON", "TF_")
+        env = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
         env |= {
             "GIT_AUTHOR_NAME": "a",
