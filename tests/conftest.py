@@ -132,7 +132,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_xdist_auto_num_workers():
-    """With -n auto, one process more than cores, as some wait for others; in memory of 8 GB there are no more than 4."""
+    """One process more than cores, as some wait for others, and no more than four, for the sake of memory."""
     return min(4, (os.cpu_count() or 1) + 1)
 
 
