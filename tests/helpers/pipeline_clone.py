@@ -27,7 +27,7 @@ class Workspace:
     root: Path
 
     def environment(self, **more):
-        """What commands see: this Python's programs, and only the given settings of Python, TensorFlow, DVC and MLflow."""
+        """What commands see: this Python's programs; of Python, TensorFlow, DVC and MLflow only the given settings."""
         foreign = ("DVC_", "MLFLOW_", "PYTHON", "TF_")
         env = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
