@@ -192,7 +192,7 @@ def test_losses_share_the_update_axis_and_the_time_of_clips_is_logged(finished):
 
 
 def test_clips_during_training_are_in_the_run(finished, own_environment, tmp_path, monkeypatch):
-    """As in a long training, in which clips of this length may take their time."""
+    """As in a long training, in which clips may take their time; that they do not change weights is another test."""
     workspace, _ = finished
     copy = Workspace(tmp_path / "copy")
     shutil.copytree(workspace.root, copy.root, ignore=shutil.ignore_patterns(".dvc", ".git", "mlruns", "mlflow.db"))
@@ -207,8 +207,6 @@ def test_clips_during_training_are_in_the_run(finished, own_environment, tmp_pat
     steps = json.loads((copy.root / "metrics/train.json").read_text())["steps"]
     files = {item.path for item in client.list_artifacts(run.info.run_id, "listening")}
     assert files == {f"listening/step-{n:07d}.{kind}" for n in (2, steps // 2, steps) for kind in ("png", "wav")}
-    weights = "models/model.weights.h5"
-    assert (copy.root / weights).read_bytes() == (workspace.root / weights).read_bytes(), "unheard, it learned the same"
 
 
 def test_a_run_is_one_page(finished):
