@@ -26,7 +26,7 @@ EXPERIMENT = "audiornn"
 REMOTE = {"databricks", "databricks-uc", "uc"}  # names of stores that are not paths
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 SQLITE = "sqlite:///"
-PROBE_SECONDS = 5  # for a server to answer when a command begins
+PROBE_SECONDS = 5  # for a server to answer when a command begins, unless MLFLOW_HTTP_REQUEST_TIMEOUT is set
 BUSY_SECONDS = 60.0  # for other writers of a SQLite store to finish
 PASSWORD = re.compile(r"(://[^:/@\s]*:)\S*(?=@)|([?&;](?:password|passwd|pwd|sslpassword|token)=)[^&;\s'\"]*", re.I)
 # How long MLflow waits for a server, unless its own variables are set: seconds, retries, seconds between them.
@@ -165,9 +165,12 @@ def _probe(uri: str) -> None:
     from sqlalchemy import create_engine
     from sqlalchemy.exc import SQLAlchemyError
 
+    seconds = os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]
+    if seconds == WAITING["MLFLOW_HTTP_REQUEST_TIMEOUT"]:  # ours
+        seconds = str(PROBE_SECONDS)
     try:
         if uri.startswith(("http:", "https:")):
-            with _environment(MLFLOW_HTTP_REQUEST_TIMEOUT=str(PROBE_SECONDS), MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"):
+            with _environment(MLFLOW_HTTP_REQUEST_TIMEOUT=seconds, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"):
                 MlflowClient(uri).get_experiment_by_name(EXPERIMENT)
         elif re.match(r"(postgresql|mysql|mssql)\b", uri):
             create_engine(uri).connect().close()

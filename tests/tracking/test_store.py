@@ -137,6 +137,16 @@ def test_an_unreachable_server_is_named_in_one_line_within_seconds(tmp_path, mon
     assert "secret" not in said.out + said.err
 
 
+def test_the_time_for_a_first_answer_can_be_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with absent("hangs") as port:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        begin = time.monotonic()
+        with pytest.raises(AudioRNNError, match="not available: timed out"):
+            store.client_of(tmp_path)
+    assert 1 <= time.monotonic() - begin < store.PROBE_SECONDS
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
