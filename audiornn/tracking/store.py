@@ -171,7 +171,13 @@ def _probe(uri: str) -> None:
     try:
         if uri.startswith(("http:", "https:")):
             with _environment(MLFLOW_HTTP_REQUEST_TIMEOUT=seconds, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"):
-                MlflowClient(uri).get_experiment_by_name(EXPERIMENT)
+                try:
+                    MlflowClient(uri).get_experiment_by_name(EXPERIMENT)
+                except MlflowException as error:
+                    if "Connection aborted" not in str(error):
+                        raise
+                    # The server closed a connection of an earlier request while it was being used again.
+                    MlflowClient(uri).get_experiment_by_name(EXPERIMENT)
         elif re.match(r"(postgresql|mysql|mssql)\b", uri):
             create_engine(uri).connect().close()
     except (MlflowException, SQLAlchemyError, ImportError) as error:

@@ -137,6 +137,29 @@ def test_an_unreachable_server_is_named_in_one_line_within_seconds(tmp_path, mon
     assert "secret" not in said.out + said.err
 
 
+def test_a_server_that_closes_a_connection_once_is_asked_again(tmp_path, monkeypatch):
+    asked = []
+
+    class Closing(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            if len(asked) > 1:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b'{"experiment": {"experiment_id": "1", "name": "audiornn"}}')
+            self.close_connection = True
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Closing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        store.client_of(tmp_path)
+        server.shutdown()
+    assert len(asked) == 2
+
+
 def test_the_time_for_a_first_answer_can_be_set(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with absent("hangs") as port:

@@ -37,6 +37,7 @@ def server(postgres, tmp_path):
         subprocess.run(command, env=env, check=True, stderr=subprocess.DEVNULL)
     place = tmp_path / "server"
     place.mkdir()
+    env["MLFLOW_SQLALCHEMYSTORE_POOL_SIZE"] = "50"  # connections, for as many writers; by default 5, and 10 in need
     server = TrackingServer(place, "postgresql+psycopg2:///outage", env)
     server.start()
     yield server
