@@ -115,8 +115,8 @@ settings.register_profile("cores are shared", deadline=None)
 settings.load_profile("cores are shared")
 
 
-# Tests whose files share a workspace. Pages of it come first: they want its first run by itself, not within a sweep.
-PIPELINE = tuple(f"tests/integration/{place}" for place in ("browser/test_mlflow", "browser/test_report", "pipeline/"))
+# Tests whose files share a workspace.
+PIPELINE = tuple(f"tests/integration/{place}" for place in ("pipeline/", "browser/test_mlflow", "browser/test_report"))
 
 
 class Scheduling(LoadFileScheduling):
@@ -142,7 +142,7 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config, items):
-    """Mark slow tests, choose soak tests by --soak; first come the pipeline's pages and the pipeline, the longest."""
+    """Mark slow tests, choose soak tests by --soak; first come the pipeline, the longest, and its pages."""
     for item in items:
         if item.nodeid.startswith(SLOW):
             item.add_marker("slow")
