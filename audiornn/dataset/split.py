@@ -28,8 +28,9 @@ def divide(
     """Divide recordings into training, validation and test.
 
     By recording: in an order drawn from `seed` and the names, very long ones first, each recording goes to the split
-    that is furthest below its share. If there are fewer recordings than splits, each is divided by time instead: the
-    start is for training, the end for the test.
+    that is furthest below its share, whatever the context, so that models of different contexts are tested on the same
+    recordings. If fewer recordings than splits are long enough, each is divided by time instead: the start is for
+    training, the end for the test.
 
     Parameters
     ----------
@@ -67,14 +68,15 @@ def divide(
         return hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()
 
     names: dict[str, list[str]] = {split: [] for split in SPLITS}
-    remaining = {split: share * sum(long.values()) for split, share in shares.items()}
+    remaining = {split: share * sum(lengths.values()) for split, share in shares.items()}
     # A recording too long for the smallest share comes before shorter ones can fill the splits, or it would land in
     # validation or test. Lengths count in octaves of that share: the seed still mixes recordings of like length.
     smallest = max(1, int(min(remaining.values())))
-    for name in sorted(long, key=lambda n: (-(long[n] // smallest).bit_length(), sort_key(n))):
+    for name in sorted(lengths, key=lambda n: (-(lengths[n] // smallest).bit_length(), sort_key(n))):
         split = max(SPLITS, key=lambda s: remaining[s])
-        names[split].append(name)
-        remaining[split] -= long[name]
+        remaining[split] -= lengths[name]
+        if name in long:
+            names[split].append(name)
     for split in SPLITS:  # a few long recordings may exhaust the shares before every split has one
         if not names[split]:
             donor = max(SPLITS, key=lambda s: len(names[s]))
