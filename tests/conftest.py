@@ -208,17 +208,21 @@ def sine_codes():
     return codec.encode(0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 8000))
 
 
+def write_shards(folder, recordings, context, targets_per_window, stride=None, **settings):
+    """Write shards of recordings given as codes, all of them in each split; gives their manifest."""
+    folder.mkdir()
+    ranges = [split.CodeRange(key, 0, len(codes)) for key, codes in recordings.items()]
+    layout = WindowLayout(context, targets_per_window, stride or targets_per_window)
+    splits = dict.fromkeys(split.SPLITS, ranges)
+    return shard_writer.write(folder, recordings, splits, layout, CODEC, CODEC_METRICS, **settings)
+
+
 @pytest.fixture
 def make_shards(tmp_path):
-    """Write shards of recordings given as codes, all of them in each split; gives their manifest."""
+    """Write shards in `tmp_path`, as `write_shards` does."""
 
-    def write(recordings, context, targets_per_window, name="shards", stride=None, **settings):
-        folder = tmp_path / name
-        folder.mkdir()
-        ranges = [split.CodeRange(key, 0, len(codes)) for key, codes in recordings.items()]
-        layout = WindowLayout(context, targets_per_window, stride or targets_per_window)
-        splits = dict.fromkeys(split.SPLITS, ranges)
-        return shard_writer.write(folder, recordings, splits, layout, CODEC, CODEC_METRICS, **settings)
+    def write(recordings, context, targets_per_window, name="shards", **settings):
+        return write_shards(tmp_path / name, recordings, context, targets_per_window, **settings)
 
     return write
 

@@ -27,8 +27,7 @@ def trained(model, codes, steps=20):
     """The model after some updates on codes [B, T]: its weights and moving statistics are of one making."""
     optimizer = keras.optimizers.Adam(0.01)
 
-    @tf.function
-    def update():
+    def update():  # eager: tracing it would take longer than its few calls
         with tf.GradientTape() as tape:
             logits = model(codes[:, :-1], training=True)
             loss = tf.reduce_mean(

@@ -1,4 +1,6 @@
-"""A process that trains, alone or as one of several workers: `python -m tests.helpers.training_worker PLAN.json`."""
+"""A process that trains, alone or as one of several workers, once for each plan:
+`python -m tests.helpers.training_worker PLAN.json ...`.
+"""
 
 import itertools
 import json
@@ -15,32 +17,39 @@ def report(result: Any) -> dict[str, Any]:
     return {"losses": losses, "targets": result.targets, "steps": result.steps}
 
 
-def main(plan: Path) -> None:
-    settings = json.loads(plan.read_text())
+def main(plans: list[Path]) -> None:
+    from audiornn.backend import tf
+    from audiornn.models import registry
+
+    registry.REGISTRY["tiny"] = "tests.helpers.tiny_model:TinyModel"
+    settings = {plan: json.loads(plan.read_text()) for plan in plans}
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    devices = [tf.config.LogicalDeviceConfiguration()] * max(its["devices"] for its in settings.values())
+    tf.config.set_logical_device_configuration(cpu, devices)
+    for plan in plans:
+        train(plan, **settings[plan])
+
+
+def train(plan: Path, folder: str, place: str, params: dict[str, Any], devices: int, tick: float | None) -> None:
     from audiornn.backend import tf
     from audiornn.dataset.manifest import read_manifest
-    from audiornn.models import registry
     from audiornn.params import Train
     from audiornn.training import trainer
     from audiornn.training.checkpoints import Store
     from audiornn.training.devices import distribution
 
-    registry.REGISTRY["tiny"] = "tests.helpers.tiny_model:TinyModel"
-    if settings["devices"] > 1:
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * settings["devices"])
-        devices = [f"CPU:{i}" for i in range(settings["devices"])]
-        distribution.strategy = lambda name: tf.distribute.MirroredStrategy(devices)
-    place = Path(settings["place"])
+    if devices > 1:
+        names = [f"CPU:{i}" for i in range(devices)]
+        distribution.strategy = lambda name: tf.distribute.MirroredStrategy(names)
     seen = []
     # A clock that shows more seconds whenever it is read, so that trainings by the minute end after some batches.
-    clock = {"clock": itertools.count(0, settings["tick"]).__next__} if settings["tick"] else {}
+    clock = {"clock": itertools.count(0, tick).__next__} if tick else {}
     model, result = trainer.train(
-        read_manifest(settings["folder"]),
-        place / "model",
-        Train(**settings["params"]),
-        log=place / "history.csv",
-        store=Store(place / "store"),
+        read_manifest(folder),
+        Path(place) / "model",
+        Train(**params),
+        log=Path(place) / "history.csv",
+        store=Store(Path(place) / "store"),
         on_validation=lambda record, model: seen.append(record.step),
         progress=False,
         **clock,
@@ -50,4 +59,4 @@ def main(plan: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main([Path(plan) for plan in sys.argv[1:]])

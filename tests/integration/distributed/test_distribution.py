@@ -6,16 +6,18 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from audiornn.common.errors import AudioRNNError
-from audiornn.dataset.manifest import Shard, SplitManifest
+from audiornn.dataset.manifest import Shard, SplitManifest, read_manifest
 from audiornn.params import Train
 from audiornn.training import trainer
 from audiornn.training.devices import distribution
+from tests.conftest import write_shards
 from tests.helpers import training_worker
 
 ROOT = Path(__file__).parents[3]
@@ -33,6 +35,7 @@ PARAMS = {
     "checkpoint_steps": 5,
 }
 TINY = {**PARAMS, "model": {"name": "tiny"}}  # compiled in no time
+LARGE = {**TINY, "chunk": 1000, "crop_targets": 1000, "epochs": 1}
 
 
 def free_ports(number):
@@ -45,16 +48,13 @@ def free_ports(number):
     return ports
 
 
-def start(tmp_path, name, folder, params=PARAMS, devices=1, config=None, tick=None):
-    """A process that trains, in a place of its own, by a clock that advances by `tick` seconds whenever it is read."""
-    plan = tmp_path / f"{name}.json"
-    settings = {"folder": str(folder.folder), "place": str(tmp_path / f"place of {name}"), "params": params}
-    plan.write_text(json.dumps(settings | {"devices": devices, "tick": tick}))
+def start(*plans, config=None):
+    """A process that trains by one plan after the other."""
     environment = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
     if config:
         environment["TF_CONFIG"] = json.dumps(config)
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.helpers.training_worker", str(plan)],
+        [sys.executable, "-m", "tests.helpers.training_worker", *map(str, plans)],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -69,104 +69,158 @@ def cluster_of(workers):
     return [{"cluster": addresses, "task": {"type": "worker", "index": i}} for i in range(workers)]
 
 
-def finish(tmp_path, processes):
-    """Weights and reports by name, once all processes have ended well."""
-    found = {}
+@dataclass
+class Trained:
+    """A training in a process of its own; `place` has what it wrote besides."""
+
+    weights: list
+    report: dict
+    place: Path
+
+
+@dataclass
+class Plans:
+    """Plans of trainings, and what becomes of them, below `root`."""
+
+    root: Path
+
+    def add(self, name, folder, params=PARAMS, devices=1, tick=None):
+        """A plan: a training in a place of its own, by a clock that advances by `tick` seconds whenever it is read."""
+        plan = self.root / f"{name}.json"
+        settings = {"folder": str(folder.folder), "place": str(self.place(name)), "params": params}
+        plan.write_text(json.dumps(settings | {"devices": devices, "tick": tick}))
+        return plan
+
+    def place(self, name):
+        return self.root / f"place of {name}"
+
+    def trained(self, name):
+        """What a training made whose process has ended."""
+        with np.load(self.root / f"{name}.npz") as weights:
+            arrays = [weights[key] for key in weights.files]
+        return Trained(arrays, json.loads((self.root / f"{name}.report.json").read_text()), self.place(name))
+
+
+def wait_for(processes):
+    """Wait until all processes have ended well."""
+    for process in processes:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+
+
+FILE_POLICY = {
+    "whole windows": {"crop_targets": None, "accumulation_steps": 1, "epochs": 3},
+    "crops": {"crop_targets": 30, "accumulation_steps": 2, "epochs": 12},
+}
+WINDOWS = 31  # of 100 targets: batches and windows that are not full
+
+
+@pytest.fixture(scope="module")
+def plans(sine_codes, tmp_path_factory):
+    """Plans whose trainings have ended: those of two workers in two processes, as starting one takes longest."""
+    plans = Plans(tmp_path_factory.mktemp("plans"))
+    codes = {"a": sine_codes[:3050]}
+    # The shard of one worker has short windows alone: the other has fewer batches, and more chunks per batch.
+    uneven = {"a": sine_codes[:1016], **{f"short {i}": sine_codes[500 * i :][:40] for i in range(20)}}
+    alike = write_shards(plans.root / "alike", codes, 16, 100)
+    own = write_shards(plans.root / "own", uneven, 16, 100, megabytes=0.0012)
+    assert [shard.windows for shard in own.splits["train"].shards] == [12, 18]
+    large = write_shards(plans.root / "large", {"a": np.tile(sine_codes, 4)[:50_000]}, 1000, 4000)
+    # Checkpoints are always due by the clock of one, never by that of the other, which also runs faster.
+    minutes, ticks = (1e-6, 1000.0), (1.0, 2.0)
+    timed = {**TINY, "epochs": None, "minutes": 1, "checkpoint_steps": None}
+    processes = []
+    for i, config in enumerate(cluster_of(2)):
+        its = [plans.add(f"worker {i}", alike)]
+        its.append(plans.add(f"timed {i}", alike, timed | {"checkpoint_minutes": minutes[i]}, tick=ticks[i]))
+        for name, changed in FILE_POLICY.items():
+            its.append(plans.add(f"{name} {i}", own, {**TINY, **changed, "shard_policy": "file"}))
+        processes.append(start(*its, config=config))
     try:
-        for name, process in processes.items():
-            output, _ = process.communicate(timeout=300)
-            assert process.returncode == 0, output
-            with np.load(tmp_path / f"{name}.npz") as weights:
-                found[name] = (
-                    [weights[key] for key in weights.files],
-                    json.loads((tmp_path / f"{name}.report.json").read_text()),
-                )
+        wait_for(processes)
+        # Strategies with different devices cannot follow each other in a process.
+        processes = [
+            start(plans.add("mirrored", alike, devices=2)),
+            start(plans.add("many devices", large, LARGE, devices=4)),
+        ]
+        wait_for(processes)
     finally:
-        for process in processes.values():
+        for process in processes:
             process.kill()
-    return found
+    return plans
 
 
-def test_two_workers_and_two_devices_train_like_one_with_the_same_batch(make_shards, tmp_path, sine_codes):
-    folder = make_shards({"a": sine_codes[:3050]}, 16, 100)  # 31 windows: batches and windows that are not full
-    names = ("worker 0", "worker 1")
-    workers = {
-        name: start(tmp_path, name, folder, config=config) for name, config in zip(names, cluster_of(2), strict=True)
-    }
-    found = finish(tmp_path, workers)
-    found |= finish(tmp_path, {"mirrored": start(tmp_path, "mirrored", folder, devices=2)})
+def test_two_workers_and_two_devices_train_like_one_with_the_same_batch(plans, tmp_path):
+    folder = read_manifest(plans.root / "alike")
+    assert folder.splits["train"].windows == WINDOWS
     model, result = trainer.train(folder, tmp_path / "one", Train(**PARAMS), progress=False)
     weights, report = model.get_weights(), training_worker.report(result)
     assert report["losses"][-1][1] < report["losses"][0][1] < 8
-    for name, (its_weights, its_report) in found.items():
-        np.testing.assert_allclose(its_report["losses"], report["losses"], rtol=2e-4, err_msg=name)
-        assert (its_report["steps"], its_report["targets"]) == (report["steps"], report["targets"]), name
-        for one, other in zip(weights, its_weights, strict=True):
+    found = {name: plans.trained(name) for name in ("worker 0", "worker 1", "mirrored")}
+    for name, trained in found.items():
+        np.testing.assert_allclose(trained.report["losses"], report["losses"], rtol=2e-4, err_msg=name)
+        assert (trained.report["steps"], trained.report["targets"]) == (report["steps"], report["targets"]), name
+        for one, other in zip(weights, trained.weights, strict=True):
             np.testing.assert_allclose(other, one, atol=2e-4, err_msg=name)
-    for one, other in zip(found["worker 0"][0], found["worker 1"][0], strict=True):
+    chief, worker = found["worker 0"], found["worker 1"]
+    for one, other in zip(chief.weights, worker.weights, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert found["worker 0"][1]["handed_on"] == [record.step for record in result.history]
-    assert found["worker 1"][1]["handed_on"] == []
-    written = {path.name for path in (tmp_path / "place of worker 0").iterdir()}
-    assert written == {"model", "history.csv", "store"}
-    assert not (tmp_path / "place of worker 1").exists()
+    assert chief.report["handed_on"] == [record.step for record in result.history]
+    assert worker.report["handed_on"] == []
+    assert {path.name for path in chief.place.iterdir()} == {"model", "history.csv", "store"}
+    assert not worker.place.exists()
 
 
 @pytest.mark.usefixtures("tiny")
-def test_devices_validate_on_every_window_whatever_their_number(make_shards, tmp_path, sine_codes):
-    folder = make_shards({"a": np.tile(sine_codes, 4)[:50_000]}, 1000, 4000)  # by default 6 windows per batch
-    params = {**TINY, "chunk": 1000, "crop_targets": 1000, "epochs": 1}
-    found = finish(tmp_path, {"mirrored": start(tmp_path, "mirrored", folder, params, devices=4)})
-    _, result = trainer.train(folder, tmp_path / "one", Train(**params), progress=False)
+def test_devices_validate_on_every_window_whatever_their_number(plans, tmp_path):
+    folder = read_manifest(plans.root / "large")  # by default 6 windows per batch
+    _, result = trainer.train(folder, tmp_path / "one", Train(**LARGE), progress=False)
     losses = training_worker.report(result)["losses"]
-    np.testing.assert_allclose(found["mirrored"][1]["losses"], losses, rtol=2e-4)
+    np.testing.assert_allclose(plans.trained("many devices").report["losses"], losses, rtol=2e-4)
 
 
-def test_workers_with_a_budget_in_minutes_agree_though_their_clocks_differ(make_shards, tmp_path, sine_codes):
-    folder = make_shards({"a": sine_codes[:3050]}, 16, 100)
-    params = {**TINY, "epochs": None, "minutes": 1, "checkpoint_steps": None}
-    # Checkpoints are always due by the clock of one, never by that of the other, which also runs faster.
-    minutes, ticks = (1e-6, 1000.0), (1.0, 2.0)
-    workers = {
-        f"worker {i}": start(
-            tmp_path, f"worker {i}", folder, params | {"checkpoint_minutes": minutes[i]}, config=config, tick=ticks[i]
-        )
-        for i, config in enumerate(cluster_of(2))
-    }
-    found = finish(tmp_path, workers)
-    one, other = (found[name] for name in workers)
-    assert one[1]["steps"] == other[1]["steps"] > 1
-    assert one[1]["losses"] == other[1]["losses"]
-    for weights, its_weights in zip(one[0], other[0], strict=True):
+def test_workers_with_a_budget_in_minutes_agree_though_their_clocks_differ(plans):
+    one, other = plans.trained("timed 0"), plans.trained("timed 1")
+    assert one.report["steps"] == other.report["steps"] > 1
+    assert one.report["losses"] == other.report["losses"]
+    for weights, its_weights in zip(one.weights, other.weights, strict=True):
         np.testing.assert_array_equal(weights, its_weights)
-    assert len(list((tmp_path / "place of worker 0/store").glob("*.npz"))) > 1
+    assert len(list((one.place / "store").glob("*.npz"))) > 1
 
 
-@pytest.mark.parametrize(("crop_targets", "accumulation_steps", "epochs"), [(None, 1, 3), (30, 2, 12)])
-def test_workers_that_read_their_own_shards_learn_from_every_target_once_per_epoch(
-    make_shards, tmp_path, sine_codes, crop_targets, accumulation_steps, epochs
-):
-    # The shard of one worker has short windows alone: the other has fewer batches, and more chunks per batch.
-    recordings = {"a": sine_codes[:1016], **{f"short {i}": sine_codes[500 * i :][:40] for i in range(20)}}
-    folder = make_shards(recordings, 16, 100, megabytes=0.0012)
-    assert [shard.windows for shard in folder.splits["train"].shards] == [12, 18]
-    changed = {"crop_targets": crop_targets, "accumulation_steps": accumulation_steps}
-    params = {**TINY, **changed, "shard_policy": "file", "epochs": epochs}
-    workers = {
-        f"worker {i}": start(tmp_path, f"worker {i}", folder, params, config=config)
-        for i, config in enumerate(cluster_of(2))
-    }
-    found = finish(tmp_path, workers)
-    one, other = (found[name] for name in workers)
+@pytest.mark.parametrize("name", FILE_POLICY)
+def test_workers_that_read_their_own_shards_learn_from_every_target_once_per_epoch(plans, name):
+    one, other = plans.trained(f"{name} 0"), plans.trained(f"{name} 1")
     lengths = [100] * 10 + [24] * 20  # targets of the windows
-    assert sum(lengths) == folder.splits["train"].targets
+    assert sum(lengths) == read_manifest(plans.root / "own").splits["train"].targets
+    crop_targets, epochs = (FILE_POLICY[name][key] for key in ("crop_targets", "epochs"))
     expected = epochs * sum(min(length, crop_targets or 100) for length in lengths)
-    assert one[1]["targets"] == other[1]["targets"] == expected
-    assert one[1]["steps"] == other[1]["steps"]
-    assert one[1]["losses"] == other[1]["losses"]
-    assert one[1]["losses"][-1][1] < one[1]["losses"][0][1] < 8
-    for weights, its_weights in zip(one[0], other[0], strict=True):
+    assert one.report["targets"] == other.report["targets"] == expected
+    assert one.report["steps"] == other.report["steps"]
+    assert one.report["losses"] == other.report["losses"]
+    assert one.report["losses"][-1][1] < one.report["losses"][0][1] < 8
+    for weights, its_weights in zip(one.weights, other.weights, strict=True):
         np.testing.assert_array_equal(weights, its_weights)
+
+
+def test_no_worker_waits_forever_for_one_that_died(make_shards, tmp_path, sine_codes):
+    folder = make_shards({"a": sine_codes[:3050]}, 16, 100)
+    params = {**TINY, "epochs": None, "minutes": 10, "patience": None, "checkpoint_steps": 2}
+    plans = Plans(tmp_path)
+    workers = [start(plans.add(f"worker {i}", folder, params), config=config) for i, config in enumerate(cluster_of(2))]
+    try:
+        end = time.monotonic() + 120
+        while not list((plans.place("worker 0") / "store").glob("*.npz")):
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        workers[1].kill()
+        output, _ = workers[0].communicate(timeout=120)
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert workers[0].returncode
+    assert "the connection to another worker of TF_CONFIG was lost after step" in output
+    assert "start all workers again, and training resumes from the last checkpoint" in output
 
 
 @pytest.mark.parametrize(
@@ -191,25 +245,6 @@ def test_workers_read_their_own_shards_where_the_data_are_large(monkeypatch, pol
         assert distribution.own_shards(Train(shard_policy=policy, strategy="default"), split) == (0, 1)
     monkeypatch.delenv("TF_CONFIG")
     assert distribution.own_shards(params, split) == (0, 1)
-
-
-def test_no_worker_waits_forever_for_one_that_died(make_shards, tmp_path, sine_codes):
-    folder = make_shards({"a": sine_codes[:3050]}, 16, 100)
-    params = {**TINY, "epochs": None, "minutes": 10, "patience": None, "checkpoint_steps": 2}
-    workers = [start(tmp_path, f"worker {i}", folder, params, config=config) for i, config in enumerate(cluster_of(2))]
-    try:
-        end = time.monotonic() + 120
-        while not list((tmp_path / "place of worker 0/store").glob("*.npz")):
-            assert time.monotonic() < end
-            time.sleep(0.2)
-        workers[1].kill()
-        output, _ = workers[0].communicate(timeout=120)
-    finally:
-        for worker in workers:
-            worker.kill()
-    assert workers[0].returncode
-    assert "the connection to another worker of TF_CONFIG was lost after step" in output
-    assert "start all workers again, and training resumes from the last checkpoint" in output
 
 
 @pytest.mark.parametrize(
