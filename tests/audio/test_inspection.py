@@ -193,6 +193,7 @@ def test_no_two_files_get_the_same_folder_even_on_case_insensitive_file_systems(
 # The command
 
 
+@pytest.mark.slow
 def test_the_command_prints_json_and_keeps_files_of_the_same_name_apart(tmp_path):
     record(tmp_path / "one" / "take.wav", seconds=0.25)
     record(tmp_path / "two" / "take.wav", 44100, 2, seconds=0.5)

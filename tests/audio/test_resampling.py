@@ -133,6 +133,7 @@ def test_blocks_of_any_size_give_the_wave_of_the_whole(frames, rate, tmp_path, m
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from /proc")
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length_of_a_recording(tmp_path):
     """8 minutes of stereo take 169 MB as float32, 2 minutes 42 MB."""
     second = (noise(0, 44100, 2) * 10_000).astype(np.int16)

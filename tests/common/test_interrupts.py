@@ -69,6 +69,7 @@ def test_a_stage_that_gets_a_signal_marks_its_run_as_killed(workspace, name):
     assert status(workspace) == "KILLED"
 
 
+@pytest.mark.slow
 def test_a_stage_ends_with_the_dvc_that_runs_it(workspace):
     parent = "import subprocess, sys; subprocess.run([sys.executable, 'stage.py'])"
     process = start(workspace, [sys.executable, "-c", parent], DVC_STAGE="train")

@@ -58,6 +58,7 @@ def test_local_work_is_done_by_this_process_even_if_there_are_others(two_cores, 
     assert set(run(process, range(2), here=True).values()) == {os.getpid()}
 
 
+@pytest.mark.slow
 def test_processes_are_started_only_where_they_pay_off(two_cores):
     assert len(set(run(process, range(6)).values()) - {os.getpid()}) == 2
     assert set(run(process, range(2), pays_from=3).values()) == {os.getpid()}
@@ -76,6 +77,7 @@ def test_only_cores_that_the_process_may_use_are_counted():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_a_one_line_error_that_names_the_jobs_it_may_have_been_doing(two_cores):
     with pytest.raises(AudioRNNError, match=r"^double: a worker was killed, .* at 0\.wav.*; what was finished is kept"):
         run(killed, [0, 1])
@@ -88,6 +90,7 @@ def test_an_error_in_a_job_is_raised_by_the_call(two_cores):
         run(refused, [0, 1])
 
 
+@pytest.mark.slow
 def test_an_unreachable_scheduler_is_named_in_one_line_within_ten_seconds(monkeypatch):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -102,6 +105,7 @@ def test_an_unreachable_scheduler_is_named_in_one_line_within_ten_seconds(monkey
     assert time.monotonic() - begin < 10
 
 
+@pytest.mark.slow
 def test_dask_is_not_imported_without_a_scheduler():
     code = (
         "import sys; from audiornn.common import parallel; from stages import resample, encode, corpus; "

@@ -35,6 +35,7 @@ def test_nothing_is_printed_without_a_terminal(capfd, monkeypatch):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_the_import_of_tensorflow_is_announced_and_does_without_what_takes_a_third_of_it():
     code = "from audiornn.common import waits; waits.AFTER_SECONDS = 0; import audiornn.backend, sys; "
     code += "assert not {'sklearn', 'matplotlib'} & {*sys.modules}; import matplotlib.pyplot"
@@ -42,6 +43,7 @@ def test_the_import_of_tensorflow_is_announced_and_does_without_what_takes_a_thi
     assert (said, code) == ("\r\x1b[Kimporting TensorFlow ...\r\x1b[K", 0)
 
 
+@pytest.mark.slow
 def test_a_training_without_clips_imports_neither_scipy_signal_nor_matplotlib():
     code = "import stages.train, sys; found = {'scipy.signal', 'matplotlib'} & {*sys.modules}; assert not found, found"
     assert in_terminal([sys.executable, "-c", code])[1] == 0

@@ -100,6 +100,7 @@ def manifest(codes: Codes, tmp_path_factory: pytest.TempPathFactory) -> Manifest
     seed=st.integers(0, 99),
     values=st.integers(0, 99),
 )
+@pytest.mark.slow
 def test_reading_gives_back_every_code_of_the_recordings_as_a_target_in_order(
     tmp_path, context, targets_per_window, batch, kilobytes, seed, values
 ):
@@ -159,6 +160,7 @@ def test_each_epoch_has_its_own_order_and_the_same_seed_gives_the_same_orders(tm
 
 @pytest.mark.parametrize("buffer_megabytes", [64.0, 0.001])
 @pytest.mark.parametrize("settings", [{}, {"seed": 2, "epoch": 3, "crop_targets": 10}])
+@pytest.mark.slow
 def test_reading_resumes_at_any_batch(manifest, buffer_megabytes, settings):
     def batches(skip: int) -> list[tuple[bytes, bytes]]:
         data = shards.read(manifest, "train", 5, **settings, skip=skip, buffer_megabytes=buffer_megabytes)
@@ -169,6 +171,7 @@ def test_reading_resumes_at_any_batch(manifest, buffer_megabytes, settings):
         assert batches(skip) == whole[skip:]
 
 
+@pytest.mark.slow
 def test_a_crop_comes_from_a_new_place_in_its_window_in_each_epoch(manifest):
     whole = read_windows(manifest, "train")
     places: list[set[int]] = [set() for _ in whole]
@@ -196,6 +199,7 @@ def test_without_shuffling_each_epoch_has_the_order_of_the_disk(manifest, codes)
 
 @pytest.mark.parametrize("seed", [None, 3])
 @pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.slow
 def test_workers_that_read_their_own_shards_read_each_window_once_in_the_same_number_of_batches(
     manifest, workers, seed
 ):
@@ -226,6 +230,7 @@ def test_more_workers_than_shards_cannot_each_read_their_own(manifest):
 
 
 @pytest.mark.parametrize("stride", [7, 40, 130])
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_number_of_writers(tmp_path, codes, stride, monkeypatch):
     stored = write_encoded(tmp_path / "encode", codes)
     layout = replace(LAYOUT, stride=stride)

@@ -142,6 +142,7 @@ def test_a_defect_after_a_good_beginning_is_located_in_the_second_half(said):
 
 @settings(deadline=None, max_examples=25)
 @given(st.floats(0.05, 1.0), st.integers(0, 3), st.sampled_from([0.0, 0.1]))
+@pytest.mark.slow
 def test_the_period_of_a_loop_is_right_within_a_percent(period, seed, hiss):
     rng = np.random.default_rng(seed)
     steps = np.repeat(rng.uniform(100, 900, 20), round(period * RATE / 20) + 1)[: round(period * RATE)]

@@ -13,6 +13,7 @@ from audiornn.diagnostics.reference import Reference, frechet
 from tests.helpers.waves import RATE, kinds, noise, sine
 
 
+@pytest.mark.slow
 def test_speech_is_near_speech_and_noise_hum_and_music_are_far(real, reference):
     for wave in real["speech"][1::2]:
         assert kinds(wave, RATE, reference) == []
@@ -38,6 +39,7 @@ def test_findings_common_in_the_reference_are_ignored():
     assert kinds(sine(330), RATE, organ) == []
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_reference_does_not_grow_with_its_length(said):
     minute = np.tile(said, 15)
     tracemalloc.start()

@@ -83,6 +83,7 @@ def test_each_point_is_the_mean_over_fresh_starts_at_the_same_targets():
         assert point.difference_error == pytest.approx(difference.std(ddof=1) / math.sqrt(7), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_curve_does_not_depend_on_the_batch_size(monkeypatch):
     recordings = [np.random.default_rng(0).integers(0, CODES, 500).astype(np.uint8)]
     model = TinyModel(units=6, hop=4)

@@ -49,7 +49,7 @@ def workspace(tmp_path):
 
 def test_the_experiments_of_the_project_are_valid():
     found = definition.list_experiments(PROJECT / "experiments")
-    named = {"context", "hour", "models", "music", "original", "sixty-seconds", "ten-minutes"}
+    named = {"context", "hour", "hour-models", "models", "music", "original", "sixty-seconds", "ten-minutes"}
     assert named <= found.keys() and all(found[name].takes for name in named)
     plans = {name: plan.plan(name, workspace=PROJECT) for name in found}
     assert [setting.params.shard.context for setting in plans["context"]] == [128, 512, 1000, 4000]
@@ -60,7 +60,9 @@ def test_the_experiments_of_the_project_are_valid():
     assert original == {("window", 1)}
     assert [setting.params.train.optimizer for setting in plans["original"]] == ["rmsprop", "adam"]
     assert len(plans["hour"]) == 12 and {setting.seed for setting in plans["hour"]} == {0, 1, 2}
-    assert all(setting.params.train.minutes <= 120 for name in named - {"context", "models"} for setting in plans[name])
+    assert len(plans["hour-models"]) == len(REGISTRY)
+    in_updates = {"context", "models", "hour", "hour-models"}
+    assert all(setting.params.train.minutes <= 120 for name in named - in_updates for setting in plans[name])
 
 
 def test_recordings_that_are_not_there_are_named_before_anything_runs(workspace):
@@ -245,6 +247,7 @@ def parent_and_children(root):
     return parent, children
 
 
+@pytest.mark.slow
 def test_a_sweep_is_a_parent_run_with_one_child_per_setting_and_a_summary(sweep, capsys):
     sweep_module.run("context", [], sweep, Fake(sweep))
     parent, children = parent_and_children(sweep)
@@ -305,6 +308,7 @@ def test_repeats_differ_in_the_seed_of_training_alone_unless_the_file_says_more(
     assert plan.plan("twice", workspace=root, repeat=1)[0].seed is None
 
 
+@pytest.mark.slow
 def test_a_repeated_sweep_has_means_with_errors_and_children_by_setting_and_seed(sweep, capsys):
     fake = Fake(sweep)
     fake.noise = 0.03
@@ -343,6 +347,7 @@ def test_a_setting_that_fails_does_not_lose_the_others(sweep):
     assert "| 8 |  |  |  |  |  |  |  |  |  |  |  |  | failed |" in load_text(f"{parent.info.artifact_uri}/summary.md")
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_resumes_under_the_same_parent(sweep):
     fake = Fake(sweep, interrupts="shard.context=16")
     with pytest.raises(KeyboardInterrupt):
@@ -359,6 +364,7 @@ def test_an_interrupted_sweep_resumes_under_the_same_parent(sweep):
     assert shown["shard.context"].tolist() == [4, 8, 16], "rows are replaced, not repeated"
 
 
+@pytest.mark.slow
 def test_an_existing_run_becomes_a_child_or_is_copied_if_it_has_a_parent(sweep, workspace):
     fake = Fake(sweep)
     sweep_module.run("context", [], sweep, fake)

@@ -52,6 +52,7 @@ def codes_of(result):
 
 @pytest.mark.parametrize("engine_name", ["fused", "fused-bf16"])
 @pytest.mark.parametrize("sizes", [None, *SIZES])
+@pytest.mark.slow
 def test_logits_equal_those_of_the_fused_engine(model, tmp_path, request, sizes, engine_name):
     model = made(**sizes) if sizes else model
     folder.export(model, tmp_path / "out")
@@ -159,6 +160,7 @@ int main(int argc, char **argv)
 """
 
 
+@pytest.mark.slow
 def test_another_program_can_open_a_model_and_take_its_samples(exported, tmp_path, play):
     (tmp_path / "host.c").write_text(HOST % (exported / "player.c"))
     program = compiled(tmp_path / "host", tmp_path / "host.c")
@@ -217,6 +219,7 @@ def test_another_model_is_refused_with_the_name_of_the_supported_one(exported, t
         assert "only samplernn without predictor can be played" in result.errors
 
 
+@pytest.mark.slow
 def test_every_entry_that_is_read_is_required(exported, tmp_path, play):
     shutil.copytree(exported, tmp_path / "out")
     description = read_json(exported / "model.json")
@@ -234,6 +237,7 @@ def test_every_entry_that_is_read_is_required(exported, tmp_path, play):
 
 @pytest.mark.parametrize("size", [0, -1, 4097, 10**6, 2**31, 2**32, 2**62, 2**64, 10**400, 1.5, 1e308])
 @pytest.mark.parametrize("key", ["units", "embedding", "lookback", "dense", "frames", "bytes", "offset", "shape"])
+@pytest.mark.slow
 def test_an_impossible_size_is_refused_before_memory_is_allocated(exported, tmp_path, play, key, size):
     shutil.copytree(exported, tmp_path / "out")
     description = read_json(exported / "model.json")
@@ -250,6 +254,7 @@ def test_an_impossible_size_is_refused_before_memory_is_allocated(exported, tmp_
 
 @many
 @given(data=st.data())
+@pytest.mark.slow
 def test_a_damaged_description_is_played_or_refused_in_one_line(exported, tmp_path_factory, play, data):
     content = (exported / "model.json").read_bytes()
     trees = damaged_trees(json.loads(content)).map(lambda tree: json.dumps(tree).encode())
@@ -260,6 +265,7 @@ def test_a_damaged_description_is_played_or_refused_in_one_line(exported, tmp_pa
 
 @many
 @given(data=st.data())
+@pytest.mark.slow
 def test_damaged_weights_are_refused_in_one_line(exported, tmp_path_factory, play, data):
     content = (exported / "weights.bin").read_bytes()
     damaged = data.draw(damaged_bytes(content).filter(lambda other: other != content))

@@ -67,6 +67,7 @@ def test_calibration_shows_frequencies_beside_probabilities_and_how_many_there_a
     assert inside(figure)
 
 
+@pytest.mark.slow
 def test_calibration_of_a_model_that_is_always_sure_and_right_can_be_drawn(tmp_path):
     likeliest, every = Reliability(CONFIDENCES), Reliability(PROBABILITIES)
     likeliest.add(np.ones(5), np.ones(5))

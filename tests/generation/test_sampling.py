@@ -31,6 +31,7 @@ def test_the_same_seed_gives_the_same_codes_for_any_length(model, engine):
     assert (first[0] != first[1]).mean() > 0.3  # streams have numbers of their own
 
 
+@pytest.mark.slow
 def test_a_tensorflow_stream_has_the_same_bytes_alone_and_in_a_batch(model):
     random = np.random.default_rng(3)
     prompts = random.integers(0, 256, (9, 50)).astype(np.uint8)

@@ -47,6 +47,7 @@ def test_silence_has_no_distance_but_findings(reference):
     assert Measured.of([silent], 5.0).describe().startswith("silent, real audio stays within 5.0 dB; 100% of clips")
 
 
+@pytest.mark.slow
 def test_sound_is_measured_on_the_same_clips_for_any_requested_clips(make_split, sine_codes, monkeypatch):
     monkeypatch.setattr(sound_quality, "SECONDS", 1.5)
     monkeypatch.setattr(sound_quality, "PROMPT_SECONDS", 3.0)  # longer than the recording

@@ -192,6 +192,7 @@ class CrashError(Exception):
     """In place of a process that is gone."""
 
 
+@pytest.mark.slow
 def test_clips_do_not_change_the_weights(manifest, tmp_path, monkeypatch):
     """Even if training is interrupted right after a clip and then resumed."""
     monkeypatch.setattr(training_clips, "SECONDS", 0.05)

@@ -1,6 +1,7 @@
 """Scalar functions are exact to float32, and look-ups of rows are products."""
 
 import numpy as np
+import pytest
 
 from audiornn.kernels import elementwise, jit
 
@@ -15,6 +16,7 @@ def each(function, x):
     return y
 
 
+@pytest.mark.slow
 def test_scalar_functions_are_exact_to_float32():
     x = np.concatenate([np.linspace(-87, 87, 200_001), np.linspace(-0.1, 0.1, 20_001)]).astype(f32)
     wide = x.astype(np.float64)

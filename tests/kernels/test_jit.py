@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from audiornn.common.sources import PACKAGE, source_digest, source_files
 from audiornn.kernels import jit, matmul
 from tests.helpers.terminal import in_terminal
@@ -21,6 +23,7 @@ print(double(21), double(2.5))
 """
 
 
+@pytest.mark.slow
 def test_compilation_is_announced_once_and_only_if_it_happens(tmp_path):
     (tmp_path / "kernel.py").write_text(CODE)
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
@@ -73,6 +76,7 @@ def test_compiled_functions_of_earlier_versions_are_removed_after_a_month(tmp_pa
     assert said.stdout.strip() == str(tmp_path / jit.cache_folder().name)
 
 
+@pytest.mark.slow
 def test_kernels_work_where_no_folder_can_be_written(tmp_path):
     (tmp_path / "file").touch()
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "file")}

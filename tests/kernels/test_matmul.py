@@ -85,6 +85,7 @@ print(digest.hexdigest())
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors have neither")
+@pytest.mark.slow
 def test_products_are_the_same_bytes_with_and_without_avx512(tmp_path):
     without = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma", "NUMBA_CACHE_DIR": str(tmp_path)}
     told = [

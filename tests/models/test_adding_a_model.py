@@ -17,6 +17,7 @@ from audiornn.params import Params
 from audiornn.training import trainer
 from tests.helpers import model_contract
 
+pytestmark = pytest.mark.slow
 PAGE = Path(__file__).resolve().parents[2] / "docs/adding-a-model.md"
 
 

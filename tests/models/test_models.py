@@ -42,6 +42,7 @@ def test_parallel_and_step_form_are_the_same_network(shaken, batch):
 
 
 @pytest.mark.parametrize("name", registry.REGISTRY)
+@pytest.mark.slow
 def test_parallel_and_step_form_of_a_trained_model_are_the_same_network(name, sine_codes):
     keras.utils.set_random_seed(0)
     model = model_contract.trained(storage.build(name, **SMALL[name]), sine_codes[: 4 * 200].reshape(4, 200))
@@ -69,6 +70,7 @@ def test_padding_of_a_batch_changes_nothing_in_training(name):
     model_contract.check_that_codes_that_fill_up_a_batch_change_nothing_in_training(lambda: small_model(name))
 
 
+@pytest.mark.slow
 def test_gradients_in_parallel_are_those_of_the_steps(shaken):
     model_contract.check_that_gradients_in_parallel_are_those_of_the_steps(shaken)
 

@@ -30,6 +30,7 @@ def test_each_tier_ticks_with_the_first_code_of_each_of_its_frames(model):
     assert ticks == {12: [0, 12, 24, 36], 4: list(range(0, 40, 4))}
 
 
+@pytest.mark.slow
 def test_a_frame_is_the_codes_up_to_the_tick(model):
     codes = model_contract.codes_of(1, 24)
     reference = model.forward(codes, model.initial_state(1))[1]["tiers"]["cores"]
@@ -42,6 +43,7 @@ def test_a_frame_is_the_codes_up_to_the_tick(model):
 
 
 @pytest.mark.parametrize("frames", [[3], [8, 4, 2], [6, 2]])
+@pytest.mark.slow
 def test_any_number_of_tiers_and_any_ratio_keep_the_contract(frames):
     keras.utils.set_random_seed(1)
     made = model_contract.shaken(storage.build("samplernn", frames=frames, **SMALL))
@@ -50,6 +52,7 @@ def test_any_number_of_tiers_and_any_ratio_keep_the_contract(frames):
     model_contract.check_that_chunks_have_the_logits_of_the_whole(made)
 
 
+@pytest.mark.slow
 def test_with_linear_prediction_it_keeps_the_contract_and_starts_from_that(sine_codes):
     made = storage.build("samplernn", frames=[4, 2], predictor=True, **SMALL)
     made.head.set_weights([np.zeros([8, 256]), np.zeros(256)])

@@ -10,6 +10,7 @@ from audiornn.tracking.models import registry
 from tests.helpers.playing import save_model
 
 
+@pytest.mark.slow
 def test_the_given_model_comes_first_then_the_last_training_then_those_of_mlflow(tmp_path, empty_store):
     save_model(tmp_path / "models")
     with runs.pipeline_run(tmp_path, {"a": 1}, {}, name="n", run_file=tmp_path / "run.json") as log:

@@ -60,6 +60,7 @@ def is_part(part, whole):
     return part.tobytes() in whole.tobytes()
 
 
+@pytest.mark.slow
 def test_generation_is_at_most_150_ms_ahead_of_playback(ear):
     for _ in range(20):
         ear.next(0.1)
@@ -85,6 +86,7 @@ def test_controls_take_effect_within_250_ms_and_not_on_earlier_sound(ear):
 
 
 @pytest.mark.parametrize("form", ["wav", "flac"])
+@pytest.mark.slow
 def test_a_recording_is_what_was_heard_and_the_command_line_makes_the_same_file(
     ear, workspace, tmp_path, monkeypatch, capsys, form
 ):

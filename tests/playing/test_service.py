@@ -24,6 +24,7 @@ def make_take(digest):
     return Take(np.arange(500, dtype=np.int16), settings)
 
 
+@pytest.mark.slow
 def test_a_take_is_logged_to_the_run_of_its_model(tmp_path, empty_store):
     save_model(tmp_path / "models")
     service, digest = Service(Choices(tmp_path)), model_digest(tmp_path / "models")

@@ -45,6 +45,7 @@ def test_clips_of_all_settings_are_side_by_side_and_all_text_is_escaped(page):
     assert "4.1235" in found.text
 
 
+@pytest.mark.slow
 def test_long_clips_are_cut_and_the_size_of_a_page_is_bounded(page, monkeypatch):
     monkeypatch.setattr(comparison, "MAX_SECONDS", 0.05)
     cut = Parsed(comparison.render(page)).all("audio")[0]["src"]

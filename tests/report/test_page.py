@@ -121,6 +121,7 @@ def test_the_page_is_accessible_and_has_a_dark_mode(page):
     assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
+@pytest.mark.slow
 def test_the_page_lists_findings_and_omitted_clips(page):
     text = Parsed(page_module.render(page)).text
     assert "Nothing abnormal." in text
@@ -132,10 +133,12 @@ def test_the_page_lists_findings_and_omitted_clips(page):
     assert "more clips" not in none
 
 
+@pytest.mark.slow
 def test_the_same_page_is_the_same_bytes(page):
     assert page_module.render(page) == page_module.render(page)
 
 
+@pytest.mark.slow
 def test_of_ten_thousand_recordings_some_with_notes_are_named_and_the_rest_counted(page):
     used = [ListedRecording(f"{i}.wav", True, 1.0, 8000, 1, 0.0, "damaged" * (i < 150)) for i in range(9_000)]
     left_out = [ListedRecording(f"no-{i}.wav", False, notes="empty") for i in range(1_000)]

@@ -117,6 +117,7 @@ def test_work_finished_before_an_interruption_is_not_repeated(workspace, monkeyp
     assert made == outputs(workspace.root)
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_number_of_processes(workspace, tmp_path, monkeypatch):
     _, alone = from_nothing(workspace, tmp_path)
     monkeypatch.setattr(parallel, "cores", lambda: 2)
@@ -148,6 +149,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("fault", ["worker killed", "Ctrl-C", "killed"])
+@pytest.mark.slow
 def test_a_stage_that_ends_early_says_so_in_one_line_and_leaves_nothing_half_written(fault, workspace):
     for i in range(FILES, 4 * FILES):
         record(workspace.root / f"recordings/{i}.wav", i, 20)

@@ -104,6 +104,7 @@ def test_a_run_whose_entries_are_all_delivered_leaves_no_outbox(tmp_path, monkey
     assert not log.outbox.folder.exists()
 
 
+@pytest.mark.slow
 def test_an_entry_that_was_delivered_but_not_removed_doubles_nothing(tmp_path, monkeypatch):
     write_json(tmp_path / "models/config.json", {})
     removed = []
@@ -150,6 +151,7 @@ def test_a_stage_that_is_rerun_doubles_no_point_and_hides_no_new_curve(tmp_path)
     assert mlflow.MlflowClient().get_run(log.run_id).data.metrics["test.bits_per_sample"] == 2.5
 
 
+@pytest.mark.slow
 def test_entries_for_another_store_are_kept_for_it(tmp_path, lost, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with runs.pipeline_run(tmp_path, {}, {}, "n") as log:
@@ -162,6 +164,7 @@ def test_entries_for_another_store_are_kept_for_it(tmp_path, lost, monkeypatch, 
     assert log.outbox.waiting
 
 
+@pytest.mark.slow
 def test_a_lost_server_keeps_later_stages_and_the_promotion_waiting(tmp_path, lost, monkeypatch, capsys):
     write_json(tmp_path / "models/config.json", {})
     with runs.pipeline_run(tmp_path, {}, {}, "n") as log:

@@ -46,6 +46,7 @@ def check_that_nothing_is_lost(workspace, names, count, points):
         assert [point.step for point in history] == list(range(points))
 
 
+@pytest.mark.slow
 def test_a_store_that_many_processes_create_and_fill_loses_no_run(tmp_path):
     names = [f"w{i}" for i in range(4)]
     writers = [writer(tmp_path, name, 25, 4) for name in names]
@@ -55,6 +56,7 @@ def test_a_store_that_many_processes_create_and_fill_loses_no_run(tmp_path):
     check_that_nothing_is_lost(tmp_path, names, 25, 4)
 
 
+@pytest.mark.slow
 def test_a_store_whose_creation_was_killed_is_created_again(tmp_path):
     for seconds in (0.0, 0.5):
         process = writer(tmp_path, "killed", 1, 1)
@@ -71,6 +73,7 @@ def test_a_store_whose_creation_was_killed_is_created_again(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlflow.db.lock", ".audiornn"}
 
 
+@pytest.mark.slow
 def test_an_incomplete_store_is_replaced_and_a_file_that_is_not_a_database_is_named(tmp_path):
     path = tmp_path / store.DATABASE
     with closing(sqlite3.connect(path)) as database:

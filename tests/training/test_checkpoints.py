@@ -111,6 +111,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.slow
 def test_an_interrupted_training_ends_as_if_it_had_not_been(
     make_shards, tmp_path, sine_codes, tiny, at_update, settings, monkeypatch
 ):
@@ -150,6 +151,7 @@ def test_a_terminated_training_saves_all_of_its_work_first(make_shards, tmp_path
     assert before == (signal.SIG_DFL, signal.default_int_handler)
 
 
+@pytest.mark.slow
 def test_a_signal_during_the_last_validation_is_not_swallowed_and_nothing_is_trained_twice(
     make_shards, tmp_path, sine_codes, tiny, monkeypatch, at_update, capfd
 ):
@@ -192,6 +194,7 @@ def test_a_failed_checkpoint_prints_a_warning_and_training_continues(
     assert re.search(r"000000002\.npz: the disk is full: [\d,]+ bytes are needed, [\d,]+ bytes are free", said)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_settings_is_not_resumed_even_in_the_same_folder(
     make_shards, tmp_path, sine_codes, tiny, at_update, capsys
 ):
@@ -256,6 +259,7 @@ def test_checkpoints_of_another_training_are_named_and_not_used(make_shards, tmp
         assert store.load() == ([], {})
 
 
+@pytest.mark.slow
 def test_a_change_of_generation_code_leaves_an_interrupted_training_resumable_and_one_of_models_does_not(
     make_shards, tmp_path, sine_codes, tiny, at_update, monkeypatch, capsys
 ):

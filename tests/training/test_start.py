@@ -84,6 +84,7 @@ def test_training_begins_with_exactly_the_weights_statistics_and_averages_of_its
             np.testing.assert_array_equal(one, other, name)
 
 
+@pytest.mark.slow
 def test_the_number_of_updates_continues_from_the_ancestor_while_history_and_budget_restart(
     data, ancestor_folder, tiny, tmp_path
 ):
@@ -96,6 +97,7 @@ def test_the_number_of_updates_continues_from_the_ancestor_while_history_and_bud
     assert find(str(tmp_path / "second")).run_id is None
 
 
+@pytest.mark.slow
 def test_an_interrupted_fine_tuning_ends_as_if_it_had_not_been_and_another_ancestor_starts_from_scratch(
     data, ancestor_folder, tiny, tmp_path, before_update, capfd
 ):

@@ -21,6 +21,7 @@ from tests.conftest import CODEC
 from tests.helpers.training import quick
 
 
+@pytest.mark.slow
 def test_training_learns_a_sine_and_reports_it(make_shards, tmp_path, sine_codes):
     folder = make_shards({"a": sine_codes}, 64, 256)
     seen = []
@@ -47,6 +48,7 @@ def test_training_learns_a_sine_and_reports_it(make_shards, tmp_path, sine_codes
     assert (model.codec, model.window) == (CODEC, TrainingWindow(64, 256))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(make_shards, tmp_path, tiny, sine_codes):
     folder = make_shards({"a": sine_codes}, 32, 128)
     params = quick(model=tiny, epochs=2, crop_targets=100).model_dump()
@@ -71,6 +73,7 @@ def test_a_fresh_model_predicts_the_frequencies_of_the_codes(make_shards, sine_c
     assert bits == pytest.approx(-np.mean(np.log2(p[sine_codes[16:]])), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_window_objective_learns_too(make_shards, tmp_path, sine_codes):
     folder = make_shards({"a": sine_codes[:2000]}, 32, 1)
     _, result = trainer.train(folder, tmp_path / "m", quick(objective="window", batch_size=64), progress=False)
@@ -78,12 +81,14 @@ def test_the_window_objective_learns_too(make_shards, tmp_path, sine_codes):
     assert result.targets == 3 * (2000 - 32)
 
 
+@pytest.mark.slow
 def test_the_window_objective_learns_one_target_of_each_window_however_many_it_has(make_shards, tmp_path, sine_codes):
     folder = make_shards({"a": sine_codes[:2000]}, 20, 50)  # 40 windows
     _, result = trainer.train(folder, tmp_path / "m", quick(objective="window", batch_size=8), progress=False)
     assert (result.steps, result.targets) == (3 * 5, 3 * 40)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_keeps_its_best_weights_and_says_so(make_shards, tmp_path, sine_codes, monkeypatch):
     folder = make_shards({"a": sine_codes}, 32, 128)
     update, calls = DeviceSteps.apply_gradients, []
@@ -106,6 +111,7 @@ def test_a_run_that_diverges_keeps_its_best_weights_and_says_so(make_shards, tmp
     assert scores_module.evaluate(storage.load(tmp_path / "m"), folder)["test"]["bits_per_sample"] < 8
 
 
+@pytest.mark.slow
 def test_training_stops_early_when_validation_stops_falling(make_shards, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, 1500, dtype=np.uint8)
     folder = make_shards({"a": noise}, 32, 64, name="a")
@@ -120,6 +126,7 @@ def test_training_stops_early_when_validation_stops_falling(make_shards, tmp_pat
     assert len(result.history) == result.best_epoch + 2 < 60
 
 
+@pytest.mark.slow
 def test_crops_and_chunks_learn_and_count_their_targets(make_shards, tmp_path, tiny, sine_codes):
     folder = make_shards({"a": sine_codes}, 16, 2000)  # seven windows of 2000 targets, one of 1984
     params = quick(model=tiny, chunk=100, crop_targets=500, epochs=4, learning_rate=0.02)
@@ -162,6 +169,7 @@ def test_a_budget_of_minutes_is_counted_by_the_clock_and_validated_once_more(mak
     assert result.history[-1].learning_rate < 0.0002  # the cosine has come down
 
 
+@pytest.mark.slow
 def test_on_batch_reports_progress_after_each_batch(make_shards, sine_codes, tmp_path):
     folder = make_shards({"sine": sine_codes[:6000]}, 64, 256)
     told, scored = [], []
@@ -206,6 +214,7 @@ def test_on_batch_gets_no_model_with_weights_that_are_not_finite(make_shards, si
     assert given == [True] * 42 + [False] * 7  # until the losses are fetched, after ten updates
 
 
+@pytest.mark.slow
 def test_time_in_callbacks_does_not_count_as_training_time(make_shards, sine_codes, tmp_path):
     folder = make_shards({"sine": sine_codes[:6000]}, 64, 256)
     _, result = trainer.train(

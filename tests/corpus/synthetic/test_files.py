@@ -18,6 +18,7 @@ MAKERS = [speech, voices, music]
 
 
 @pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.slow
 def test_the_same_arguments_give_the_same_files_in_any_process(make, tmp_path):
     here = digest(make(tmp_path / "first", 0.3))
     make(tmp_path / "between", 0.1, seed=1)  # must leave no trace in what follows

@@ -64,6 +64,7 @@ def sharded(folder):
     return written, sum(path.stat().st_size for path in folder.glob("*.tfrecord"))
 
 
+@pytest.mark.slow
 def test_sizes_are_exact_times_add_up_and_nothing_is_touched(workspace, tmp_path, capsys):
     before = state(tmp_path)
     cli.main(["estimate", "--json", "-S", "train.epochs=5"])
@@ -91,6 +92,7 @@ def test_every_synthetic_corpus_can_be_estimated(tmp_path, monkeypatch, name):
     assert sum(found.seconds) >= 60 * p.corpus.minutes
 
 
+@pytest.mark.slow
 def test_without_recordings_it_is_of_the_synthetic_corpus(workspace, capsys, monkeypatch):
     monkeypatch.setattr(preparation, "SYNTHESISED_MINUTES", 0.1)
     cli.main(["estimate", "-S", "corpus.path=null", "-S", "corpus.minutes=3"])

@@ -102,6 +102,7 @@ def chosen(fake):
     return [(s.params.train.learning_rate, s.params.shard.context, s.params.train.model.name) for s in fake.settings]
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_resumes_and_finds_the_same_as_one_that_was_not(begun):
     first = Fake(killed=[3])
     with pytest.raises(KeyboardInterrupt):
@@ -122,6 +123,7 @@ def test_a_search_that_was_killed_resumes_and_finds_the_same_as_one_that_was_not
     assert chosen(whole) == chosen(first)[:3] + chosen(rest)
 
 
+@pytest.mark.slow
 def test_a_study_whose_process_died_is_closed_by_the_next(begun):
     begun(Fake(), 1)
     (place,) = begun.root.glob(".audiornn/searches/*.db")
@@ -132,6 +134,7 @@ def test_a_study_whose_process_died_is_closed_by_the_next(begun):
     assert waiting.system_attrs["fixed_params"] == left.params
 
 
+@pytest.mark.slow
 def test_hopeless_and_failing_trials_end_and_the_search_goes_on(begun, capsys, monkeypatch):
     monkeypatch.setattr(trials, "COMPLETE_FIRST", 3)
     fake = Fake(hopeless=[3], failing=[4], promising=[5])
@@ -153,6 +156,7 @@ def test_hopeless_and_failing_trials_end_and_the_search_goes_on(begun, capsys, m
     assert [trial.state.name for trial in found] == ["COMPLETE"] * 4, "prune: false"
 
 
+@pytest.mark.slow
 def test_a_search_leaves_importances_a_figure_its_best_command_and_a_page(begun, capsys):
     fake = Fake()
     begun(fake, 5)

@@ -10,6 +10,7 @@ from audiornn.models import registry, storage
 from tests.helpers import model_contract
 from tests.helpers.model_contract import SMALL
 
+pytestmark = pytest.mark.slow
 KINDS = [*registry.REGISTRY, *(f"{name}, predicting" for name in ("audiornn", "samplernn", "linear"))]
 ODD = [
     ("lpcmix", {"hidden": 70, "units": 3, "frame": 1, "mixture": 1, "history": 1, "layers": 0}),

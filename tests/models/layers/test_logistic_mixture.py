@@ -31,6 +31,7 @@ def reference(mixture, p, scale):
     p=st.floats(-1, 1),
     scale=st.floats(1e-5, 1),
 )
+@pytest.mark.slow
 def test_logits_are_log_probabilities_and_nats_their_negative(mixture, p, scale):
     mixture, p, scale = (np.float32(x) for x in (mixture, p, scale))
     arguments = [tf.constant(x)[None, None] for x in (mixture, p, scale)]

@@ -6,6 +6,8 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
+
 from audiornn.tracking.models.logged_model import REQUIREMENTS
 
 LOADED = """
@@ -31,6 +33,7 @@ def imported(source):
     return {name.split(".")[0] for name in found}
 
 
+@pytest.mark.slow
 def test_a_served_model_requires_every_package_that_its_code_imports():
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

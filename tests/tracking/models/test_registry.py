@@ -26,6 +26,7 @@ def run_with_model(tmp_path):
     return make
 
 
+@pytest.mark.slow
 def test_the_best_on_the_same_validation_split_is_champion_and_a_person_may_choose_another(tmp_path, run_with_model):
     first, worse, better, other = (run_with_model(*run) for run in ((4.0,), (4.5,), (3.5,), (1.0, "b")))
     assert registry.champion(tmp_path) is None
@@ -48,6 +49,7 @@ def test_the_best_on_the_same_validation_split_is_champion_and_a_person_may_choo
     assert read_json(folder / "config.json") == {}
 
 
+@pytest.mark.slow
 def test_a_model_that_predicts_better_but_sounds_worse_does_not_become_champion(tmp_path, run_with_model):
     before = run_with_model(4.0)  # when sound was not measured
     noisy, good, noisier = (run_with_model(*run) for run in ((3.0, "a", 1.4, 1.0), (4.2, "a", 0.8, 0.125), (2.0, "a")))

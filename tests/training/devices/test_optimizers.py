@@ -23,6 +23,7 @@ def test_the_learning_rate_warms_up_and_follows_its_schedule(schedule):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "rmsprop"])
+@pytest.mark.slow
 def test_every_optimiser_learns(make_shards, tmp_path, tiny, sine_codes, optimizer):
     folder = make_shards({"a": sine_codes}, 16, 100)
     _, result = trainer.train(folder, tmp_path / "m", quick(model=tiny, optimizer=optimizer), progress=False)

@@ -42,6 +42,7 @@ def test_a_step_learns_from_exactly_the_targets_of_its_objective(make_shards, ob
     assert float(sums[0]) == pytest.approx(np.sum(nats), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_window_in_chunks_has_the_losses_of_the_whole_and_gradients_within_chunks(make_shards, tiny):
     codes = np.random.default_rng(0).integers(0, 256, 99, dtype=np.uint8)
     folder = make_shards({"a": codes[:60], "b": codes}, 10, 80)  # windows of 50, 80 and 9 targets
@@ -76,6 +77,7 @@ def test_a_window_in_chunks_has_the_losses_of_the_whole_and_gradients_within_chu
     )
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_those_of_the_larger_batch(make_shards, tmp_path, tiny, sine_codes):
     folder = make_shards({"a": sine_codes[:3200]}, 16, 100)  # the last window has fewer targets
     runs = [
@@ -108,6 +110,7 @@ def test_gradients_are_clipped_by_their_global_norm(make_shards, tiny, sine_code
     assert float(tf.linalg.global_norm(applied)) == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_validated_and_kept(make_shards, tmp_path, tiny, sine_codes):
     folder = make_shards({"a": sine_codes}, 16, 100)
     devices = device_steps(folder, quick(model=tiny, ema=0.8))
@@ -130,6 +133,7 @@ def test_averaged_weights_are_validated_and_kept(make_shards, tmp_path, tiny, si
     assert scores["bits_per_sample"] == pytest.approx(result.best_validation, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_scaled_losses_change_nothing_and_an_overflow_skips_the_update(make_shards, tiny, sine_codes):
     folder = make_shards({"a": sine_codes[:400]}, 16, 100)
     batch = next(iter(shards.read(folder, "train", 4)))

@@ -42,6 +42,7 @@ def test_the_time_left_follows_the_last_updates():
     assert recent.estimate_seconds_left(0.2) == pytest.approx(800)
 
 
+@pytest.mark.slow
 def test_the_bar_shows_the_time_left_with_the_last_validation_in_it(make_shards, tmp_path, sine_codes, monkeypatch):
     folder = make_shards({"a": sine_codes}, 16, 100)
     shown = io.StringIO()
@@ -57,6 +58,7 @@ def test_the_bar_shows_the_time_left_with_the_last_validation_in_it(make_shards,
     assert used > 0.9 and left > 0, "the last validation is to come"
 
 
+@pytest.mark.slow
 def test_the_line_of_the_bar_is_complete(make_shards, tmp_path, sine_codes, capsys, monkeypatch):
     monkeypatch.setattr(bar_module, "MEASURED_SECONDS", 1e-9)
     trainer.train(make_shards({"a": sine_codes}, 16, 100), tmp_path / "model", quick(epochs=1))

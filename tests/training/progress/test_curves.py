@@ -1,11 +1,13 @@
 """Learning curves."""
 
 import numpy as np
+import pytest
 
 from audiornn.training import trainer
 from tests.helpers.training import quick
 
 
+@pytest.mark.slow
 def test_the_curves_by_step_hold_means_over_their_updates(make_shards, tmp_path, tiny, sine_codes):
     folder = make_shards({"a": sine_codes}, 16, 100)
     points = []
