@@ -5,16 +5,15 @@
 
 The test loss of a run is that of its own windows: at a context of 8000 the first second of each recording holds no
 target, and shorter recordings none at all. Here all models of a sweep, an MLflow run with children such as `hour`, are
-scored on the test targets that have the longest context of the sweep before them, and each hears all of the recording up
-to a target. The split of recordings does not depend on the context, so none of them was trained on.
+scored on the test targets that have the longest context of the sweep before them, and each hears all of the recording
+up to a target. The split of recordings does not depend on the context, so none of them was trained on.
 
-The table has means over the repeats of a setting, with standard errors, and the difference from the setting with the
-longest context; that of two means counts as real where it exceeds twice its error. --folders prints the folder of each
-model, by setting, for benchmarks/listening.py.
+The table has means over the seeds of each context, with standard errors, and the difference from the longest context;
+it counts as real where it exceeds twice its error. --folders prints context, seed and folder of each model, for
+benchmarks/listening.py.
 """
 
 import argparse
-import re
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +32,12 @@ from audiornn.tracking.tags import PARENT_TAG
 
 
 def children(workspace: Path, sweep: str) -> list[Run]:
-    """The finished children of the latest run of this name."""
+    """The finished runs of a named experiment, the latest if there are several of that name."""
     client = client_of(workspace)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    parents = client.search_runs(experiments, f"run_name = '{sweep}'", order_by=["start_time DESC"], max_results=1)
+    parents = client.search_runs(experiments, f"tags.sweep = '{sweep}'", order_by=["start_time DESC"], max_results=1)
     if not parents:
-        raise SystemExit(f"error: {workspace}: no run named {sweep} in its store; audiornn experiment {sweep} makes it")
+        raise SystemExit(f"error: {workspace}: no experiment {sweep} in its store; audiornn experiment {sweep} runs it")
     found = client.search_runs(experiments, f"tags.`{PARENT_TAG}` = '{parents[0].info.run_id}'")
     return [run for run in found if run.info.status == "FINISHED"]
 
@@ -46,7 +45,7 @@ def children(workspace: Path, sweep: str) -> list[Run]:
 def test_recordings(workspace: Path, settings: params.Shard, context: int) -> list[np.ndarray]:
     """Codes of the recordings of the test split that are longer than the context."""
     corpus = EncodedCorpus(workspace / "data/encode")
-    lengths = {recording.name: recording.codes for recording in corpus.recordings}
+    lengths = {name: recording.codes for name, recording in corpus.recordings.items()}
     splits, _ = split.divide(lengths, settings.validation, settings.test, context, settings.seed)
     return [corpus.open(piece.recording)[piece.start : piece.stop] for piece in splits["test"]]
 
@@ -62,10 +61,13 @@ def main() -> None:
     runs = children(arguments.workspace, arguments.sweep)
     if arguments.folders:
         for run in runs:
-            print(run.info.run_name, registry.model_folder(arguments.workspace, run.info.run_id))
+            folder = registry.model_folder(arguments.workspace, run.info.run_id)
+            print(run.data.params["shard.context"], run.data.params["train.seed"], folder)
         return
     shares = {key.removeprefix("shard."): value for key, value in runs[0].data.params.items() if "shard." in key}
-    settings = params.Shard(validation=float(shares["validation"]), test=float(shares["test"]), seed=int(shares["seed"]))
+    settings = params.Shard(
+        validation=float(shares["validation"]), test=float(shares["test"]), seed=int(shares["seed"])
+    )
     longest = max(int(run.data.params["shard.context"]) for run in runs)
     recordings = test_recordings(arguments.workspace, settings, longest)
     layout = WindowLayout(longest, 4 * longest, 4 * longest)
@@ -74,23 +76,22 @@ def main() -> None:
         model = storage.load(registry.model_folder(arguments.workspace, run.info.run_id))
         scores = per_code.evaluate_codes(model, recordings, layout).scores
         row = {
-            "setting": re.sub("(-seed[0-9]+)?-[0-9a-f]{6}$", "", run.info.run_name),
-            "run": run.info.run_name,
             "context": int(run.data.params["shard.context"]),
+            "seed": int(run.data.params["train.seed"]),
+            "run": run.info.run_id,
             "bits_per_sample": scores["bits_per_sample"],
             "accuracy": scores["accuracy"],
             "own_test_bits": run.data.metrics["test.bits_per_sample"],
             "training_seconds": run.data.metrics["training_seconds"],
         }
         rows.append(row)
-        print(f"{row['run']}: {row['bits_per_sample']:.4f} bits per sample", flush=True)
-    table = pd.DataFrame(rows).sort_values(["context", "run"])
+        print(f"context {row['context']}, seed {row['seed']}: {row['bits_per_sample']:.4f} bits per sample", flush=True)
+    table = pd.DataFrame(rows).sort_values(["context", "seed"])
     if arguments.csv:
         table.to_csv(arguments.csv, index=False)
-    groups = table.groupby("setting")
-    summary = groups[["context", "bits_per_sample", "accuracy", "own_test_bits", "training_seconds"]].mean()
+    groups = table.groupby("context")
+    summary = groups[["bits_per_sample", "accuracy", "own_test_bits", "training_seconds"]].mean()
     summary["standard_error"] = groups["bits_per_sample"].sem()
-    summary = summary.sort_values("context")
     last = summary.iloc[-1]
     summary["difference"] = summary["bits_per_sample"] - last["bits_per_sample"]
     summary["difference_error"] = np.hypot(summary["standard_error"], last["standard_error"])
