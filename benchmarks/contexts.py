@@ -64,10 +64,9 @@ def main() -> None:
             folder = registry.model_folder(arguments.workspace, run.info.run_id)
             print(run.data.params["shard.context"], run.data.params["train.seed"], folder)
         return
-    shares = {key.removeprefix("shard."): value for key, value in runs[0].data.params.items() if "shard." in key}
-    settings = params.Shard(
-        validation=float(shares["validation"]), test=float(shares["test"]), seed=int(shares["seed"])
-    )
+    logged = runs[0].data.params
+    shares = {key: float(logged[f"shard.{key}"]) for key in ("validation", "test")}
+    settings = params.Shard(**shares, seed=int(logged["shard.seed"]))
     longest = max(int(run.data.params["shard.context"]) for run in runs)
     recordings = test_recordings(arguments.workspace, settings, longest)
     layout = WindowLayout(longest, 4 * longest, 4 * longest)
