@@ -35,7 +35,7 @@ SLOW = (
     "tests/exporting/test_player.py::test_the_sound_is_that_of_a_stream_without_its_limiter[True",
     "tests/generation/fused/test_draws.py::test_draws_have_the_frequencies_of_the_softmax[tensorflow",
     "tests/generation/fused/test_draws.py::test_temperature_and_top_p_do_not_apply_where_the_model_is_certain[tensorflow]",
-    "tests/generation/test_engines.py::test_the_tensorflow_engine_has_the_logits_of_the_model[1-7]",
+    "tests/generation/test_engines.py::test_the_tensorflow_engine_has_the_logits_of_the_model[1-",
     "tests/generation/test_engines.py::test_the_tensorflow_engine_has_the_logits_of_the_model[300-1]",
     "tests/generation/test_sampling.py::test_generation_at_temperature_0_takes_the_likeliest_codes_of_the_model[fused-bf16]",
     "tests/generation/test_sampling.py::test_the_same_seed_gives_the_same_codes_for_any_length[fused-bf16]",

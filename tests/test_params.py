@@ -408,6 +408,7 @@ anything = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries
 
 @settings(max_examples=100)
 @given(st.dictionaries(st.sampled_from(sorted(Params.model_fields)) | scalars, anything))
+@pytest.mark.slow
 def test_any_content_of_the_file_is_accepted_or_refused_line_by_line(content):
     assume(not JARGON.search(repr(content)))  # answers repeat keys and values
     try:

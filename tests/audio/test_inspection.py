@@ -306,6 +306,7 @@ def test_the_text_shows_the_numbers_and_the_files_to_listen_to(inspect):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names of any bytes are POSIX")
+@pytest.mark.slow
 def test_a_file_name_of_any_bytes_can_be_inspected_and_printed(tmp_path):
     name = os.fsdecode(b"caf\xe9.wav")
     try:

@@ -61,6 +61,7 @@ def status(workspace):
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.slow
 def test_a_stage_that_gets_a_signal_marks_its_run_as_killed(workspace, name):
     process = start(workspace, [sys.executable, "stage.py"])
     process.send_signal(getattr(signal, name))

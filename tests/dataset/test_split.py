@@ -54,6 +54,7 @@ def test_splits_of_many_recordings_have_the_requested_shares(both, seed):
 
 
 @given(st.randoms(use_true_random=True), st.tuples(contexts, contexts), seeds)
+@pytest.mark.slow
 def test_a_recording_is_in_the_same_split_whatever_the_context(random, both_contexts, seed):
     lengths = {f"take-{i}": random.randint(100, 20_000) for i in range(100)}  # every split has some that are long
     first, second = (split_of(divide(lengths, 0.1, 0.1, 20 * context, seed)[0]) for context in both_contexts)

@@ -11,6 +11,7 @@ from audiornn.training import scores as scores_module
 from tests.helpers.tiny_model import TinyModel
 
 
+@pytest.mark.slow
 def test_evaluate_codes_has_the_scores_of_the_evaluation_and_the_loss_of_every_code(make_split):
     random = np.random.default_rng(0)
     recordings = {name: random.integers(100, 156, n).astype(np.uint8) for name, n in (("a", 500), ("b", 90), ("c", 20))}

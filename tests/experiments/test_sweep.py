@@ -335,6 +335,7 @@ def test_a_repeated_sweep_has_means_with_errors_and_children_by_setting_and_seed
     )
 
 
+@pytest.mark.slow
 def test_a_setting_that_fails_does_not_lose_the_others(sweep):
     with pytest.raises(AudioRNNError) as error:
         sweep_module.run("context", [], sweep, Fake(sweep, fails=["shard.context=8"]))

@@ -158,6 +158,7 @@ def test_a_model_with_non_finite_weights_makes_no_clip(studio):
     assert (made, clips.count) == ([], 0)
 
 
+@pytest.mark.slow
 def test_a_clip_comes_with_its_spectrogram_from_the_same_prompt_and_seed(manifest, tmp_path):
     model = storage.build(TINY.name, **TINY.sizes)
     model.codec = CODEC

@@ -53,6 +53,7 @@ print(elementwise.__file__, y[0])
 """
 
 
+@pytest.mark.slow
 def test_a_copy_of_the_package_finds_what_another_copy_has_compiled(tmp_path):
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:

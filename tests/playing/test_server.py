@@ -173,6 +173,7 @@ def test_a_model_of_another_rate_begins_another_stream(ear):
     assert ear.played > 0.3 * 16_000
 
 
+@pytest.mark.slow
 def test_a_blind_comparison_hides_the_models_until_the_vote(ear):
     known = ids(ear.address)
     before = len(ear.news)

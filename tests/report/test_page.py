@@ -155,6 +155,7 @@ def test_of_ten_thousand_recordings_some_with_notes_are_named_and_the_rest_count
     assert ["no-999.wav", False, None, None, None, "empty"] in searched
 
 
+@pytest.mark.slow
 def test_the_search_of_a_page_is_bounded_and_says_so(page, monkeypatch):
     monkeypatch.setattr(page_module, "MAX_SEARCHED", 10)
     used = [ListedRecording(f"{i}.wav", True, 1.0, 8000, 1, 0.0) for i in range(1_499)]

@@ -139,6 +139,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
         assert one == other
 
 
+@pytest.mark.slow
 def test_a_terminated_training_saves_all_of_its_work_first(make_shards, tmp_path, sine_codes, tiny, at_update):
     folder = make_shards({"a": sine_codes[:5000]}, 16, 100)
     params = Train(model=tiny, batch_size=4, epochs=3)  # the next checkpoint would be minutes away

@@ -136,6 +136,7 @@ def test_crops_and_chunks_learn_and_count_their_targets(make_shards, tmp_path, t
     assert result.history[-1].validation_loss < result.history[0].validation_loss < 8
 
 
+@pytest.mark.slow
 def test_windows_without_targets_in_a_chunk_make_no_update(make_shards, tmp_path, tiny, sine_codes):
     folder = make_shards({"a": sine_codes[:36], "b": sine_codes[:46]}, 16, 100)  # 20 and 30 targets of 100
     _, result = trainer.train(folder, tmp_path / "m", quick(model=tiny, chunk=10, epochs=1), progress=False)

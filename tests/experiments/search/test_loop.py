@@ -201,6 +201,7 @@ def test_drawn_values_are_within_their_ranges_and_of_the_types_of_the_file(begun
     assert space.distributions()["train.learning_rate"].log
 
 
+@pytest.mark.slow
 def test_a_search_is_run_by_one_process_at_a_time_and_a_broken_study_is_named(begun):
     begun(Fake(), 1)
     (place,) = begun.root.glob(".audiornn/searches/*.db")
