@@ -157,23 +157,26 @@ function draw() {
 
 // Controls.
 
-const inputs = () => [...document.querySelectorAll("#controls input")];
+const controls = {}; // sliders round to their steps: only the one that is moved changes its control
 
-function show(controls) {
-  for (const input of inputs()) {
+function show(values) {
+  Object.assign(controls, values);
+  for (const input of document.querySelectorAll("#controls input")) {
     input.value = controls[input.name];
     label(input);
   }
 }
 
 function label(input) {
-  const value = Number(input.value), shown = SHOWN[input.name] ?? ((number) => number);
-  input.parentElement.querySelector(".value").textContent = shown(value);
-  input.setAttribute("aria-valuetext", shown(value));
+  const text = (SHOWN[input.name] ?? String)(controls[input.name]);
+  input.parentElement.querySelector(".value").textContent = text;
+  input.setAttribute("aria-valuetext", text);
 }
 
-function sendControls() {
-  ask({ controls: Object.fromEntries(inputs().map((input) => [input.name, Number(input.value)])) });
+function move(input) {
+  controls[input.name] = Number(input.value);
+  label(input);
+  ask({ controls });
 }
 
 function begin(start) {
@@ -244,7 +247,7 @@ const ACTIONS = {
   silence: () => begin("silence"),
   test: () => begin("test"),
   microphone: listen,
-  defaults: () => { show(defaults); sendControls(); },
+  defaults: () => { show(defaults); ask({ controls }); },
   compare: () => ask({ compare: [find("a").value, find("b").value] }),
 };
 Object.entries(ACTIONS).forEach(([id, action]) => find(id).addEventListener("click", action));
@@ -253,7 +256,7 @@ each("[data-choose]", (button) => button.addEventListener("click", () => ask({ c
 each("[data-vote]", (button) => button.addEventListener("click", () => ask({ vote: button.dataset.vote })));
 find("model").addEventListener("change", (event) => ask({ model: event.target.value }));
 find("seed").addEventListener("change", () => begin("same"));
-find("controls").addEventListener("input", (event) => { label(event.target); sendControls(); });
+find("controls").addEventListener("input", (event) => move(event.target));
 find("file").addEventListener("change", (event) => {
   if (event.target.files[0]) upload(event.target.files[0], find("offset").value);
   event.target.value = ""; // so that the same file can be chosen again

@@ -12,6 +12,7 @@ import soundfile as sf
 
 from audiornn.codec import CodecSettings
 from audiornn.generation.prompts import file_prompt
+from audiornn.playing.live import Controls
 from tests.helpers.playing import save_model
 from tests.helpers.servers import free_port, serving
 
@@ -115,6 +116,25 @@ def test_sound_is_played_and_the_sliders_change_it(page):
     page.wait(lambda: text(page, "#heard") >= "0:02", "two seconds")
     made_with = [change["controls"] for change in kept(page)["changes"] if change.get("controls")]
     assert {"temperature": 0.3, "level_db": -40.0}.items() <= made_with[-1].items()
+
+
+def test_a_slider_changes_its_control_and_no_other(page):
+    controls = Controls().model_dump()
+    shown = "return Object.fromEntries([...document.querySelectorAll('#controls input')].map(e => [e.name, "
+    shown += "e.getAttribute('aria-valuetext')]))"
+    assert page.script(shown) == {name: f"{value:g}" for name, value in controls.items()} | {
+        "top_k": "all",
+        "level_db": "0 dB",
+    }
+    moved = {name: {"top_k": 7, "level_db": -10}.get(name, 0.7) for name in controls}
+    for name, value in moved.items():
+        page.click("#defaults")
+        page.script(SET, name, value)
+        before = text(page, "#heard")
+        page.wait(lambda before=before: text(page, "#heard") > before, "a second")
+    made_with = [change["controls"] for change in kept(page)["changes"] if change.get("controls")]
+    for name, value in moved.items():
+        assert controls | {name: value} in made_with
 
 
 def test_pause_stops_the_sound_and_the_generation(page):
