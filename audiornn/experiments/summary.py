@@ -29,6 +29,7 @@ COLUMNS = tuple(column for column, _, _ in RESULTS)
 VALIDATION_BITS, SECONDS = COLUMNS[0], "training_seconds"
 WITH_ERROR = (*COLUMNS[:4], SECONDS, "clips_with_findings")  # columns whose standard error over seeds is given
 ERROR = "_se"  # suffix of the columns of standard errors
+DATA = ("corpus.", "resample.", "encode.", "shard.")  # sections whose parameters decide what the targets are
 CLEAR = 2.0  # standard errors by which two settings must differ to count as different
 
 
@@ -136,7 +137,7 @@ def best(found: Sequence[Case]) -> Iterator[str]:
 
 
 def conclusion(found: Sequence[Case]) -> str:
-    """What a comparison says, in two or three sentences: the best setting, its lead over the next, what it cost.
+    """What a comparison says, in two to four sentences: the best setting, its lead over the next, what it cost.
 
     Settings differ if the difference of their means exceeds twice its standard error, the root of the sum of the
     squared standard errors of both means. With three seeds each, one comparison in nine of equal settings exceeds that.
@@ -151,8 +152,20 @@ def conclusion(found: Sequence[Case]) -> str:
     sentences = [f"Best: {first.label}, with {first.bits:.4f}{spread} bits per sample on validation{over}."]
     if len(done) > 1:
         sentences.append(_lead(first, done[1:]))
+        sentences += _targets(done)
     sentences.append(_cost(done))
     return " ".join(sentences)
+
+
+def _targets(done: Sequence[Case]) -> list[str]:
+    """A warning if the settings were scored on different targets; else nothing."""
+    keys = [key for key in done[0].varied if key.startswith(DATA)]
+    differing = [key for key in keys if len({repr(case.varied.get(key)) for case in done}) > 1]
+    if not differing:
+        return []
+    return [
+        f"Each is scored on its own targets, which depend on {' and '.join(differing)}: small differences say little."
+    ]
 
 
 def _lead(first: Case, others: Sequence[Case]) -> str:

@@ -1,5 +1,7 @@
 """What a comparison says: means, errors, and no difference where there is none."""
 
+from dataclasses import replace
+
 import pytest
 
 from audiornn.experiments import summary
@@ -53,6 +55,16 @@ def test_where_errors_overlap_there_is_no_difference_to_any_of_those_settings():
     said = summary.conclusion(found)
     assert "No clear difference from b, c: the next needs 0.0500 ± 0.0816 bits more, at most twice the error" in said
     assert summary.conclusion([case("a", [4.0, 4.0]), case("b", [4.0, 4.0])]).count("No clear difference from b") == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "warned"),
+    [("shard.context", [8, 16], True), ("shard.context", [8, 8], False), ("train.batch_size", [8, 16], False)],
+)
+def test_a_comparison_of_different_targets_is_said_to_be_one(key, values, warned):
+    found = [replace(case(f"{i}", [4.0 + i]), varied={key: value}) for i, value in enumerate(values)]
+    said = f"Each is scored on its own targets, which depend on {key}: small differences say little."
+    assert (said in summary.conclusion(found)) is warned
 
 
 def test_one_seed_or_one_setting_or_none_is_said_to_be_that():
