@@ -1,6 +1,7 @@
 """What several tests share: small synthesised data, an MLflow store, a workspace in which the pipeline has run."""
 
 import gc
+import itertools
 import os
 import re
 import shutil
@@ -101,6 +102,25 @@ def pytest_collection_finish():
     gc.set_threshold(50_000, 20, 100)
 
 
+FOLDERS = itertools.count()
+
+
+@pytest.fixture
+def tmp_path(tmp_path):
+    """A folder whose path no other test in this process has, even once it is removed: MLflow keeps its connections."""
+    folder = tmp_path / str(next(FOLDERS))
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_store(monkeypatch):
+    """Neither the user's MLflow store nor that of the test before, which MLflow leaves in the environment."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.setenv(name, "")  # so that it is removed again after the test
+        monkeypatch.delenv(name)
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """A clone in which `dvc repro` has run once, and its output. Tests that change it leave it up to date."""
@@ -189,7 +209,7 @@ def own_environment(monkeypatch):
 @pytest.fixture
 def empty_store(tables, tmp_path, monkeypatch):
     """The default store in `tmp_path`, whatever the environment says."""
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME", tags.PARENT):
+    for name in ("DVC_EXP_NAME", tags.PARENT):
         monkeypatch.delenv(name, raising=False)
     shutil.copy(tables, tmp_path / store.DATABASE)
 

@@ -32,8 +32,7 @@ def test_the_given_model_comes_first_then_the_last_training_then_those_of_mlflow
     assert len({choices.load(choice.source).digest for choice in found}) == 1
 
 
-def test_a_missing_store_is_not_created(tmp_path, monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+def test_a_missing_store_is_not_created(tmp_path):
     with pytest.raises(AudioRNNError, match="no model, and none in MLflow: train one with dvc repro"):
         Choices(tmp_path).refresh()
     assert not list(tmp_path.iterdir())

@@ -281,7 +281,6 @@ def test_pages_forbid_framing_and_load_nothing_from_other_sites(address):
 )
 def test_without_a_model_the_command_says_what_to_do(tmp_path, monkeypatch, capsys, arguments, said):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(SystemExit, match="2"):
         cli.main(["play", *arguments, "--no-browser", "--port", "0"])
     assert said in capsys.readouterr().err

@@ -168,8 +168,9 @@ def test_entries_for_another_store_are_kept_for_it(tmp_path, lost, monkeypatch, 
 def test_a_lost_server_keeps_later_stages_and_the_promotion_waiting(tmp_path, lost, monkeypatch, capsys):
     write_json(tmp_path / "models/config.json", {})
     with runs.pipeline_run(tmp_path, {}, {}, "n") as log:
-        log.log_model(tmp_path / "models")
+        log.outbox.close()
         lost.append("is")
+        log.log_model(tmp_path / "models")
     write_json(tmp_path / "models" / runs.RUN_FILE, {"run_id": log.run_id})
     there = store.store(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")

@@ -20,14 +20,6 @@ from audiornn.common.errors import AudioRNNError
 from audiornn.tracking import runs, store
 from tests.helpers.servers import free_port
 
-pytestmark = pytest.mark.usefixtures("clean_environment")
-
-
-@pytest.fixture
-def clean_environment(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
-
 
 def writer(workspace, name, count, points):
     command = [sys.executable, "-m", "tests.helpers.run_writer", str(workspace), name, str(count), str(points)]

@@ -52,8 +52,6 @@ def folder(finished, tmp_path, monkeypatch):
             (tmp_path / path.name).symlink_to(path)
     (tmp_path / "prompts").mkdir()
     sf.write(tmp_path / "prompts/mine.flac", 0.3 * np.sin(np.arange(22_050) / 10), 22_050)
-    for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)
 
 
