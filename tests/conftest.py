@@ -114,11 +114,13 @@ def tmp_path(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def own_store(monkeypatch):
+def own_store():
     """Neither the user's MLflow store nor that of the test before, which MLflow leaves in the environment."""
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.setenv(name, "")  # so that it is removed again after the test
-        monkeypatch.delenv(name)
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+            environment.setenv(name, "")  # so that it is removed again after the test
+            environment.delenv(name)
+        yield
 
 
 @pytest.fixture(scope="session")
