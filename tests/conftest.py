@@ -79,6 +79,12 @@ def pytest_xdist_auto_num_workers(config):
     return min(4, (os.cpu_count() or 1) + (not fast))
 
 
+def pytest_runtest_setup(item):
+    """The tests of the pipeline, one after the other, take longest: let other workers take what time they leave."""
+    if "PYTEST_XDIST_WORKER" in os.environ and not item.nodeid.startswith(PIPELINE) and os.nice(0) == 0:
+        os.nice(5)
+
+
 def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="run the soak tests, and nothing else")
 

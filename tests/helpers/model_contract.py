@@ -23,7 +23,7 @@ def shaken(model, seed=0, size=0.2):
     return model
 
 
-def trained(model, codes, steps=20):
+def trained(model, codes, steps=8):
     """The model after some updates on codes [B, T]: its weights and moving statistics are of one making."""
     optimizer = keras.optimizers.Adam(0.01)
 
