@@ -68,11 +68,10 @@ def read(path: Path, seconds: float) -> Any:
 
 
 def write_shards(folder: Path, codes: Any, context: int, targets: int) -> Manifest:
-    """Windows in which each code is a target once; the splits for validation and test are the same as that for
-    training.
+    """Windows in which each code after the first `context` is a target once; the splits for validation and test are the
+    same as that for training.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    codes = np.concatenate([np.full(context, codec.SILENCE, np.uint8), codes])
     ranges = [split.CodeRange("recording", 0, len(codes))]
     settings = codec.CodecSettings(sample_rate=RATE, highpass_hz=0.0, preemphasis=0.95)
     metrics = codec_metrics.CodecMetrics(
@@ -84,14 +83,20 @@ def write_shards(folder: Path, codes: Any, context: int, targets: int) -> Manife
     )
 
 
-def free_running(model: AudioModel, codes: Any, prompts: int) -> Any:
+def prompt_starts(padded: Any, targets: int, prompts: int) -> list[int]:
+    """Where prompts begin, at equal distances: where windows of training begin, as frames of codes begin there, too."""
+    windows = len(padded) // targets
+    count = min(prompts, windows)
+    return [targets * (i * windows // count) for i in range(count)]
+
+
+def free_running(model: AudioModel, padded: Any, starts: list[int]) -> Any:
     """Whether the codes with which the model continues the prompts are right: bool [prompts, n]."""
-    length = len(codes) // prompts
-    starts = range(0, length * prompts, length)
+    length = min(np.diff([*starts, len(padded)]))
     prompt = min(round(PROMPT_SECONDS * RATE), length // 2)
     samples = min(round(CONTINUED_SECONDS * RATE), length - prompt)
-    heard = np.stack([codes[start : start + prompt] for start in starts])
-    expected = np.stack([codes[start + prompt : start + prompt + samples] for start in starts])
+    heard = np.stack([padded[start : start + prompt] for start in starts])
+    expected = np.stack([padded[start + prompt : start + prompt + samples] for start in starts])
     return sampling.generate(model, samples, [0.0] * len(starts), prompt=heard) == expected
 
 
@@ -163,7 +168,9 @@ def main() -> None:
     arguments = parser.parse_args()
     output, codes = arguments.output, read(arguments.recording, arguments.seconds)
     settings = settings_of(arguments.model, arguments.minutes, arguments.every, arguments.set)
-    manifest = write_shards(output / "shards", codes, arguments.context, arguments.targets)
+    padded = np.concatenate([np.full(arguments.context, codec.SILENCE, np.uint8), codes])
+    manifest = write_shards(output / "shards", padded, arguments.context, arguments.targets)
+    starts = prompt_starts(padded, arguments.targets, arguments.prompts)
     curve = output / "curve.csv"
     rows: list[dict[str, Any]] = []
     if curve.exists():  # of an interrupted training, or of one that has ended
@@ -177,7 +184,7 @@ def main() -> None:
             rows[:] = [row for row in rows if row["step"] < record.step]
             before = rows[-1]["minutes"] if rows else 0.0
         minutes = before + (time.monotonic() - begin) / 60
-        row = row_of(record, minutes, free_running(model, codes, arguments.prompts))
+        row = row_of(record, minutes, free_running(model, padded, starts))
         rows.append(row)
         with atomic_file(curve) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(row))
@@ -192,10 +199,10 @@ def main() -> None:
     store = checkpoints.Store(output / "checkpoints")
     trainer.train(manifest, output / "model", settings, on_validation=on_validation, store=store)
     model = storage.load(output / "model")
-    prompt = codes[: round(PROMPT_SECONDS * RATE)]
-    length = min(round(CONTINUED_SECONDS * RATE), len(codes) - len(prompt))
+    prompt = padded[: round(PROMPT_SECONDS * RATE)]
+    length = min(round(CONTINUED_SECONDS * RATE), len(padded) - len(prompt))
     made = sampling.generate(model, length, [0.0], prompt=prompt[None])[0]
-    for name, found in (("continued", made), ("recorded", codes[len(prompt) : len(prompt) + length])):
+    for name, found in (("continued", made), ("recorded", padded[len(prompt) : len(prompt) + length])):
         sf.write(output / f"{name}.wav", clips.decode(found, prompt, model.codec)[0], RATE, subtype="PCM_16")
     best = max(rows, key=lambda row: -row["bits_per_sample"])
     print(f"best: {best['accuracy']:.4%} of {len(codes):,} targets after {best['minutes']:.1f} min: {output}")

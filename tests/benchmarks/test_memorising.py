@@ -35,12 +35,20 @@ def test_free_running_codes_are_compared_with_those_after_each_prompt(memorising
         return made
 
     monkeypatch.setattr(sampling, "generate", generate)
-    right = memorising.free_running(None, codes, 2)
+    right = memorising.free_running(None, codes, [0, 8000])
     assert right.shape == (2, 4000)
     record = type("Record", (), {"step": 5, "epoch": 1, "validation_loss": 2.0, "validation_accuracy": 0.5})
     row = memorising.row_of(record, 1.5, right)
     assert (row["exact_seconds_mean"], row["exact_seconds_least"]) == ((0.5 + 0.125) / 2, 0.125)
     assert row["agreement_1"] == (4000 + 1000) / 8000 and "agreement_2" not in row
+
+
+@pytest.mark.parametrize(
+    ("codes", "targets", "expected"),
+    [(64_001, 16_000, [0, 16_000, 32_000, 48_000]), (401, 130, [0, 130, 260]), (1000, 100, [0, 200, 500, 700])],
+)
+def test_prompts_begin_where_windows_of_training_do(memorising, codes, targets, expected):
+    assert memorising.prompt_starts(np.zeros(codes), targets, 4) == expected
 
 
 def test_the_curve_has_a_row_per_scoring_of_a_real_training(memorising, tmp_path, monkeypatch):
