@@ -59,16 +59,6 @@ class Shard(Section):
             )
         return self
 
-    @property
-    def window_targets(self) -> int:
-        """Targets per window: `targets_per_window`, by default four times the context and at least 512."""
-        return self.targets_per_window or max(4 * self.context, 512)
-
-    @property
-    def window_stride(self) -> int:
-        """Codes between the starts of windows: `stride`, by default as many as targets per window."""
-        return self.stride or self.window_targets
-
 
 class ModelParams(Section):
     """A model's name and its sizes, which `models.storage.complete` validates."""

@@ -25,7 +25,7 @@ from audiornn.codec_metrics import CodecMetrics
 from audiornn.dataset import shards, split
 from audiornn.dataset.windows import WindowLayout
 from audiornn.models import storage
-from audiornn.params import ModelParams, Shard, Train
+from audiornn.params import ModelParams, Train
 from audiornn.preparation import shard_writer
 from audiornn.training.devices import optimizers
 from audiornn.training.devices.batch_plan import BatchPlan
@@ -51,8 +51,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     deterministic(0)
-    shard = Shard(context=arguments.context)
-    layout = WindowLayout(shard.context, shard.window_targets, shard.window_stride)
+    layout = WindowLayout.with_defaults(arguments.context)
     params = Train(model=ModelParams(name=arguments.model))
     codes = {"noise": np.random.default_rng(0).integers(0, 256, round(arguments.minutes * 480_000), dtype=np.uint8)}
     ranges = {name: [] for name in split.SPLITS} | {"train": [split.CodeRange("noise", 0, len(codes["noise"]))]}

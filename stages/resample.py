@@ -11,7 +11,7 @@ from audiornn.common.serialization import read_json, write_json
 from audiornn.common.validation import parse
 from audiornn.corpus.scan import CorpusManifest, Recording
 from audiornn.params import Params
-from audiornn.reuse.packs import PACK_DIGITS, Packs, Piece
+from audiornn.reuse.packs import Packs, Piece
 from stages.common import WORKSPACE, resolve, run
 
 INPUT, OUTPUT = Path("data/corpus/manifest.json"), Path("data/resample")
@@ -34,7 +34,7 @@ def resample(
     """Write all recordings to packs in a folder: what they became, in the order of the corpus."""
     members: dict[str, list[Recording]] = defaultdict(list)
     for recording in sorted(corpus.recordings, key=lambda recording: recording.sha256):
-        members[recording.sha256[:PACK_DIGITS]].append(recording)
+        members[recording.sha256[: packs.PACK_DIGITS]].append(recording)
 
     def piece(recording: Recording) -> Piece[packs.Source, packs.ResampledSamples]:
         path = resolve(Path(corpus.root, recording.path))

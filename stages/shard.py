@@ -27,7 +27,7 @@ def main(p: Params) -> None:
             folder,
             {name: encoded.locate(name) for name in encoded.recordings},
             splits,
-            WindowLayout(p.shard.context, p.shard.window_targets, p.shard.window_stride),
+            WindowLayout.with_defaults(p.shard.context, p.shard.targets_per_window, p.shard.stride),
             encoded.codec,
             encoded.metrics,
             too_short=short,

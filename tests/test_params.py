@@ -210,15 +210,6 @@ def test_a_single_temperature_is_a_list_of_one(tmp_path):
     assert loaded(tmp_path, "generate: {temperature: [0, 0.5, 10]}").generate.temperature == (0.0, 0.5, 10.0)
 
 
-@given(st.integers(1, 10**6))
-def test_windows_hold_four_times_the_context_and_at_least_512_targets_side_by_side(context):
-    default = Shard(context=context)
-    assert default.window_targets == max(4 * context, 512) == default.window_stride
-    given = Shard(context=context, targets_per_window=9)
-    assert given.window_targets == 9 == given.window_stride
-    assert Shard(context=context, targets_per_window=9, stride=3).window_stride == 3
-
-
 # --- Typos -------------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,8 @@ from audiornn.codec import CodecSettings
 from audiornn.codec_metrics import MeasuringEncoder
 from audiornn.common.array_types import Wave
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import atomic_folder, slug
+from audiornn.common.files import atomic_folder
+from audiornn.naming import slug
 
 STEPS = ("read", "resampled", "emphasised", "decoded")
 

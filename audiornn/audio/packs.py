@@ -23,6 +23,7 @@ from audiornn.reuse.packs import Held, Pack, PackJob
 
 CODE = ("audio",)  # what determines the samples
 SUFFIX = ".wav"
+PACK_DIGITS = 2  # hexadecimal digits that name a pack: DVC needs half a millisecond per file of an output
 REMEDY = "run dvc repro resample"
 
 

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import time
-import unicodedata
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -165,9 +164,3 @@ def locked(path: str | Path, seconds: float = 120.0) -> Iterator[None]:
                     raise AudioRNNError(f"{path}: held by another process for {seconds:.0f} s") from None
                 time.sleep(0.02)
         yield
-
-
-def slug(text: str, length: int = 40) -> str:
-    """A plain file name from any text: ASCII letters, digits, dots and dashes, at most `length` characters."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9.]+", "-", plain).strip("-.")[:length] or "recording"

@@ -15,9 +15,9 @@ from audiornn.audio.waves import Reading
 from audiornn.common import parallel
 from audiornn.common.digests import file_stamp, sha256
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import slug
 from audiornn.common.validation import AnyText, RelativePath, Sha256, Size
 from audiornn.corpus.listing import files_below
+from audiornn.naming import slug
 from audiornn.reuse.index import Index, with_same_code
 
 CODE = ("audio", "corpus")  # what determines the examination of a file

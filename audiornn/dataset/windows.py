@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 from audiornn.common.validation import Count
 
@@ -23,6 +24,14 @@ class WindowLayout:
     context: Count
     targets_per_window: Count
     stride: Count
+
+    @classmethod
+    def with_defaults(cls, context: int, targets_per_window: int | None = None, stride: int | None = None) -> Self:
+        """A layout in which None is, for the targets, four times the context and at least 512; for the stride, as many
+        codes as targets per window.
+        """
+        targets = targets_per_window or max(4 * context, 512)
+        return cls(context, targets, stride or targets)
 
     @property
     def length(self) -> int:

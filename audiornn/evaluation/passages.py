@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from audiornn.audio.levels import SILENT_DBFS
 from audiornn.audio.waves import WaveWriter
 from audiornn.common.array_types import Floats, Wave
-from audiornn.common.files import slug
+from audiornn.naming import slug
 from audiornn.preparation.recordings import SplitRecordings
 
 

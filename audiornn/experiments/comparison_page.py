@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import atomic_file, slug
+from audiornn.common.files import atomic_file
 from audiornn.experiments.dvc import Runner
 from audiornn.experiments.summary import Case, conclusion
+from audiornn.naming import slug
 from audiornn.preparation.recordings import REAL_CLIP
 from audiornn.report import comparison
 from audiornn.report.comparison import ComparedClip, ComparedSetting, Comparison

@@ -11,10 +11,10 @@ from typing import Any
 
 from audiornn.common.digests import digest as content_digest
 from audiornn.common.errors import AudioRNNError, one_line, shown
-from audiornn.common.files import slug
 from audiornn.common.serialization import parse_yaml, read_yaml
 from audiornn.common.validation import validate
 from audiornn.experiments.definition import DOTTED, FOLDER, Experiment, Overrides, read
+from audiornn.naming import slug
 from audiornn.params import Params
 from audiornn.provenance.git import git
 from audiornn.provenance.overrides import overrides

@@ -25,8 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import slug
 from audiornn.common.validation import Section, validate
+from audiornn.naming import slug
 from audiornn.playing.choices import Choices
 from audiornn.playing.listener import Listener
 from audiornn.playing.service import Service

@@ -13,11 +13,11 @@ import numpy as np
 from audiornn.codec import CodecSettings
 from audiornn.common.array_types import Codes
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import slug
 from audiornn.common.parallel import cores
 from audiornn.dataset.manifest import read_manifest
 from audiornn.generation.prompts import file_prompt
 from audiornn.models.folder import source_folder
+from audiornn.naming import slug
 from audiornn.playing.choices import Choices
 from audiornn.playing.live import PlayableModel
 from audiornn.playing.takes import Take

@@ -13,8 +13,6 @@ from audiornn.common.serialization import read_json, write_json
 from audiornn.common.validation import AnyText, FileName, Sha256, Size, parse
 from audiornn.reuse.index import FOLDER, Index, with_same_code
 
-PACK_DIGITS = 2  # hexadecimal digits that name a pack: DVC needs half a millisecond per file of an output
-
 
 class Made(Protocol):
     """What a stage made of a recording: the digest of its samples or codes, and how many there are."""

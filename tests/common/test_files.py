@@ -1,7 +1,6 @@
 """What is promised of files: what has a final name is whole, and an error names the file."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -9,11 +8,10 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, settings
 
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.files import atomic_file, atomic_folder, slug, unique_file
+from audiornn.common.files import atomic_file, atomic_folder, unique_file
 from audiornn.common.serialization import write_json
 from tests.helpers.folders import content
 
@@ -106,33 +104,6 @@ def test_leftovers_of_a_killed_process_do_not_get_into_the_next_folder(tmp_path)
         assert partial.name == name
         (partial / "whole.txt").write_text("whole", encoding="utf-8")
     assert content(tmp_path) == {"out/whole.txt": "whole"}
-
-
-# --- Names -------------------------------------------------------------------------------------------------------
-
-
-@given(st.text(), st.integers(1, 60))
-def test_any_text_gives_a_plain_file_name(text, length):
-    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", slug(text, length))
-    assert len(slug(text, length)) <= max(length, len("recording"))
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("Aria (live), take 2", "Aria-live-take-2"),
-        ("Žluťoučký kůň", "Zlutoucky-kun"),
-        ("../../etc/passwd", "etc-passwd"),
-        (".hidden", "hidden"),
-        ("-rf", "rf"),
-        ("v1.2", "v1.2"),
-        ("日本語", "recording"),
-        ("", "recording"),
-        ("x" * 50, "x" * 40),
-    ],
-)
-def test_a_plain_name_stays_close_to_the_text(text, name):
-    assert slug(text) == name
 
 
 def test_a_folder_replaces_a_link_or_file_and_keeps_the_target_of_the_link(tmp_path):

@@ -22,7 +22,6 @@ from audiornn.dataset import shards
 from audiornn.dataset.manifest import Manifest, read_manifest
 from audiornn.dataset.split import SPLITS, CodeRange, shuffled
 from audiornn.dataset.windows import WindowLayout
-from audiornn.params import Shard
 from audiornn.preparation import shard_writer
 from tests.conftest import CODEC, CODEC_METRICS, write_encoded
 
@@ -419,8 +418,7 @@ def test_a_target_of_a_long_recording_costs_at_most_1_3_bytes_with_the_default_t
     length = 1_200_000
     codes = random_codes({"long": length})
     pieces: Pieces = {"train": [CodeRange("long", 0, length)], "validation": [], "test": []}
-    params = Shard(context=context)
-    layout = WindowLayout(context, params.window_targets, params.window_stride)
+    layout = WindowLayout.with_defaults(context)
     split = written(tmp_path, codes, layout, pieces).splits["train"]
     assert split.targets == length - context
     assert split.bytes == sum(path.stat().st_size for path in tmp_path.glob("*.tfrecord"))

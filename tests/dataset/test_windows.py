@@ -22,6 +22,15 @@ def target_counts(start: int, stop: int, context: int, targets_per_window: int, 
     )
 
 
+@given(st.integers(1, 10**6))
+def test_windows_by_default_hold_four_times_the_context_and_at_least_512_targets_side_by_side(context):
+    targets = max(4 * context, 512)
+    assert WindowLayout.with_defaults(context) == WindowLayout(context, targets, targets)
+    assert WindowLayout.with_defaults(context, 9) == WindowLayout(context, 9, 9)
+    assert WindowLayout.with_defaults(context, 9, 3) == WindowLayout(context, 9, 3)
+    assert WindowLayout.with_defaults(context, None, 3) == WindowLayout(context, targets, 3)
+
+
 @given(starts, lengths, contexts, spans)
 def test_every_code_after_the_first_context_is_a_target_exactly_once(start, length, context, targets_per_window):
     targets = [

@@ -56,12 +56,13 @@ def test_the_experiments_of_the_project_are_valid():
     assert [setting.params.train.model.name for setting in plans["models"]] == list(REGISTRY)
     (music,) = plans["music"]
     assert (music.params.corpus.synthetic, music.params.resample.sample_rate) == ("music", 16_000)
-    original = {(each.params.train.objective, each.params.shard.window_targets) for each in plans["original"]}
+    original = {(each.params.train.objective, each.params.shard.targets_per_window) for each in plans["original"]}
     assert original == {("window", 1)}
-    assert [setting.params.train.optimizer for setting in plans["original"]] == ["rmsprop", "adam"]
+    settings = [(each.params.train.clip_norm, each.params.train.optimizer) for each in plans["original"]]
+    assert settings == [(1e9, "rmsprop"), (1e9, "adam"), (1.0, "rmsprop"), (1.0, "adam")]
     assert len(plans["hour"]) == 12 and {setting.seed for setting in plans["hour"]} == {0, 1, 2}
     assert len(plans["hour-models"]) == len(REGISTRY)
-    in_updates = {"context", "models", "hour", "hour-models"}
+    in_updates = {"context", "models", "hour", "hour-models", "original"}
     assert all(setting.params.train.minutes <= 120 for name in named - in_updates for setting in plans[name])
 
 

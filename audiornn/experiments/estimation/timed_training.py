@@ -117,7 +117,7 @@ def run(p: Params, lengths: Mapping[str, int], scratch: Path) -> TimedTraining:
     import mlflow  # noqa: F401 - as the train stage does, for its memory
 
     splits, _ = split.divide(lengths, p.shard.validation, p.shard.test, p.shard.context, p.shard.seed)
-    windows = WindowLayout(p.shard.context, p.shard.window_targets, p.shard.window_stride)
+    windows = WindowLayout.with_defaults(p.shard.context, p.shard.targets_per_window, p.shard.stride)
     layout = _layout(splits, windows)
     strategy = distribution.strategy(p.train.strategy)
     model = storage.build(p.train.model.name, p.resample.sample_rate, **p.train.model.sizes)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from audiornn.common.digests import digest
 from audiornn.common.errors import AudioRNNError, one_line
-from audiornn.common.files import locked, slug
+from audiornn.common.files import locked
 from audiornn.experiments import summary
 from audiornn.experiments.dvc import Runner, options
 from audiornn.experiments.search.results import FAILURE, KILLED, ROW, counted, finish, log_results
 from audiornn.experiments.search.space import Space, label
 from audiornn.experiments.summary import VALIDATION_BITS
+from audiornn.naming import slug
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
