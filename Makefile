@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: setup ## set up, run the pipeline on the embedded default, say where to listen
+demo: setup ## set up, run the pipeline on the synthetic default, say where to listen
 	dvc repro
 	@$(BIN)/python -m audiornn.cli summary
 

@@ -245,7 +245,7 @@ def run_sync(arguments: argparse.Namespace) -> None:
         print(line, flush=True)
         done = True
     if not done:
-        print("nothing waits")
+        print("nothing to deliver")
 
 
 def run_summary(arguments: argparse.Namespace) -> None:

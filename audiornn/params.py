@@ -1,4 +1,4 @@
-"""params.yaml as typed, validated objects. Sections equal stage names."""
+"""params.yaml as typed, validated objects. A section has the name of its stage."""
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal

@@ -1,4 +1,4 @@
-"""Find or synthesise the recordings; write a manifest and a report of skipped files."""
+"""Find or synthesise the recordings; write a manifest and a report of files left out."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -83,7 +83,7 @@ def validate(kind: type[S], content: object, where: str | Path) -> S:
 
 
 def parse(kind: type[T], content: object, where: str | Path) -> T:
-    """Build a dataclass, or what else `kind` says, from JSON as `files.read_json` gives it; unknown keys are ignored.
+    """Build a dataclass, or what else `kind` says, from JSON as `read_json` gives it; unknown keys are ignored.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Find readable recordings, and explain which files are skipped."""
+"""Find readable recordings, and explain which files are left out."""
 
 import math
 import os
@@ -48,8 +48,8 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class SkippedFile:
-    """A file that was skipped, and why."""
+class LeftOutFile:
+    """A file that was left out, and why."""
 
     path: AnyText
     reason: AnyText
@@ -57,7 +57,7 @@ class SkippedFile:
 
 @dataclass(frozen=True)
 class Examined:
-    """What the examination of a file gave: its SHA-256; how it is read, or why it is skipped.
+    """What the examination of a file gave: its SHA-256; how it is read, or why it is left out.
 
     `lasting`: the file itself is why, not the system; the same content gives the same again.
     """
@@ -89,12 +89,12 @@ def examine_file(path: str) -> Examined:
 
 def scan(
     folder: str | Path, listed: Mapping[str, str | None] | None = None, known: Index[Examined] | None = None
-) -> tuple[list[Recording], list[SkippedFile]]:
+) -> tuple[list[Recording], list[LeftOutFile]]:
     """Find all readable recordings below a folder, sorted by path.
 
     Every file is decoded completely, as headers may be wrong. Files that no decoder can read, that are empty, silent (a
     peak below -80 dBFS), not finite or the same as an earlier file are left out, and so are folders that may not be
-    read. What can be decoded of a damaged file is used, and noted. Hidden files and folders are skipped without a
+    read. What can be decoded of a damaged file is used, and noted. Hidden files and folders are left out without a
     word.
 
     Parameters
@@ -117,14 +117,14 @@ def scan(
     unreadable: list[OSError] = []
     paths = {path: _below(path, root) for path in sorted(files_below(root, unreadable), key=os.fsencode)}
     recordings: list[Recording] = []
-    left_out: list[SkippedFile] = []
+    left_out: list[LeftOutFile] = []
     seen: dict[str, str] = {}
     for path, examined in _examine(paths, listed or {}, known).items():
         relative, found = paths[path], examined.found
         if not found:
-            left_out.append(SkippedFile(relative, examined.reason))
+            left_out.append(LeftOutFile(relative, examined.reason))
         elif (first := seen.setdefault(examined.sha256, relative)) != relative:
-            left_out.append(SkippedFile(relative, f"the same as {first}"))
+            left_out.append(LeftOutFile(relative, f"the same as {first}"))
         else:
             recordings.append(
                 Recording(
@@ -139,7 +139,7 @@ def scan(
                 )
             )
     left_out += [
-        SkippedFile(_below(refused.filename, root), f"folder cannot be read: {refused.strerror}")
+        LeftOutFile(_below(refused.filename, root), f"folder cannot be read: {refused.strerror}")
         for refused in unreadable
     ]
     return recordings, left_out
@@ -194,7 +194,7 @@ def _size(path: str) -> float:
         return 0.0
 
 
-def report(recordings: Sequence[Recording], left_out: Sequence[SkippedFile], source: str) -> str:
+def report(recordings: Sequence[Recording], left_out: Sequence[LeftOutFile], source: str) -> str:
     """Report of a scan as Markdown."""
     seconds = sum(r.seconds for r in recordings)
     lines = [
@@ -230,4 +230,4 @@ class CorpusManifest:
     root: AnyText
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     recordings: Sequence[Recording]
-    left_out: Sequence[SkippedFile]
+    left_out: Sequence[LeftOutFile]

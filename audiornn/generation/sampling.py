@@ -17,7 +17,7 @@ from audiornn.generation.engines import create_engine
 from audiornn.generation.fused.draws import UNLIMITED, Limits
 from audiornn.models.base import AudioModel, State
 
-CHUNK_SAMPLES = 1000  # samples per chunk, between two reports of progress; random numbers are drawn in the same chunks
+BLOCK_SAMPLES = 1000  # samples per block, between two reports of progress; random numbers are drawn in the same blocks
 
 Temperature = float | tuple[float, float]  # constant, or a linear ramp from the first to the last sample
 
@@ -39,7 +39,7 @@ def random_stream(seed: int, stream: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, stream]))
 
 
-def generate_chunks(
+def generate_blocks(
     model: AudioModel,
     temperature: Sequence[Temperature],
     *,
@@ -49,7 +49,7 @@ def generate_chunks(
     limits: Limits = UNLIMITED,
     engine_name: str = "auto",
 ) -> Iterator[NDArray[np.uint8]]:
-    """Generate parallel streams of codes in chunks uint8 [streams, up to 1000]; see `generate`.
+    """Generate parallel streams of codes in blocks uint8 [streams, up to 1000]; see `generate`.
 
     Without `samples` the stream is endless; temperature ramps then stay at their start.
     """
@@ -57,16 +57,16 @@ def generate_chunks(
     if prompt is None:
         prompt = np.full([streams, 1], SILENCE, np.uint8)
     ramps = np.array([t if isinstance(t, tuple) else (t, t) for t in temperature], np.float64)
-    runner = create_engine(model, engine_name, limits)
-    runner.load_state(*prefill(model, prompt))
+    engine = create_engine(model, engine_name, limits)
+    engine.load_state(*prefill(model, prompt))
     random = [random_stream(seed, stream) for stream in range(streams)]
     done = 0
     while samples is None or done < samples:
-        n = CHUNK_SAMPLES if samples is None else min(CHUNK_SAMPLES, samples - done)
-        uniform = np.stack([r.random(CHUNK_SAMPLES, np.float32)[:n] for r in random])
+        n = BLOCK_SAMPLES if samples is None else min(BLOCK_SAMPLES, samples - done)
+        uniform = np.stack([r.random(BLOCK_SAMPLES, np.float32)[:n] for r in random])
         progress = np.zeros(n) if samples is None else (done + np.arange(n)) / max(samples - 1, 1)
         temperatures = ramps[:, :1] * (1 - progress) + ramps[:, 1:] * progress
-        yield runner.generate(uniform, temperatures.astype(np.float32))
+        yield engine.generate(uniform, temperatures.astype(np.float32))
         done += n
 
 
@@ -101,14 +101,14 @@ def generate(
     engine_name
         One of `ENGINES`.
     on_progress
-        Called with the samples per stream so far, and the seconds since the start of the first chunk.
+        Called with the samples per stream so far, and the seconds since the start of the first block.
 
     Returns
     -------
     Codes uint8 [streams, samples].
     """
     made, done, begin = [], 0, time.perf_counter()
-    for chunk in generate_chunks(
+    for block in generate_blocks(
         model,
         temperature,
         samples=samples,
@@ -117,7 +117,7 @@ def generate(
         limits=limits,
         engine_name=engine_name,
     ):
-        made.append(chunk)
-        done += chunk.shape[1]
+        made.append(block)
+        done += block.shape[1]
         on_progress(done, time.perf_counter() - begin)
     return np.concatenate(made, axis=1) if made else np.zeros([len(temperature), 0], np.uint8)

@@ -71,7 +71,7 @@ def stream(
         output.write(pcm16(wave).tobytes())
         output.flush()
 
-    for codes in sampling.generate_chunks(
+    for codes in sampling.generate_blocks(
         model,
         p.temperature,
         samples=round(p.seconds * rate) if finite else None,

@@ -30,7 +30,7 @@ class Delivery:
         self._known: dict[str, dict[int, float]] = {}
 
     def deliver(self, kind: str, content: dict[str, Any], files: Path | None) -> str | None:
-        """Log an entry: its kind, content, and file or folder; what came of it, if that is for people to read."""
+        """Log an entry: its kind, content, and file or folder; returns the outcome, if it is for people to read."""
         from mlflow.exceptions import MlflowException
 
         try:

@@ -85,7 +85,7 @@ class Store:
             except Exception as error:  # whatever the parsers of zip, of arrays and of JSON raise
                 print(f"{file}: damaged, using the checkpoint before it ({one_line(error)})")
         if files:
-            print(f"{self.folder}: no checkpoint is whole: training starts from scratch")
+            print(f"{self.folder}: all checkpoints are damaged: training starts from scratch")
         return None
 
     @property

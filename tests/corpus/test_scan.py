@@ -22,7 +22,7 @@ from audiornn.common.errors import AudioRNNError
 from audiornn.common.serialization import read_json, write_json
 from audiornn.common.validation import parse
 from audiornn.corpus import scan
-from audiornn.corpus.scan import Recording, SkippedFile
+from audiornn.corpus.scan import Recording, LeftOutFile
 
 seeds = count()
 SNDFILE = Reading("libsndfile")
@@ -171,7 +171,7 @@ def test_the_working_folder_can_be_scanned(tmp_path, monkeypatch):
     sf.write(tmp_path / "b.wav", np.zeros(100), 8000)
     monkeypatch.chdir(tmp_path)
     assert scan.scan(".") == scan.scan(tmp_path)
-    assert scan.scan(".")[1] == [SkippedFile("b.wav", "silent: all samples are 0")]
+    assert scan.scan(".")[1] == [LeftOutFile("b.wav", "silent: all samples are 0")]
 
 
 @pytest.mark.parametrize(("name", "says"), [("missing", "no such folder"), ("file", "not a folder")])
@@ -234,7 +234,7 @@ def test_a_copy_is_left_out_and_names_the_first(tmp_path):
     shutil.copy(tmp_path / "b" / "first.wav", tmp_path / "d.wav")
     recordings, left_out = scan.scan(tmp_path)
     assert paths(recordings) == ["b/first.wav"]
-    assert left_out == [SkippedFile(name, "the same as b/first.wav") for name in ("c.wav", "d.wav")]
+    assert left_out == [LeftOutFile(name, "the same as b/first.wav") for name in ("c.wav", "d.wav")]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
@@ -265,7 +265,7 @@ def test_an_unreadable_folder_is_left_out_with_the_reason(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "scandir", refusing)
     recordings, left_out = scan.scan(tmp_path)
     assert paths(recordings) == ["good.wav"]
-    assert left_out == [SkippedFile("private", "folder cannot be read: Permission denied")]
+    assert left_out == [LeftOutFile("private", "folder cannot be read: Permission denied")]
 
 
 # What is said about it
@@ -288,7 +288,7 @@ def test_the_report_sums_up_the_recordings_by_kind():
 
 
 def test_the_report_names_every_file_that_was_left_out_and_the_reason():
-    left_out = [SkippedFile("a.wav", "empty"), SkippedFile("b/c.wav", "the same as d.wav")]
+    left_out = [LeftOutFile("a.wav", "empty"), LeftOutFile("b/c.wav", "the same as d.wav")]
     report = scan.report([], left_out, "recordings")
     assert "2 files left out" in report
     assert "| a.wav | empty |\n| b/c.wav | the same as d.wav |\n" in report
@@ -314,7 +314,7 @@ troublesome = st.text(st.sampled_from("|\n\r\v\x1c\x85\u2028 -a") | st.character
 
 @given(troublesome, troublesome)
 def test_names_and_reasons_never_break_the_table(path, reason):
-    report = scan.report([], [SkippedFile(path, reason), SkippedFile("next", "reason")], "recordings")
+    report = scan.report([], [LeftOutFile(path, reason), LeftOutFile("next", "reason")], "recordings")
     report.encode("utf-8")
     _, reasons = tables(report)
     assert [len(row) for row in reasons] == [2, 2, 2, 2]

@@ -1,4 +1,4 @@
-"""Engines compute the model that they are given. What concerns the fused engines of all models is in test_fused.py."""
+"""Engines compute the model that they are given; fused/test_engine.py is about the fused engines of all models."""
 
 import numpy as np
 import pytest

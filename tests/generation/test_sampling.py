@@ -65,6 +65,6 @@ def test_progress_is_reported_per_chunk(model):
 
 
 def test_endless_chunks_are_the_codes_of_generate(model):
-    endless = sampling.generate_chunks(model, [1.0], seed=5)
+    endless = sampling.generate_blocks(model, [1.0], seed=5)
     made = np.concatenate([next(endless) for _ in range(3)], axis=1)
     np.testing.assert_array_equal(made, sampling.generate(model, 3000, [1.0], seed=5))

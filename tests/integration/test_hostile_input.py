@@ -178,7 +178,7 @@ def test_pickled_arrays_of_a_checkpoint_are_not_unpickled(tmp_path, capsys):
     assert store.load() is None
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 4
-    assert said[-1] == f"{store.folder}: no checkpoint is whole: training starts from scratch"
+    assert said[-1] == f"{store.folder}: all checkpoints are damaged: training starts from scratch"
 
 
 def test_a_checkpoint_that_unpacks_to_more_than_its_size_is_not_unpacked(tmp_path, capsys):

@@ -84,4 +84,4 @@ def test_experiments_use_the_current_recordings_however_they_are_started(tmp_pat
     (workspace.root / "dvc.lock").unlink()
     workspace.run("dvc", "repro", "corpus")
     manifest = json.loads((workspace.root / "data/corpus/manifest.json").read_text())
-    assert manifest["root"] == "data/corpus/audio", "the embedded default, as the folder is empty"
+    assert manifest["root"] == "data/corpus/audio", "the synthetic default, as the folder is empty"

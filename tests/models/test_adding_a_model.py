@@ -1,4 +1,4 @@
-"""docs/adding-a-model.md is right: with what stands there a new model is trained and keeps the model_contract."""
+"""docs/adding-a-model.md is right: with what stands there a new model is trained and keeps the contract of models."""
 
 import ast
 import importlib

@@ -9,7 +9,7 @@ from audiornn.audio.resampling import ResampledManifest, ResampledRecording
 from audiornn.audio.waves import Reading
 from audiornn.common.errors import AudioRNNError
 from audiornn.common.serialization import write_json
-from audiornn.corpus.scan import CorpusManifest, Recording, SkippedFile
+from audiornn.corpus.scan import CorpusManifest, Recording, LeftOutFile
 from audiornn.preparation import encoded
 from audiornn.report import recordings
 from tests.conftest import CODEC, CODEC_METRICS
@@ -24,7 +24,7 @@ def workspace(tmp_path):
         Recording("good.wav", 8000, 1, 480_000, 60.0, "a" * 64),
         Recording("b.wav", 4000, 2, 120_000, 30.0, "b" * 64, Reading(gain=0.5), ("damaged; 30.0 of 40.0 s are used",)),
     ]
-    left_out = [SkippedFile("text.wav", "it is text"), SkippedFile(ODD, "empty")]
+    left_out = [LeftOutFile("text.wav", "it is text"), LeftOutFile(ODD, "empty")]
     resampled = [
         ResampledRecording("good", "01.wav", 0, "good.wav", 480_000, 0.5, 1.0, "0" * 64),
         ResampledRecording("b", "01.wav", 480_000, "b.wav", 240_000, 1.0, 0.45, "1" * 64),

@@ -67,7 +67,7 @@ def test_what_a_lost_store_missed_waits_on_disk_and_comes_in_order_by_sync(tmp_p
     cli.main(["sync"])
     assert capsys.readouterr().out == f"run {log.run_id}: 5 entries delivered\n"
     cli.main(["sync"])
-    assert capsys.readouterr().out == "nothing waits\n"
+    assert capsys.readouterr().out == "nothing to deliver\n"
     assert history(tmp_path, log.run_id, "loss") == [(1, 3.0), (2, 2.0), (3, 1.0)]
     run = mlflow.MlflowClient().get_run(log.run_id)
     assert (run.info.status, run.data.metrics["test.bits"]) == ("FINISHED", 2.0)

@@ -1,36 +1,36 @@
 """Linear recurrences h[t] = decay[t] * h[t - 1] + input[t] over whole sequences, in parallel.
 
 Two steps in a row are again such a step, so that a sequence can be taken in any grouping (Blelloch 1990). Here it is
-cut into chunks: all chunks run side by side from zero, their ends are carried from chunk to chunk by the same function,
-in which a chunk now is a step, and each state gets what was carried to its chunk, decayed. All that is multiplied is
-decays from 0 to 1: nothing overflows, and there is nothing to divide by, as with products over a whole sequence. It is
-eight times as fast as `keras.ops.associative_scan` over 32 steps with gradients (`benchmarks/kernels.py`).
+cut into segments: all run side by side from zero, their ends are carried from segment to segment by the same
+function, in which a segment now is a step, and each state gets what was carried to its segment, decayed. All that is
+multiplied is decays from 0 to 1: nothing overflows, and there is nothing to divide by, as with products over a whole
+sequence. It is eight times as fast as `keras.ops.associative_scan` over 32 steps with gradients (`benchmarks/kernels.py`).
 """
 
 from audiornn.backend import tf
 from audiornn.common.array_types import Tensor
 
-CHUNK = 16
+SEGMENT = 16
 
 
 def _states(decay: Tensor, inputs: Tensor, before: Tensor) -> Tensor:
     steps, width = decay.shape[0], decay.shape[1:]
-    if steps <= CHUNK:
+    if steps <= SEGMENT:
         states = [before]
         for t in range(steps):
             states.append(decay[t] * states[-1] + inputs[t])
         return tf.stack(states[1:])
-    count = -(-steps // CHUNK)
-    padding = [[0, count * CHUNK - steps]] + [[0, 0]] * len(width)
-    decay = tf.reshape(tf.pad(decay, padding), [count, CHUNK, *width])
-    inputs = tf.reshape(tf.pad(inputs, padding), [count, CHUNK, *width])
+    count = -(-steps // SEGMENT)
+    padding = [[0, count * SEGMENT - steps]] + [[0, 0]] * len(width)
+    decay = tf.reshape(tf.pad(decay, padding), [count, SEGMENT, *width])
+    inputs = tf.reshape(tf.pad(inputs, padding), [count, SEGMENT, *width])
     decays, states = [decay[:, 0]], [inputs[:, 0]]
-    for t in range(1, CHUNK):
+    for t in range(1, SEGMENT):
         decays.append(decay[:, t] * decays[-1])
         states.append(decay[:, t] * states[-1] + inputs[:, t])
     ends = _states(decays[-1], states[-1], before)
     carried = tf.concat([before[None], ends[:-1]], 0)[:, None]
-    return tf.reshape(tf.stack(states, 1) + tf.stack(decays, 1) * carried, [count * CHUNK, *width])[:steps]
+    return tf.reshape(tf.stack(states, 1) + tf.stack(decays, 1) * carried, [count * SEGMENT, *width])[:steps]
 
 
 @tf.custom_gradient

@@ -113,8 +113,8 @@ def undisturbed(server, workspace):
 
 
 def sync(workspace, address, run_id):
-    """Deliver what waits of a run; nothing waits then."""
-    for line in (f"run {run_id}: ", "nothing waits"):
+    """Deliver what waits of a run; then there is nothing to deliver."""
+    for line in (f"run {run_id}: ", "nothing to deliver"):
         done = start(workspace, address, ("-m", "audiornn.cli", "sync"))
         told, said = done.communicate()
         assert (done.returncode, said) == (0, "")
