@@ -17,6 +17,13 @@ class _Parser(argparse.ArgumentParser):
         super().error(one_line(message))
 
 
+def port(text: str) -> int:
+    """A number of a port, 0 to 65535."""
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number of a port, 0 to 65535")
+    return int(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """The argument parser with all commands."""
     top = _Parser(
@@ -129,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
         help="fused-bf16: rounded weights, which take half as long (default: %(default)s)",
     )
     play.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    play.add_argument("--port", type=int, default=8420, help="0: a free one (default: %(default)s)")
+    play.add_argument("--port", type=port, default=8420, help="0: a free one (default: %(default)s)")
     play.add_argument("--no-browser", action="store_true", help="print the address of the page without opening it")
     play.add_argument("--render", metavar="TAKE", help="a take as wav or FLAC, or its settings as JSON")
     play.add_argument("--output", metavar="FILE", help="where --render writes: a name in .wav or .flac")
@@ -226,7 +233,7 @@ def parser() -> argparse.ArgumentParser:
 
     ui = subcommands.add_parser("ui", help="open the MLflow UI for the runs of this folder, on 127.0.0.1")
     ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    ui.add_argument("--port", type=int, default=5000, help="default: %(default)s")
+    ui.add_argument("--port", type=port, default=5000, help="default: %(default)s")
     ui.set_defaults(handler=commands.run_ui)
 
     sync = subcommands.add_parser(

@@ -28,7 +28,7 @@ COLUMNS = {name: kind for name, kind, _ in REQUEST}
 KINDS = {"double": "a number", "long": "a whole number", "string": "text"}
 # What one request may ask for: what is made of it is held in memory.
 MAX_ROWS, MAX_SECONDS = 64, 300.0  # clips, and their length together
-MAX_PROMPT_BYTES, MAX_PROMPT_SECONDS = 8 << 20, 600.0  # of all prompts together; of the recording of each
+MAX_PROMPT_BYTES = 8 << 20  # of all prompts together
 
 
 class RequestError(MlflowException):
@@ -97,7 +97,7 @@ class AudioGenerator(PythonModel):
                 if prompt is not None:
                     file.write_bytes(base64.b64decode(prompt, validate=True))
                 codes = prompts.load(
-                    None if prompt is None else file, p, self._model.codec, max_seconds=MAX_PROMPT_SECONDS
+                    None if prompt is None else file, p, self._model.codec, max_seconds=prompts.MAX_UPLOADED_SECONDS
                 )
             except (binascii.Error, ValueError) as error:  # ValueError: text that is not ASCII
                 raise AudioRNNError(f"{where}: prompt is not base64: {error}") from None
@@ -133,8 +133,8 @@ def _rows(model_input: object) -> list[dict[str, Any]]:
     for i, row in enumerate(rows):
         if "seconds" not in row:
             raise AudioRNNError(f"row {i}: has no seconds")
-        if row.get("prompt_seconds", 0) > MAX_PROMPT_SECONDS:
-            raise AudioRNNError(f"row {i}: prompt_seconds must not exceed {MAX_PROMPT_SECONDS:g}")
+        if row.get("prompt_seconds", 0) > prompts.MAX_UPLOADED_SECONDS:
+            raise AudioRNNError(f"row {i}: prompt_seconds must not exceed {prompts.MAX_UPLOADED_SECONDS:g}")
     if not (seconds := sum(row["seconds"] for row in rows)) <= MAX_SECONDS:
         raise AudioRNNError(f"seconds is {seconds:g} in all rows together, but must not exceed {MAX_SECONDS:g}")
     if (size := sum(len(row.get("prompt", "")) for row in rows) * 3 // 4) > MAX_PROMPT_BYTES:

@@ -37,6 +37,14 @@ def test_a_model_missing_from_the_store_is_a_one_line_error_that_names_dvc_repro
     )
 
 
+@pytest.mark.parametrize("command", ["ui", "play"])
+@pytest.mark.parametrize("text", ["65536", "-1", "http", "1e3", ""])
+def test_a_port_that_cannot_be_is_refused(capsys, command, text):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([command, "--port", text])
+    assert "must be a number of a port, 0 to 65535" in capsys.readouterr().err
+
+
 def test_the_ui_reports_that_its_port_is_in_use(capsys, tmp_path, monkeypatch, empty_store):
     monkeypatch.chdir(tmp_path)
     with socket.socket() as other:

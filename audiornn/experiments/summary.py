@@ -174,9 +174,10 @@ def _lead(first: Case, others: Sequence[Case]) -> str:
     if error is None:
         return f"The next, {others[0].label}, needs {bits:.4f} bits more, which may be chance: each has one seed."
     measured = f"{bits:.4f} ± {error:.4f} bits more"
-    if differ(first, others[0]):
-        return f"The next, {others[0].label}, needs {measured}: more than twice the error of that difference."
     alike = ", ".join(case.label for case in others if not differ(first, case))
+    if differ(first, others[0]):
+        unclear = f" No clear difference from {alike}, of which the seeds differ more." if alike else ""
+        return f"The next, {others[0].label}, needs {measured}: more than twice the error of that difference.{unclear}"
     return f"No clear difference from {alike}: the next needs {measured}, at most twice the error of that difference."
 
 

@@ -59,6 +59,9 @@ def load(
     return np.repeat(codes[None], p.clips, axis=0)
 
 
+MAX_UPLOADED_SECONDS = 600.0  # of a recording that someone sends: all of it is decoded
+
+
 def file_prompt(
     path: str | Path, seconds: float, codec: CodecSettings, offset: float = 0.0, max_seconds: float = math.inf
 ) -> Codes:

@@ -1,5 +1,6 @@
 """Models to choose from, and their loading."""
 
+import sys
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -11,7 +12,6 @@ import numpy as np
 from audiornn.codec import SILENCE
 from audiornn.common.digests import digest, sha256
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.serialization import read_json
 from audiornn.generation.engines import FUSED, create_engine
 from audiornn.generation.fused.engine import FusedEngine
 from audiornn.generation.sampling import prefill
@@ -21,6 +21,7 @@ from audiornn.playing.live import BLOCK_SECONDS, Beginning, Change, LiveStream, 
 from audiornn.ranking import Standing
 from audiornn.tracking import runs
 from audiornn.tracking.models import registry
+from audiornn.tracking.store import StoreError
 
 EngineName = Literal["fused", "fused-bf16"]
 DEFAULT = "models"  # what `dvc repro` trained last
@@ -72,7 +73,13 @@ class Choices:
         AudioRNNError
             If there is none.
         """
-        stored = {model.source: model for model in registry.stored_models(self.workspace)}
+        try:
+            stored = {model.source: model for model in registry.stored_models(self.workspace)}
+        except StoreError as error:  # what is on disk can be played nevertheless
+            if not self._given and not (self.workspace / DEFAULT / CONFIG).exists():
+                raise
+            print(f"warning: models of MLflow are not listed: {error}", file=sys.stderr)
+            stored = {}
         found: dict[str, registry.StoredModel] = {}
         if self._given:
             found[self._given] = replace(
@@ -80,7 +87,7 @@ class Choices:
             )
         if (self.workspace / DEFAULT / CONFIG).exists():
             run_file = self.workspace / DEFAULT / runs.RUN_FILE
-            run = stored.get(read_json(run_file)["run_id"]) if run_file.exists() else None
+            run = stored.get(runs.read_run_id(run_file)) if run_file.exists() else None
             found[DEFAULT] = registry.StoredModel(DEFAULT, "models/, the last training", run.standing if run else None)
         found = found | {source: model for source, model in stored.items() if source not in found}
         if not found:

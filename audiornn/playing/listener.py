@@ -163,12 +163,12 @@ class Listener:
 
     async def _receive(self) -> None:
         while True:
-            text = await self._socket.receive_text()
             try:
+                text = await self._socket.receive_text()
                 await self._handle(validate(Message, json.loads(text), "message"))
             except AudioRNNError as error:
                 await self._send({"error": str(error)})
-            except ValueError:
+            except (ValueError, KeyError, RecursionError):  # KeyError: bytes instead of text
                 await self._send({"error": "message: not JSON"})
 
     async def _handle(self, message: Message) -> None:
@@ -184,13 +184,10 @@ class Listener:
             self._later(self._switch(message.model))
         if message.compare:
             self._later(self._compare(*message.compare))
-        if message.choose and self._blind:
-            self._later(self._switch(self._blind[message.choose], message.choose))
-        if message.vote and self._blind:
-            await self._send({"revealed": self._blind, "vote": message.vote})
-            self._blind = {}
-            while self._held:
-                await self._send(self._held.pop(0))
+        if message.choose:
+            self._later(self._choose(message.choose))
+        if message.vote:
+            self._later(self._vote(message.vote))
         if message.record is not None:
             await self._stop_recording()
             if message.record:
@@ -259,12 +256,25 @@ class Listener:
         self._blind = dict(zip("XY", secrets.SystemRandom().sample([first, second], 2), strict=True))
         await self._switch(self._blind["X"], "X")
 
+    async def _choose(self, letter: str) -> None:
+        if self._blind:
+            await self._switch(self._blind[letter], letter)
+
+    async def _vote(self, vote: str) -> None:
+        """End a blind comparison, after the switches that were asked for before."""
+        if self._blind:
+            await self._send({"revealed": self._blind, "vote": vote})
+            self._blind = {}
+            while self._held:
+                await self._send(self._held.pop(0))
+
     async def _stop_recording(self) -> None:
         """Keep what was recorded, if anything was."""
         start, self._tape.recording_from = self._tape.recording_from, None
         if start is not None:
             await self._send({"recording": False})
-            await self._keep(start, self._played)
+            if start < self._played:
+                await self._keep(start, self._played)
 
     async def _keep(self, start: int, stop: int) -> None:
         if start >= stop:

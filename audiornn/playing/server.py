@@ -26,6 +26,7 @@ from starlette.websockets import WebSocket
 
 from audiornn.common.errors import AudioRNNError
 from audiornn.common.validation import Section, validate
+from audiornn.generation.prompts import MAX_UPLOADED_SECONDS
 from audiornn.naming import slug
 from audiornn.playing.choices import Choices
 from audiornn.playing.listener import Listener
@@ -99,7 +100,7 @@ class PromptRequest(Section):
 
     model_config = ConfigDict(strict=False)
 
-    offset: Annotated[float, Field(ge=0)] = 0.0
+    offset: Annotated[float, Field(ge=0, le=MAX_UPLOADED_SECONDS)] = 0.0
     seconds: Annotated[float, Field(gt=0, le=4)] = 0.5
 
 
@@ -128,7 +129,7 @@ def application(service: Service, names: frozenset[str] = frozenset()) -> Starle
 
     async def take(request: Request) -> Response:
         name, form = request.query_params.get("name", ""), request.url.path.rpartition(".")[2]
-        content = service.take(request.path_params["key"]).named(name).encoded(form)
+        content = await service.run(service.take(request.path_params["key"]).named(name).encoded, form)
         file = f'attachment; filename="{slug(name or "take")}.{form}"'
         return Response(content, media_type=AUDIO.get(form, "application/json"), headers={"content-disposition": file})
 
@@ -190,7 +191,7 @@ def serve(choices: Choices, host: str, port: int, open_browser: bool) -> None:
         print(f"Play: {shown}\nStop it with Ctrl-C.", flush=True)
         if open_browser and (sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()):
             webbrowser.open(shown)
-        web_server(application(service, frozenset({host, socket.gethostname()}))).run([listening])
+        web_server(application(service, frozenset({host.lower(), socket.gethostname().lower()}))).run([listening])
 
 
 def web_server(app: ASGIApp) -> uvicorn.Server:

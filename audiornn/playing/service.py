@@ -15,10 +15,10 @@ from audiornn.common.array_types import Codes
 from audiornn.common.errors import AudioRNNError
 from audiornn.common.parallel import cores
 from audiornn.dataset.manifest import read_manifest
-from audiornn.generation.prompts import file_prompt
+from audiornn.generation.prompts import MAX_UPLOADED_SECONDS, file_prompt
 from audiornn.models.folder import source_folder
 from audiornn.naming import slug
-from audiornn.playing.choices import Choices
+from audiornn.playing.choices import Choices, model_digest
 from audiornn.playing.live import PlayableModel
 from audiornn.playing.takes import Take
 from audiornn.preparation.encoded import EncodedCorpus
@@ -103,7 +103,10 @@ class Service:
         """Log a take to the MLflow run of the model that it begins with; returns the run's id."""
         take = self.take(key).named(name)
         workspace = self.choices.workspace
-        folder = source_folder(take.settings.models[str(take.settings.changes[0].model)], workspace)
+        key_of_model = str(take.settings.changes[0].model)
+        folder = source_folder(source := take.settings.models[key_of_model], workspace)
+        if model_digest(folder) != key_of_model:
+            raise AudioRNNError(f"{source}: is another model now than the one of the take, whose run is not known")
         if not (folder / runs.RUN_FILE).is_file():
             raise AudioRNNError(f"{folder / runs.RUN_FILE}: no such file: which run trained the model is not known")
         with runs.reopen(workspace, folder) as run, TemporaryDirectory() as files:
@@ -118,7 +121,7 @@ class Service:
             file = Path(folder) / "prompt"
             file.write_bytes(content)
             try:
-                return file_prompt(file, seconds, codec, offset)
+                return file_prompt(file, seconds, codec, offset, MAX_UPLOADED_SECONDS)
             except AudioRNNError as error:
                 raise AudioRNNError(str(error).replace(str(file), "the file")) from None
 

@@ -22,7 +22,7 @@ from audiornn.common.errors import AudioRNNError
 from audiornn.common.serialization import read_json, write_json
 from audiornn.common.validation import parse
 from audiornn.corpus import scan
-from audiornn.corpus.scan import Recording, LeftOutFile
+from audiornn.corpus.scan import LeftOutFile, Recording
 
 seeds = count()
 SNDFILE = Reading("libsndfile")

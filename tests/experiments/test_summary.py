@@ -50,6 +50,13 @@ def test_a_clear_winner_is_named_with_its_lead_and_its_price():
     )
 
 
+def test_a_later_setting_whose_seeds_differ_more_may_be_as_good_as_the_best():
+    found = [case("a", [4.0, 4.0, 4.0]), case("b", [4.1, 4.1, 4.1]), case("c", [3.0, 4.2, 5.4])]
+    said = summary.conclusion(found)
+    assert "The next, b, needs 0.1000 ± 0.0000 bits more: more than twice the error of that difference. " in said
+    assert "No clear difference from c, of which the seeds differ more." in said
+
+
 def test_where_errors_overlap_there_is_no_difference_to_any_of_those_settings():
     found = [case("a", [4.0, 4.1, 4.2]), case("b", [4.05, 4.15, 4.25]), case("c", [4.1, 4.2, 4.3]), case("d", [5, 5.1])]
     said = summary.conclusion(found)

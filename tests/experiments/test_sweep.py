@@ -350,6 +350,12 @@ def test_a_setting_that_fails_does_not_lose_the_others(sweep):
     assert "| 8 |  |  |  |  |  |  |  |  |  |  |  |  | failed |" in load_text(f"{parent.info.artifact_uri}/summary.md")
 
 
+def test_a_sweep_of_which_every_setting_fails_says_so_and_leaves_a_page(sweep):
+    with pytest.raises(AudioRNNError, match="context: 3 of 3 settings failed"):
+        sweep_module.run("context", [], sweep, Fake(sweep, fails=[f"shard.context={n}" for n in (4, 8, 16)]))
+    assert "No setting has a result." in (sweep / "comparisons/context.html").read_text()
+
+
 @pytest.mark.slow
 def test_an_interrupted_sweep_resumes_under_the_same_parent(sweep):
     fake = Fake(sweep, interrupts="shard.context=16")

@@ -65,8 +65,10 @@ class Ear:
     def ask(self, **request):
         self.send(json.dumps(request))
 
-    def send(self, text):
-        self._socket.send(text)
+    def send(self, message):
+        """Send a text, or bytes."""
+        binary = isinstance(message, bytes)
+        self._socket.send(message, websocket.ABNF.OPCODE_BINARY if binary else websocket.ABNF.OPCODE_TEXT)
 
     def next(self, seconds):
         """The next JSON message, or None after that many seconds or a block of audio."""

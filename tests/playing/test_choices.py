@@ -8,6 +8,7 @@ from audiornn.playing.choices import Choices
 from audiornn.tracking import runs, store
 from audiornn.tracking.models import registry
 from tests.helpers.playing import save_model
+from tests.helpers.servers import free_port
 
 
 @pytest.mark.slow
@@ -36,6 +37,15 @@ def test_a_missing_store_is_not_created(tmp_path):
     with pytest.raises(AudioRNNError, match="no model, and none in MLflow: train one with dvc repro"):
         Choices(tmp_path).refresh()
     assert not list(tmp_path.iterdir())
+
+
+def test_without_the_store_models_on_disk_are_listed_with_a_warning(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(store.StoreError, match="Connection refused"):
+        Choices(tmp_path).refresh()
+    save_model(tmp_path / "models")
+    assert [choice.source for choice in Choices(tmp_path).refresh()] == ["models"]
+    assert "warning: models of MLflow are not listed: " in capsys.readouterr().err
 
 
 def test_a_model_can_only_be_named_by_an_id_of_the_list(workspace):

@@ -134,6 +134,8 @@ def test_a_file_is_continued(ear, tmp_path, loaded):
     wave = 0.5 * np.sin(2 * np.pi * 440 * np.arange(22_050) / 22_050)
     path = tmp_path / "sine.wav"
     sf.write(path, wave, 22_050)
+    long = io.BytesIO()
+    sf.write(long, np.zeros(601 * 8000, np.int16), 8000, format="WAV", subtype="PCM_U8")
     ear.hear(0.3)
     url = f"{ear.address}/prompt/{ear.news[0]['token']}?offset=0.2&seconds=0.3"
     assert request(url, path.read_bytes(), Origin=ear.address) == (200, b"{}")
@@ -147,6 +149,8 @@ def test_a_file_is_continued(ear, tmp_path, loaded):
         (b"not audio" * 20, "", "the file: not readable as audio: it is text"),
         (path.read_bytes(), "?seconds=3", "the file: has 1.00 s, but the prompt should be 3 s long"),
         (path.read_bytes(), "?seconds=30", "prompt: seconds is '30'"),
+        (path.read_bytes(), "?offset=1e308", "prompt: offset is '1e308'"),
+        (long.getvalue(), "", "the file: is longer than 600 s"),
         (bytes(33 << 20), "", "the file is too large: a prompt may have 32 MB"),
     ):
         status, body = request(url.partition("?")[0] + query, content, Origin=ear.address)
@@ -198,6 +202,27 @@ def test_a_blind_comparison_hides_the_models_until_the_vote(ear):
     assert "same sample rate" in ear.answer("error")["error"]
 
 
+def test_a_vote_waits_for_the_switches_before_it(ear):
+    known = ids(ear.address)
+    ear.ask(compare=[known["models/, the last training"], known["other"]])
+    ear.hear_until("letter")
+    before = len(ear.news)
+    for message in ({"choose": "Y"}, {"vote": "Y"}, {"choose": "X"}):
+        ear.ask(**message)
+    ear.answer("revealed")
+    ear.hear(0.3)
+    said = [kind for news in ear.news[before:] for kind in ("letter", "revealed") if kind in news]
+    assert said == ["letter", "revealed"], "and none after it"
+
+
+def test_a_recording_of_nothing_does_not_hinder_a_switch(ear):
+    ear.ask(record=True)
+    ear.ask(model=ids(ear.address)["wide"])
+    while ear.stream != 2:
+        ear.answer("stream")
+    assert ear.rate == 16_000
+
+
 def test_each_listener_has_a_separate_stream(ear):
     with Ear(ear.address) as second:
         second.answer("stream")
@@ -228,6 +253,8 @@ def test_one_listener_too_many_is_refused(workspace, loaded):
         ('{"controls": {"temperature": NaN}}', "message: controls.temperature is nan"),
         ('{"model": "../../etc"}', "model is '../../etc', but must be an id of the list of models"),
         ('{"seed": -1}', "message: seed is -1"),
+        ("[" * 16_000, "message: not JSON"),
+        (b"\0\1", "message: not JSON"),
     ],
 )
 def test_invalid_requests_are_answered_and_change_nothing(ear, message, said):

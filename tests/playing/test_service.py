@@ -39,6 +39,9 @@ def test_a_take_is_logged_to_the_run_of_its_model(tmp_path, empty_store):
     np.testing.assert_array_equal(sf.read(wav, dtype="int16")[0], np.arange(500))
     assert read_settings(wav) == read_settings(wav.with_suffix(".json"))
     assert read_settings(wav).name == "rain / wind"
+    save_model(tmp_path / "models", seed=1)  # another training
+    with pytest.raises(AudioRNNError, match="models: is another model now than the one of the take"):
+        service.log(key, "rain")
 
 
 def test_the_last_takes_are_kept_under_ids_that_cannot_be_guessed(tmp_path):

@@ -9,7 +9,7 @@ from audiornn.audio.resampling import ResampledManifest, ResampledRecording
 from audiornn.audio.waves import Reading
 from audiornn.common.errors import AudioRNNError
 from audiornn.common.serialization import write_json
-from audiornn.corpus.scan import CorpusManifest, Recording, LeftOutFile
+from audiornn.corpus.scan import CorpusManifest, LeftOutFile, Recording
 from audiornn.preparation import encoded
 from audiornn.report import recordings
 from tests.conftest import CODEC, CODEC_METRICS

@@ -25,11 +25,13 @@ from audiornn.models import storage
 from audiornn.params import Params, Train
 from audiornn.preparation import shard_writer
 from audiornn.training import trainer
+from audiornn.training.ancestor import find as find_ancestor
 from audiornn.training.checkpoints import MAX_TO_KEEP
 from audiornn.training.devices import distribution
 from audiornn.training.devices.batch_plan import BatchPlan
 from audiornn.training.progress.bar import ModelOnDemand, Progress
 from audiornn.training.scores import default_batch_size
+from audiornn.training.start import start_weights
 
 MEASURED = 12.0  # seconds of updates, after compilation
 BATCHES_PER_EPOCH = 6  # of this training, so that there are validations, too
@@ -112,7 +114,7 @@ def run(p: Params, lengths: Mapping[str, int], scratch: Path) -> TimedTraining:
     Raises
     ------
     AudioRNNError
-        If the context does not fit the recordings, or parameters of the training do not fit.
+        If the context does not fit the recordings, or if parameters or start weights of the training do not fit.
     """
     import mlflow  # noqa: F401 - as the train stage does, for its memory
 
@@ -135,6 +137,8 @@ def run(p: Params, lengths: Mapping[str, int], scratch: Path) -> TimedTraining:
     manifest = _write_shards(scratch / "shards", p, {s: splits[s] for s in SPLITS}, windows, needed)
     written = sum(s.targets for s in manifest.splits.values())
     sharding = (time.perf_counter() - begin) * sum(layout.targets.values()) / written
+    if p.train.start_from:  # does it fit?
+        start_weights(find_ancestor(p.train.start_from), manifest, p.train)
     start, batch, validation = _train(p.train, manifest, plan, scratch / "model")
     chunks = len(plan.chunk_starts(plan.targets)) / p.train.accumulation_steps
     validation_batches = -(-layout.windows["validation"] // validated)

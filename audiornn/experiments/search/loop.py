@@ -30,9 +30,10 @@ def run(space: Space, runner: Runner) -> None:
     Raises
     ------
     AudioRNNError
-        If another process runs the same search; or, at the end, if a trial failed.
+        If another process runs the same search, or the MLflow store is away; or, at the end, if a trial failed.
     """
     from audiornn.tracking import sweeps, trials
+    from audiornn.tracking.store import client_of
 
     planned, experiment = space.planned, space.planned.experiment
     wanted = experiment.trials or 1
@@ -45,6 +46,7 @@ def run(space: Space, runner: Runner) -> None:
         close_killed(study)
         print(f"{len(counted(study))} of {wanted} trials have run: {place}", flush=True)
         while (index := len(counted(study))) < wanted:
+            client_of(planned.workspace)  # without the store every trial would fail
             trial = _ask(study, space, index)
             print(f"\n[{index + 1}/{wanted}] {planned.name}: {label(space, trial.number, trial.params)}", flush=True)
             try:

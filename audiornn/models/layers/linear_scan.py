@@ -4,7 +4,8 @@ Two steps in a row are again such a step, so that a sequence can be taken in any
 cut into segments: all run side by side from zero, their ends are carried from segment to segment by the same
 function, in which a segment now is a step, and each state gets what was carried to its segment, decayed. All that is
 multiplied is decays from 0 to 1: nothing overflows, and there is nothing to divide by, as with products over a whole
-sequence. It is eight times as fast as `keras.ops.associative_scan` over 32 steps with gradients (`benchmarks/kernels.py`).
+sequence. It is eight times as fast as `keras.ops.associative_scan` over 32 steps with gradients
+(`benchmarks/kernels.py`).
 """
 
 from audiornn.backend import tf

@@ -82,7 +82,9 @@ function connect() {
 }
 
 async function list() {
-  const models = await (await fetch("models")).json();
+  const answer = await fetch("models");
+  const models = await answer.json();
+  if (!answer.ok) return say(models.error);
   each("#model, #a, #b", (select) => {
     const options = models.map(({ id, title, bits, ratio }) => {
       const facts = [bits && `${bits.toFixed(2)} bits`, ratio && `distance ${ratio.toFixed(2)}`].filter(Boolean);

@@ -124,6 +124,24 @@ def test_a_search_that_was_killed_resumes_and_finds_the_same_as_one_that_was_not
 
 
 @pytest.mark.slow
+def test_while_the_store_is_away_no_trial_is_used_up(begun, monkeypatch):
+    fake = Fake()
+    client_of = store.client_of
+
+    def away_after_the_first(workspace):
+        if fake.settings:
+            raise store.StoreError("tracking server: not available")
+        return client_of(workspace)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "client_of", away_after_the_first)
+        with pytest.raises(store.StoreError):
+            begun(fake, 3)
+    assert [trial.state.name for trial in begun.study()] == ["COMPLETE"]
+    assert [trial.state.name for trial in begun(Fake(), 3)] == ["COMPLETE"] * 3
+
+
+@pytest.mark.slow
 def test_a_study_whose_process_died_is_closed_by_the_next(begun):
     begun(Fake(), 1)
     (place,) = begun.root.glob(".audiornn/searches/*.db")
