@@ -1,5 +1,6 @@
 """Models to choose from, and their loading."""
 
+import re
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ from audiornn.tracking.store import StoreError
 EngineName = Literal["fused", "fused-bf16"]
 DEFAULT = "models"  # what `dvc repro` trained last
 MOST_LOADED = 8  # models that stay in memory, beside those that are played
+FIXED = re.compile(r"[0-9a-f]{32}|models:/[^@]+/\d+")  # the id of a run, or a registered version
 TRIALS = 10  # blocks whose fastest tells how much of a core a model takes
 
 
@@ -63,6 +65,7 @@ class Choices:
         self.workspace, self._given, self.engine_name = Path(workspace), given, engine_name
         self._choices: dict[str, Choice] = {}
         self._loaded: dict[str, PlayableModel] = {}
+        self._folders: dict[str, tuple[Path, str]] = {}  # with digests, of sources that cannot change
         self._lock = threading.Lock()  # Keras builds one model at a time
 
     def refresh(self) -> list[Choice]:
@@ -128,13 +131,22 @@ class Choices:
             If it cannot be loaded, or has no fused engine.
         """
         with self._lock:
-            folder = source_folder(source, self.workspace)
-            key = model_digest(folder)
+            folder, key = self._locate(source)
             model = self._loaded.pop(key, None) or _prepare(folder, key, self.engine_name)
             self._loaded[key] = model  # the most recent one comes last
             while len(self._loaded) > MOST_LOADED:
                 self._loaded.pop(next(iter(self._loaded)))
             return model
+
+    def _locate(self, source: str) -> tuple[Path, str]:
+        """A model's folder and digest; those of runs and versions are remembered, as a server has to send them."""
+        if source in self._folders:
+            return self._folders[source]
+        folder = source_folder(source, self.workspace)
+        located = folder, model_digest(folder)
+        if FIXED.fullmatch(source):
+            self._folders[source] = located
+        return located
 
 
 def model_digest(folder: Path) -> str:

@@ -54,8 +54,10 @@ def test_the_experiments_of_the_project_are_valid():
     plans = {name: plan.plan(name, workspace=PROJECT) for name in found}
     assert [setting.params.shard.context for setting in plans["context"]] == [128, 512, 1000, 4000]
     assert [setting.params.train.model.name for setting in plans["models"]] == list(REGISTRY)
-    (music,) = plans["music"]
-    assert (music.params.corpus.synthetic, music.params.resample.sample_rate) == ("music", 16_000)
+    music = {(each.params.corpus.synthetic, each.params.resample.sample_rate) for each in plans["music"]}
+    assert music == {("music", 16_000)}
+    for name, minutes in (("ten-minutes", [10, 30]), ("music", [10, 60])):
+        assert [setting.params.train.minutes for setting in plans[name]] == minutes
     original = {(each.params.train.objective, each.params.shard.targets_per_window) for each in plans["original"]}
     assert original == {("window", 1)}
     settings = [(each.params.train.clip_norm, each.params.train.optimizer) for each in plans["original"]]

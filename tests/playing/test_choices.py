@@ -4,6 +4,7 @@ import pytest
 
 from audiornn.common.errors import AudioRNNError
 from audiornn.common.serialization import write_json
+from audiornn.playing import choices as choices_module
 from audiornn.playing.choices import Choices
 from audiornn.tracking import runs, store
 from audiornn.tracking.models import registry
@@ -54,6 +55,21 @@ def test_a_model_can_only_be_named_by_an_id_of_the_list(workspace):
     for text in ("models", "../models", str(workspace / "models"), ""):
         with pytest.raises(AudioRNNError, match="must be an id of the list of models"):
             choices[text]
+
+
+@pytest.mark.parametrize(("source", "times"), [("models:/a/1", 1), ("0" * 32, 1), ("models:/a@best", 2), ("models", 2)])
+def test_versions_and_runs_are_looked_up_once_as_they_cannot_change(tmp_path, monkeypatch, source, times):
+    save_model(tmp_path / "models")
+    looked_up = []
+
+    def source_folder(source, workspace):
+        looked_up.append(source)
+        return tmp_path / "models"
+
+    monkeypatch.setattr(choices_module, "source_folder", source_folder)
+    choices = Choices(tmp_path)
+    assert choices.load(source) is choices.load(source)
+    assert looked_up == [source] * times
 
 
 def test_changed_weights_are_loaded_again(tmp_path):

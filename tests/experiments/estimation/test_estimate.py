@@ -118,6 +118,7 @@ def test_only_some_of_many_files_are_opened_and_the_others_are_like_them(workspa
         ("train.crop_targets=200", "train.crop_targets is 200, but must not exceed the targets of a window, 100"),
         ("train.model.units=0", "train.model: units is 0, but must be"),
         ("epochs", "-S epochs: must be KEY=VALUE"),
+        ("train.start_from=nowhere", "train.start_from is 'nowhere', but must be the folder of a model"),
     ],
 )
 def test_what_would_stop_the_run_is_said_before_it(workspace, tmp_path, override, said, capsys):
