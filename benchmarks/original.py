@@ -144,7 +144,7 @@ def ours(workspace: Path, run: Run, splits: dict[str, list[Codes]], scored: Code
         "run": run.info.run_id,
         "minutes": metrics["training_seconds"] / 60,
         "targets_per_second": metrics["targets_per_second"],
-        "generated_per_second": metrics["generate.samples_per_second"],
+        "generated_per_second": metrics.get("generate.samples_per_second", math.nan),
         "bits_per_sample": float(bits.mean()),
         "standard_error": float(bits.std(ddof=1) / math.sqrt(len(bits))),
     }

@@ -18,7 +18,8 @@ from audiornn.preparation.recordings import SplitRecordings
 class Passage:
     """A passage of a recording with the loss of each code.
 
-    `wave` is float [n], `bits` float [n]; `recording` is its index in the split, `start` is in codes.
+    `wave` is float [n], `bits` float [n], NaN where a code is no target; `recording` is its index in the split, `start`
+    is in codes.
     """
 
     title: str
@@ -41,24 +42,26 @@ def best_and_worst(bits: Sequence[NDArray[np.float32]], split: SplitRecordings, 
     bits
         Loss of each code of each recording of `split`; see `CodeLosses`.
     seconds
-        Length of a passage; it is shorter if no recording has that many consecutive targets.
+        Length of a passage; it is shorter if in no recording the targets extend that far.
 
     Returns
     -------
-    The best and the worst; the same passage twice if there is only one.
+    The best and the worst by the mean loss of their targets, among those with the most targets: all codes, unless
+    windows are further apart than their targets. The same passage twice if there is only one.
     """
     rate = split.codec.sample_rate
-    runs = [np.flatnonzero(np.isfinite(loss)) for loss in bits]
-    length = max(1, min(round(seconds * rate), max((len(run) for run in runs), default=1)))
+    targets = [np.flatnonzero(np.isfinite(loss)) for loss in bits]
+    length = max(1, min(round(seconds * rate), max((int(np.ptp(at)) + 1 for at in targets if len(at)), default=1)))
+    long_enough = [i for i, loss in enumerate(bits) if len(loss) >= length]
+    counts = {i: np.rint(length * _moving_mean(np.isfinite(bits[i]).astype(np.float64), length)) for i in long_enough}
+    most = max(float(count.max()) for count in counts.values())
     found: list[tuple[bool, float, int, int]] = []  # whether there is sound, mean loss, recording, start
-    for i, loss in enumerate(bits):
-        if len(loss) < length:
-            continue
-        means = _moving_mean(loss.astype(np.float64), length)
+    for i in long_enough:
+        means = _moving_mean(np.nan_to_num(bits[i].astype(np.float64)), length) * (length / most)
         loud = _moving_mean(split.decode(i) ** 2, length)
         for pick in (np.argmin, np.argmax):
             for audible in (True, False):
-                usable = np.isfinite(means) & ((loud > 10 ** (SILENT_DBFS / 10)) | (not audible))
+                usable = (counts[i] == most) & ((loud > 10 ** (SILENT_DBFS / 10)) | (not audible))
                 if usable.any():
                     start = int(np.flatnonzero(usable)[pick(means[usable])])
                     found.append((audible, float(means[start]), i, start))
@@ -77,9 +80,6 @@ def best_and_worst(bits: Sequence[NDArray[np.float32]], split: SplitRecordings, 
 
 
 def _moving_mean(values: Floats, length: int) -> Floats:
-    """Moving mean over `length` values of [n], by first index; NaN if any value is NaN."""
-    valid = np.isfinite(values)
-    sums = np.cumsum(np.concatenate([[0.0], np.where(valid, values, 0)]))
-    missing = np.cumsum(np.concatenate([[0], ~valid]))
-    means = np.maximum(sums[length:] - sums[:-length], 0) / length
-    return np.where(missing[length:] == missing[:-length], means, np.nan)
+    """Moving mean over `length` values of [n], none below 0, by first index."""
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    return np.maximum(sums[length:] - sums[:-length], 0) / length

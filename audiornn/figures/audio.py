@@ -84,7 +84,7 @@ def passages(found: Sequence["Passage"], sample_rate: int) -> Figure:
     smooth = max(1, round(0.01 * sample_rate))
     spectra = [spectrogram(passage.wave, sample_rate) for passage in found]
     top = max(float(level.max()) for _, _, level in spectra)
-    highest = max(float(np.max(passage.bits)) for passage in found)
+    highest = max(float(np.nanmax(passage.bits)) for passage in found)
     seconds = max(len(passage.wave) for passage in found) / sample_rate
     figure = Figure(figsize=(4.8 * len(found) + 1, 6), layout="constrained")
     figure.suptitle(f"Loss of each code in the best and worst predicted {seconds:.2g} s of the test split")
@@ -94,11 +94,14 @@ def passages(found: Sequence["Passage"], sample_rate: int) -> Figure:
         above, below = axes[:, column]
         time = np.arange(len(passage.bits)) / sample_rate
         width = min(smooth, len(passage.bits))
-        above.plot(time, passage.bits, color=BLUE, lw=0.3, alpha=0.5, label="each code")
-        mean = np.convolve(passage.bits, np.ones(width) / width, "valid")
-        above.plot(time[width // 2 :][: len(mean)], mean, color=ORANGE, label="mean over 10 ms")
+        if np.isfinite(passage.bits).all():
+            above.plot(time, passage.bits, color=BLUE, lw=0.3, alpha=0.5, label="each code")
+            mean = np.convolve(passage.bits, np.ones(width) / width, "valid")
+            above.plot(time[width // 2 :][: len(mean)], mean, color=ORANGE, label="mean over 10 ms")
+        else:
+            above.plot(time, passage.bits, ".", color=BLUE, label="each target")
         place = f"recording {passage.recording + 1}, from {passage.start / sample_rate:.2f} s"
-        above.set(title=f"{passage.title}: {np.mean(passage.bits):.2f} bits per sample\n({place})")
+        above.set(title=f"{passage.title}: {np.nanmean(passage.bits):.2f} bits per sample\n({place})")
         above.set(xlim=(0, seconds), ylim=(0, 1.2 * highest))
         above.grid(alpha=0.3)
         images.append(

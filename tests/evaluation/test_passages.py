@@ -43,6 +43,19 @@ def test_passages_are_shorter_than_a_second_only_if_all_recordings_are(make_spli
     assert [(p.recording, p.start, len(p.wave)) for p in passages.best_and_worst(bits, split)] == [(0, 64, 1936)] * 2
 
 
+def test_where_windows_are_far_apart_the_targets_that_there_are_decide(make_split):
+    split, _ = make_split({"a": tone(4), "b": tone(1.2)}, 64, 256)
+    bits = [np.full(len(codes), np.nan, np.float32) for codes in split.recordings]
+    bits[0][[4000, 8000, 12_000, 16_000, 20_000, 24_000]] = [5, 5, 2, 1, 7, 8]  # two in a second
+    bits[1][4000] = 0.5  # one in a second
+    best, worst = passages.best_and_worst(bits, split)
+    assert [(p.recording, np.nanmean(p.bits), np.isfinite(p.bits).sum()) for p in (best, worst)] == [
+        (0, 1.5, 2),
+        (0, 7.5, 2),
+    ]
+    assert figures.passages([best, worst], 8000)
+
+
 def test_silent_recordings_have_passages_too(make_split):
     split, _ = make_split({"a": np.full(9000, codec.SILENCE, np.uint8)}, 64, 256)
     bits = [np.linspace(1, 2, 9000, dtype=np.float32)]

@@ -5,8 +5,10 @@ import io
 import json
 import os
 import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 import soundfile as sf
 
@@ -234,3 +236,35 @@ def test_the_page_fits_phones_and_desktops_in_light_and_dark_mode(page, scheme):
         page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         page.screenshot(f"play-{name}-{scheme}", whole=True)
         assert page.script("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("rate", [8000, 16_000])
+def test_a_soak_in_the_browser_has_no_under_run_and_memory_stays_flat(browser, tmp_path, rate):
+    """For AUDIORNN_SOAK_SECONDS a model of the default sizes, generated on one core."""
+    seconds = float(os.environ.get("AUDIORNN_SOAK_SECONDS", 5))
+    save_model(tmp_path / "models", rate=rate, sizes={"name": "samplernn"})
+    port, core = free_port(), min(os.sched_getaffinity(0))
+    command = [sys.executable, "-m", "audiornn.cli", "play", "--no-browser", "--port", str(port)]
+    log = tmp_path / "log.txt"
+    with serving(log, command, port, "models", cwd=tmp_path, preexec_fn=lambda: os.sched_setaffinity(0, {core})) as url:
+        (server,) = (child for child in psutil.Process().children() if str(port) in child.cmdline())
+        browser.open(url)
+        browser.click("#play:enabled")
+        browser.wait(lambda: loudness(browser) > -50, "sound")
+        before, begin = server.memory_info().rss, time.monotonic()
+        heaps = []
+        while time.monotonic() < begin + seconds:
+            time.sleep(5)
+            browser.driver.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
+            heaps.append(browser.script("return performance.memory.usedJSHeapSize"))
+            assert loudness(browser) > -50
+        grown, under_runs = server.memory_info().rss - before, int(text(browser, "#underruns"))
+        page_grown = heaps[-1] - heaps[0]
+        print(
+            f"{rate} Hz, {time.monotonic() - begin:.0f} s in the browser: {under_runs} under-runs, "
+            f"server {grown / 1e6:+.1f} MB, page {page_grown / 1e6:+.1f} MB"
+        )
+        browser.driver.get("about:blank")
+    assert under_runs == 0
+    assert grown < 30e6 and page_grown < 10e6
