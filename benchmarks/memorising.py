@@ -196,7 +196,7 @@ def main() -> None:
             f"{minutes:.1f} min: {row['accuracy']:.3%} of all targets right; free-running exact for {exact}", flush=True
         )
 
-    store = checkpoints.Store(output / "checkpoints")
+    store = checkpoints.CheckpointStore(output / "checkpoints")
     trainer.train(manifest, output / "model", settings, on_validation=on_validation, store=store)
     model = storage.load(output / "model")
     prompt = padded[: round(PROMPT_SECONDS * RATE)]

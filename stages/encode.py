@@ -16,14 +16,16 @@ from audiornn.reuse.packs import Packs, Piece
 from stages.common import WORKSPACE, run
 
 INPUT, OUTPUT = Path("data/resample"), Path("data/encode")
-Store = Packs[encoding.Source, encoding.EncodedCodes]
+EncodedPacks = Packs[encoding.Source, encoding.EncodedCodes]
 PAYS_FROM = 3600.0  # seconds of audio from which on more than one core pays
 
 
 def main(p: Params) -> None:
     resampled = parse(ResampledManifest, read_json(INPUT / "manifest.json"), INPUT / "manifest.json")
     codec = CodecSettings(resampled.sample_rate, resampled.highpass_hz, p.encode.preemphasis)
-    store: Store = Packs("encode", OUTPUT, WORKSPACE, encoding.EncodedCodes, encoding.CODE, encoding.SUFFIX)
+    encoded_packs: EncodedPacks = Packs(
+        "encode", OUTPUT, WORKSPACE, encoding.EncodedCodes, encoding.CODE, encoding.SUFFIX
+    )
     members: dict[str, list[ResampledRecording]] = defaultdict(list)
     for recording in sorted(resampled.recordings, key=lambda recording: (recording.file, recording.start)):
         members[Path(recording.file).stem].append(recording)
@@ -31,12 +33,12 @@ def main(p: Params) -> None:
     def piece(recording: ResampledRecording) -> Piece[encoding.Source, encoding.EncodedCodes]:
         path = str((INPUT / recording.file).absolute())
         source = encoding.Source(path, recording.start, recording.samples, recording.sha256, codec)
-        key = store.index.key(recording.sha256, asdict(codec))
+        key = encoded_packs.index.key(recording.sha256, asdict(codec))
         return Piece(source, key, recording.samples / codec.sample_rate)
 
     wanted = {name: [piece(recording) for recording in of_pack] for name, of_pack in members.items()}
     with atomic_folder(OUTPUT) as folder:
-        results = store.make(encoding.encode_pack, wanted, folder, "encode", PAYS_FROM)
+        results = encoded_packs.make(encoding.encode_pack, wanted, folder, "encode", PAYS_FROM)
         made: dict[str, encoding.EncodedCodes] = {}
         for name, of_pack in members.items():
             made |= {r.name: result for r, result in zip(of_pack, results[name], strict=True)}
@@ -54,7 +56,7 @@ def main(p: Params) -> None:
             for r in resampled.recordings
         ]
         encoded.write_manifest(folder, codec, metrics, recordings)
-    store.close()
+    encoded_packs.close()
     write_json("metrics/encode.json", asdict(metrics))
 
 

@@ -16,7 +16,7 @@ from stages.common import WORKSPACE, resolve, run
 
 INPUT, OUTPUT = Path("data/corpus/manifest.json"), Path("data/resample")
 SYNTHETIC = "data/corpus/audio"  # where recordings are if the user has none
-Store = Packs[packs.Source, packs.ResampledSamples]
+ResampledPacks = Packs[packs.Source, packs.ResampledSamples]
 MAX_LISTED = 10  # recordings that are named on the terminal; data/resample/manifest.json has all
 PAYS_FROM = 1800.0  # seconds of audio from which on more than one core pays
 
@@ -29,7 +29,7 @@ def tell(what: str, lines: list[str]) -> None:
 
 
 def resample(
-    corpus: CorpusManifest, folder: Path, rate: int, highpass_hz: float, store: Store
+    corpus: CorpusManifest, folder: Path, rate: int, highpass_hz: float, resampled_packs: ResampledPacks
 ) -> list[resampling.ResampledRecording]:
     """Write all recordings to packs in a folder: what they became, in the order of the corpus."""
     members: dict[str, list[Recording]] = defaultdict(list)
@@ -40,10 +40,10 @@ def resample(
         path = resolve(Path(corpus.root, recording.path))
         source = packs.Source(str(path.absolute()), recording.sha256, recording.reading, rate, highpass_hz)
         settings = [recording.sha256, path.suffix, asdict(recording.reading), rate, highpass_hz]
-        return Piece(source, store.index.key(*settings), recording.seconds)
+        return Piece(source, resampled_packs.index.key(*settings), recording.seconds)
 
     wanted = {name: [piece(recording) for recording in members[name]] for name in sorted(members)}
-    results = store.make(packs.resample_pack, wanted, folder, "resample", PAYS_FROM)
+    results = resampled_packs.make(packs.resample_pack, wanted, folder, "resample", PAYS_FROM)
     resampled = {}
     for name, of_pack in members.items():
         start = 0
@@ -67,12 +67,14 @@ def main(p: Params) -> None:
     if corpus.root not in (p.corpus.path, SYNTHETIC):
         raise AudioRNNError(f"{INPUT}: is of the folder {shown(corpus.root)}, not of corpus.path; run dvc repro corpus")
     rate, highpass_hz = p.resample.sample_rate, p.resample.highpass_hz
-    store: Store = Packs("resample", OUTPUT, WORKSPACE, packs.ResampledSamples, packs.CODE, packs.SUFFIX)
+    resampled_packs: ResampledPacks = Packs(
+        "resample", OUTPUT, WORKSPACE, packs.ResampledSamples, packs.CODE, packs.SUFFIX
+    )
     with atomic_folder(OUTPUT) as folder:
-        recordings = resample(corpus, folder, rate, highpass_hz, store)
+        recordings = resample(corpus, folder, rate, highpass_hz, resampled_packs)
         manifest = resampling.ResampledManifest(rate, highpass_hz, recordings)
         write_json(folder / "manifest.json", asdict(manifest))
-    store.close()
+    resampled_packs.close()
     pairs = list(zip(corpus.recordings, recordings, strict=True))
     gains = {before.path: after.gain / before.reading.gain for before, after in pairs}
     scaled = [f"{path}: by {gain:.3f}" for path, gain in gains.items() if gain != 1]

@@ -46,7 +46,7 @@ def train(p: Params) -> None:
         p.train.model_dump(), manifest, ancestor.weights_sha256 if ancestor else None
     )
     if not distribution.is_chief():  # trains and reads the chief's checkpoints, but writes nothing
-        shared = checkpoints.Store(WORKSPACE / CHECKPOINTS / fingerprint)
+        shared = checkpoints.CheckpointStore(WORKSPACE / CHECKPOINTS / fingerprint)
         trainer.train(manifest, OUTPUT, p.train, ancestor=ancestor, store=shared)
         return
     with (

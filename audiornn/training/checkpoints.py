@@ -56,7 +56,7 @@ def training_fingerprint(params: Mapping[str, Any], manifest: Manifest, start: s
     return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
-class Store:
+class CheckpointStore:
     """Checkpoints of one training, in a folder of their own.
 
     Unlike those of `tf.train.CheckpointManager` they hold no code, and a damaged one is skipped.
@@ -147,7 +147,9 @@ class Checkpointer:
         How many workers read their own shards; 1 where all read the same.
     """
 
-    def __init__(self, store: Store | None, params: Train, fingerprint: object, writes: bool, workers: int = 1) -> None:
+    def __init__(
+        self, store: CheckpointStore | None, params: Train, fingerprint: object, writes: bool, workers: int = 1
+    ) -> None:
         self.store, self.params, self.fingerprint, self.writes = store, params, fingerprint, writes
         self.workers = workers
         self.saved_at, self.saved_steps = time.monotonic(), 0
@@ -211,7 +213,7 @@ def _who_read(workers: object) -> str:
 
 
 @contextmanager
-def locked_store(root: str | Path, fingerprint: str) -> Iterator[Store | None]:
+def locked_store(root: str | Path, fingerprint: str) -> Iterator[CheckpointStore | None]:
     """The store of a training below `root`, locked during the block and removed if it succeeds.
 
     None if another process is training with the same settings. Other folders below `root` belong to trainings with
@@ -226,7 +228,7 @@ def locked_store(root: str | Path, fingerprint: str) -> Iterator[Store | None]:
             print(f"{folder}: in use by another training with the same settings; this one writes no checkpoints")
             yield None
             return
-        store = Store(folder)
+        store = CheckpointStore(folder)
         for partial in folder.glob(".*.partial*"):  # left by a process that was killed while writing
             partial.unlink()
         others = [path.name for path in Path(root).iterdir() if path.is_dir() and path != folder]

@@ -19,7 +19,7 @@ from audiornn.models.base import AudioModel, TrainingWindow
 from audiornn.params import Train
 from audiornn.training.ancestor import Ancestor, find
 from audiornn.training.budget import Budget
-from audiornn.training.checkpoints import Checkpointer, Store, training_fingerprint
+from audiornn.training.checkpoints import Checkpointer, CheckpointStore, training_fingerprint
 from audiornn.training.devices import distribution, optimizers
 from audiornn.training.devices.batch_plan import BatchPlan
 from audiornn.training.devices.steps import DeviceSteps
@@ -43,7 +43,7 @@ def train(
     on_batch: Callable[[Progress, ModelOnDemand], None] = lambda progress, model: None,
     on_steps: Callable[[list[StepMetrics]], None] = lambda points: None,
     model_files: dict[str, Any] | None = None,
-    store: Store | None = None,
+    store: CheckpointStore | None = None,
     clock: Callable[[], float] = time.monotonic,
     progress: bool = True,
 ) -> tuple[AudioModel, TrainingState]:

@@ -13,7 +13,7 @@ from audiornn.generation.training_clips import TrainingClips
 from audiornn.models import storage
 from audiornn.params import ModelParams, Train
 from audiornn.training import trainer
-from audiornn.training.checkpoints import Store, training_fingerprint
+from audiornn.training.checkpoints import CheckpointStore, training_fingerprint
 from audiornn.training.progress.bar import Progress
 from audiornn.training.progress.curves import ValidationRecord
 from tests.conftest import CODEC
@@ -215,7 +215,7 @@ def test_clips_do_not_change_the_weights(manifest, tmp_path, monkeypatch):
         model, _ = trainer.train(manifest, tmp_path / place, params, on_batch=on_batch, store=store, progress=False)
         return model, heard
 
-    store = Store(tmp_path / "store")
+    store = CheckpointStore(tmp_path / "store")
     with pytest.raises(CrashError):
         train("heard", crash_after=2, store=store)
     model, heard = train("heard", store=store)

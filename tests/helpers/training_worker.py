@@ -35,7 +35,7 @@ def train(plan: Path, folder: str, place: str, params: dict[str, Any], devices: 
     from audiornn.dataset.manifest import read_manifest
     from audiornn.params import Train
     from audiornn.training import trainer
-    from audiornn.training.checkpoints import Store
+    from audiornn.training.checkpoints import CheckpointStore
     from audiornn.training.devices import distribution
 
     if devices > 1:
@@ -49,7 +49,7 @@ def train(plan: Path, folder: str, place: str, params: dict[str, Any], devices: 
         Path(place) / "model",
         Train(**params),
         log=Path(place) / "history.csv",
-        store=Store(Path(place) / "store"),
+        store=CheckpointStore(Path(place) / "store"),
         on_validation=lambda record, model: seen.append(record.step),
         progress=False,
         **clock,

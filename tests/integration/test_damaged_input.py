@@ -29,7 +29,7 @@ from audiornn.preparation import shard_writer
 from audiornn.preparation.encoded import EncodedCorpus
 from audiornn.preparation.recordings import SplitRecordings
 from audiornn.tracking.runs import read_run_id
-from audiornn.training.checkpoints import Store
+from audiornn.training.checkpoints import CheckpointStore
 from audiornn.training.progress.state import TrainingState
 from tests.conftest import CODEC, write_encoded
 from tests.helpers.mutations import STRANGE, check_answer, damaged_bytes, damaged_trees, many
@@ -341,7 +341,7 @@ def test_damaged_weights_are_accepted_or_refused_in_short_lines_with_and_without
 @many
 @given(data=st.data())
 def test_a_damaged_checkpoint_is_used_whole_or_not_at_all(tmp_path, data):
-    store, other = Store(tmp_path / "store"), Store(tmp_path / "other")
+    store, other = CheckpointStore(tmp_path / "store"), CheckpointStore(tmp_path / "other")
     arrays, state = [np.arange(6.0).reshape(2, 3), np.float32(2), np.zeros(0)], {"step": 2, "infinite": float("inf")}
     if not store.files:
         store.save(1, arrays[:1], {"step": 1})

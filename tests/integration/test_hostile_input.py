@@ -23,7 +23,7 @@ from audiornn.models import storage
 from audiornn.models.base import TrainingWindow
 from audiornn.preparation import shard_writer
 from audiornn.preparation.encoded import EncodedCorpus
-from audiornn.training.checkpoints import Store
+from audiornn.training.checkpoints import CheckpointStore
 from tests.conftest import CODEC, write_encoded
 
 
@@ -169,7 +169,7 @@ def test_a_pipe_or_a_device_is_not_accepted_as_a_file_of_a_model(model, name):
 
 
 def test_pickled_arrays_of_a_checkpoint_are_not_unpickled(tmp_path, capsys):
-    store = Store(tmp_path / "store")
+    store = CheckpointStore(tmp_path / "store")
     store.folder.mkdir()
     np.savez(store.folder / "000000002.npz", metadata=np.array([Harm()], object), digest=np.zeros(32, np.uint8))
     (store.folder / "000000001.npz").write_bytes(pickle.dumps(Harm()))
@@ -182,7 +182,7 @@ def test_pickled_arrays_of_a_checkpoint_are_not_unpickled(tmp_path, capsys):
 
 
 def test_a_checkpoint_that_unpacks_to_more_than_its_size_is_not_unpacked(tmp_path, capsys):
-    store = Store(tmp_path)
+    store = CheckpointStore(tmp_path)
     with (
         zipfile.ZipFile(tmp_path / "000000001.npz", "w", zipfile.ZIP_DEFLATED) as archive,
         archive.open("metadata.npy", "w") as member,

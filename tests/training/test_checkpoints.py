@@ -15,7 +15,7 @@ from audiornn.common.errors import AudioRNNError
 from audiornn.dataset.windows import WindowLayout
 from audiornn.params import ModelParams, Train
 from audiornn.training import checkpoints, loop, trainer
-from audiornn.training.checkpoints import Store, training_fingerprint
+from audiornn.training.checkpoints import CheckpointStore, training_fingerprint
 from audiornn.training.devices.batch_plan import BatchPlan
 from audiornn.training.devices.steps import DeviceSteps
 from audiornn.training.progress import curves
@@ -119,7 +119,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
     folder = make_shards({"a": sine_codes[:5000]}, 16, 100)  # 50 windows
     params = Train(**{"model": tiny, "learning_rate": 0.02, "checkpoint_steps": 3, **SETTINGS[settings]})
     points, validations, *undisturbed = run(folder, tmp_path / "undisturbed", params)
-    store, found_points, found_validations = Store(tmp_path / "store"), {}, []
+    store, found_points, found_validations = CheckpointStore(tmp_path / "store"), {}, []
     for number, interruption in [(1, crash), (8, crash), (2, terminate), (5, crash), (13, terminate), (None, None)]:
         at_update(number, interruption)
         some_points, some_validations, *ended = run(folder, tmp_path / "disturbed", params, store)
@@ -143,7 +143,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
 def test_a_terminated_training_saves_all_of_its_work_first(make_shards, tmp_path, sine_codes, tiny, at_update):
     folder = make_shards({"a": sine_codes[:5000]}, 16, 100)
     params = Train(model=tiny, batch_size=4, epochs=3)  # the next checkpoint would be minutes away
-    store = Store(tmp_path / "store")
+    store = CheckpointStore(tmp_path / "store")
     at_update(5, terminate)
     with pytest.raises(KeyboardInterrupt):
         trainer.train(folder, tmp_path / "m", params, store=store, progress=False)
@@ -157,7 +157,7 @@ def test_a_signal_during_the_last_validation_is_not_swallowed_and_nothing_is_tra
     make_shards, tmp_path, sine_codes, tiny, monkeypatch, at_update, capfd
 ):
     folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
-    params, store = Train(model=tiny, batch_size=4, epochs=1), Store(tmp_path / "store")
+    params, store = Train(model=tiny, batch_size=4, epochs=1), CheckpointStore(tmp_path / "store")
     undisturbed, state = trainer.train(folder, tmp_path / "undisturbed", params, progress=False)
     evaluate = loop.evaluate_dataset
 
@@ -186,7 +186,7 @@ def test_a_failed_checkpoint_prints_a_warning_and_training_continues(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
-    store = Store(tmp_path / "store")
+    store = CheckpointStore(tmp_path / "store")
     _, state = trainer.train(folder, tmp_path / "m", params, store=store, progress=False)
     assert state.stop_reason == "after all 1 epochs"
     assert not store.files
@@ -200,7 +200,7 @@ def test_a_checkpoint_of_other_settings_is_not_resumed_even_in_the_same_folder(
     make_shards, tmp_path, sine_codes, tiny, at_update, capsys
 ):
     folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
-    store = Store(tmp_path / "store")
+    store = CheckpointStore(tmp_path / "store")
     params = {"model": tiny, "batch_size": 4, "epochs": 2}
     at_update(7, terminate)
     run(folder, tmp_path, Train(**params), store)
@@ -211,7 +211,7 @@ def test_a_checkpoint_of_other_settings_is_not_resumed_even_in_the_same_folder(
 
 
 def test_a_damaged_checkpoint_is_reported_and_the_previous_one_used(tmp_path, capsys):
-    store = Store(tmp_path / "store")
+    store = CheckpointStore(tmp_path / "store")
     for step in range(5):
         store.save(step, [np.arange(step), np.float32([[1]])], {"step": step, "infinite": float("inf")})
     assert [file.name for file in store.files] == ["000000004.npz", "000000003.npz", "000000002.npz"]
@@ -227,7 +227,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_previous_one_used(tmp_path, ca
 
 
 def test_a_checkpoint_holds_no_code(tmp_path):
-    store = Store(tmp_path)
+    store = CheckpointStore(tmp_path)
     with pytest.raises(ValueError, match="allow_pickle"):
         store.save(1, [np.array([object()])], {})
     assert not list(tmp_path.iterdir())
@@ -267,7 +267,7 @@ def test_a_change_of_generation_code_leaves_an_interrupted_training_resumable_an
     package = tmp_path / "audiornn"
     shutil.copytree(sources.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(sources, "PACKAGE", package)
-    folder, store = make_shards({"a": sine_codes[:2000]}, 16, 100), Store(tmp_path / "store")
+    folder, store = make_shards({"a": sine_codes[:2000]}, 16, 100), CheckpointStore(tmp_path / "store")
     params = Train(model=tiny, batch_size=4, epochs=9)
     said = []
     for changed in ("models/base.py", "generation/fused/engine.py", "generation/new.py", "models/new.py"):
@@ -298,7 +298,7 @@ def test_only_code_that_can_change_a_training_is_part_of_its_fingerprint(
 
 
 def test_a_checkpoint_of_workers_with_own_shards_is_kept_for_as_many(tmp_path):
-    store = checkpoints.Store(tmp_path)
+    store = checkpoints.CheckpointStore(tmp_path)
     two = checkpoints.Checkpointer(store, Train(), "same", writes=True, workers=2)
     two.save(TrainingState(steps=5), [np.zeros(3)])
     for workers, said in ((1, "2 workers with own shards, but this is a training without own"), (3, "2 workers .* 3 ")):
@@ -311,7 +311,7 @@ def test_a_checkpoint_of_workers_with_own_shards_is_kept_for_as_many(tmp_path):
 
 def test_a_checkpoint_that_does_not_fit_the_model_is_refused(make_shards, tmp_path, sine_codes, tiny):
     folder = make_shards({"a": sine_codes[:2000]}, 16, 100)
-    store = Store(tmp_path / "store")
+    store = CheckpointStore(tmp_path / "store")
     params = quick(model=tiny, checkpoint_steps=2)
     plan = BatchPlan.for_windows(params, 16, 100, windows=folder.splits["train"].windows, hop=tiny.hop)
     fingerprint = [training_fingerprint(params.model_dump(), folder), dataclasses.asdict(plan)]

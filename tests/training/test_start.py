@@ -13,7 +13,7 @@ from audiornn.models.base import TrainingWindow
 from audiornn.params import ModelParams, Train
 from audiornn.training import loop, trainer
 from audiornn.training.ancestor import find
-from audiornn.training.checkpoints import Store
+from audiornn.training.checkpoints import CheckpointStore
 from audiornn.training.devices.steps import DeviceSteps
 from tests.conftest import CODEC
 
@@ -105,7 +105,7 @@ def test_an_interrupted_fine_tuning_ends_as_if_it_had_not_been_and_another_ances
         tiny, steps=9, validate_every_steps=3, checkpoint_steps=2, ema=0.9, start_from=str(ancestor_folder)
     )
     undisturbed, _ = train(data, tmp_path / "undisturbed", params)
-    store = Store(tmp_path / "store")
+    store = CheckpointStore(tmp_path / "store")
     before_update(6, crash)
     with pytest.raises(CrashError):
         train(data, tmp_path / "disturbed", params, store=store)
