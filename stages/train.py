@@ -59,8 +59,8 @@ def train(p: Params) -> None:
         mlflow_run.log_metrics({f"encode.{key}": value for key, value in asdict(manifest.encode_metrics).items()})
         mlflow_run.log_artifact(INPUT / MANIFEST, "data")
 
-        listening = training_clips.TrainingClips(
-            manifest, p.train, lambda folder: mlflow_run.log_artifact(folder, "listening")
+        clips = training_clips.TrainingClips(
+            manifest, p.train, lambda folder: mlflow_run.log_artifact(folder, "training_clips")
         )
 
         def on_validation(record: ValidationRecord, model: AudioModel) -> None:
@@ -88,7 +88,7 @@ def train(p: Params) -> None:
             ancestor=ancestor,
             log=HISTORY,
             on_validation=on_validation,
-            on_batch=listening.after_batch,
+            on_batch=clips.after_batch,
             on_steps=on_steps,
             store=store,
             model_files={runs.RUN_FILE: {"run_id": mlflow_run.run_id}},
@@ -106,7 +106,11 @@ def train(p: Params) -> None:
         write_json("metrics/train.json", metrics)
         mlflow_run.log_metrics({key: value for key, value in metrics.items() if key != "diverged"})
         mlflow_run.log_metrics(
-            {"listen.share": listening.share, "listen.seconds": listening.seconds, "listen.clips": listening.count}
+            {
+                "training_clips.share": clips.share,
+                "training_clips.seconds": clips.seconds,
+                "training_clips.count": clips.count,
+            }
         )
         mlflow_run.set_tags({"stopped": result.stop_reason, "diverged": result.diverged})
         mlflow_run.log_model(OUTPUT)

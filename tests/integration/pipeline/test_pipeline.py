@@ -187,8 +187,8 @@ def test_losses_share_the_update_axis_and_the_time_of_clips_is_logged(finished):
     steps = metrics(workspace, "train")["steps"]
     assert by_step["validation"] == [steps // 2, steps]
     assert by_step["training"] == list(range(20, steps + 1, 20))
-    assert 0 <= runs[0].data.metrics["listen.share"] <= 0.05
-    assert runs[0].data.metrics["listen.clips"] == 0, "seconds of training buy no clip"
+    assert 0 <= runs[0].data.metrics["training_clips.share"] <= 0.05
+    assert runs[0].data.metrics["training_clips.count"] == 0, "seconds of training buy no clip"
 
 
 def test_clips_during_training_are_in_the_run(finished, own_environment, tmp_path, monkeypatch):
@@ -209,13 +209,13 @@ def test_clips_during_training_are_in_the_run(finished, own_environment, tmp_pat
 
     unheard, heard = trained("unheard"), trained("heard", FIRST=0, MEASURED=0, SHARE=100, SECONDS=0.1)
     _, [silent] = unheard.store()
-    assert silent.data.metrics["listen.clips"] == 0
+    assert silent.data.metrics["training_clips.count"] == 0
     client, [run] = heard.store()
-    assert run.data.metrics["listen.clips"] == 3
-    assert run.data.metrics["listen.seconds"] > 0
+    assert run.data.metrics["training_clips.count"] == 3
+    assert run.data.metrics["training_clips.seconds"] > 0
     steps = json.loads((heard.root / "metrics/train.json").read_text())["steps"]
-    files = {item.path for item in client.list_artifacts(run.info.run_id, "listening")}
-    assert files == {f"listening/step-{n:07d}.{kind}" for n in (2, steps // 2, steps) for kind in ("png", "wav")}
+    files = {item.path for item in client.list_artifacts(run.info.run_id, "training_clips")}
+    assert files == {f"training_clips/step-{n:07d}.{kind}" for n in (2, steps // 2, steps) for kind in ("png", "wav")}
     weights = "models/model.weights.h5"
     assert (heard.root / weights).read_bytes() == (unheard.root / weights).read_bytes(), "unheard, it learned the same"
 
