@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,15 @@ class Passage:
             writer.write(self.wave)
 
 
+class _Candidate(NamedTuple):
+    """Where a passage could be: whether there is sound, its mean loss in bits, recording and start."""
+
+    audible: bool
+    loss: float
+    recording: int
+    start: int
+
+
 def best_and_worst(bits: Sequence[NDArray[np.float32]], split: SplitRecordings, seconds: float = 1.0) -> list[Passage]:
     """The best and the worst predicted passage, among those with sound.
 
@@ -55,7 +65,7 @@ def best_and_worst(bits: Sequence[NDArray[np.float32]], split: SplitRecordings, 
     long_enough = [i for i, loss in enumerate(bits) if len(loss) >= length]
     counts = {i: np.rint(length * _moving_mean(np.isfinite(bits[i]).astype(np.float64), length)) for i in long_enough}
     most = max(float(count.max()) for count in counts.values())
-    found: list[tuple[bool, float, int, int]] = []  # whether there is sound, mean loss, recording, start
+    found: list[_Candidate] = []
     for i in long_enough:
         means = _moving_mean(np.nan_to_num(bits[i].astype(np.float64)), length) * (length / most)
         loud = _moving_mean(split.decode(i) ** 2, length)
@@ -64,18 +74,18 @@ def best_and_worst(bits: Sequence[NDArray[np.float32]], split: SplitRecordings, 
                 usable = (counts[i] == most) & ((loud > 10 ** (SILENT_DBFS / 10)) | (not audible))
                 if usable.any():
                     start = int(np.flatnonzero(usable)[pick(means[usable])])
-                    found.append((audible, float(means[start]), i, start))
-    candidates = [passage for passage in found if passage[0]] or found
-    chosen = (min(candidates, key=lambda passage: passage[1]), max(candidates, key=lambda passage: passage[1]))
+                    found.append(_Candidate(audible, float(means[start]), i, start))
+    candidates = [candidate for candidate in found if candidate.audible] or found
+    best, worst = (pick(candidates, key=lambda candidate: candidate.loss) for pick in (min, max))
     return [
         Passage(
             title=f"predicted {name}",
-            recording=i,
-            start=start,
-            wave=split.decode(i)[start : start + length],
-            bits=bits[i][start : start + length],
+            recording=at.recording,
+            start=at.start,
+            wave=split.decode(at.recording)[at.start : at.start + length],
+            bits=bits[at.recording][at.start : at.start + length],
         )
-        for name, (_, _, i, start) in zip(("best", "worst"), chosen, strict=True)
+        for name, at in (("best", best), ("worst", worst))
     ]
 
 

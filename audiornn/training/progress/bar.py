@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from tqdm import tqdm
 
@@ -115,20 +115,27 @@ class RecentUpdates:
     def targets_per_second(self) -> float | None:
         """Speed of the last updates; None while it is too early to tell."""
         rates = self._rates()
-        return rates[1] if rates else None
+        return rates.targets if rates else None
 
     def estimate_seconds_left(self, budget_used: float) -> float | None:
         """Seconds of learning until the budget is used up; None while it is too early to tell."""
         rates = self._rates()
-        return max(0.0, 1 - budget_used) / rates[0] if rates and rates[0] > 0 else None
+        return max(0.0, 1 - budget_used) / rates.budget if rates and rates.budget > 0 else None
 
-    def _rates(self) -> tuple[float, float] | None:
+    def _rates(self) -> "_Rates | None":
         if not self._marks:
             return None
         (first, used_before, targets_before), (last, used, targets) = self._marks[0], self._marks[-1]
         if last - first < MEASURED_SECONDS:
             return None
-        return (used - used_before) / (last - first), (targets - targets_before) / (last - first)
+        return _Rates((used - used_before) / (last - first), (targets - targets_before) / (last - first))
+
+
+class _Rates(NamedTuple):
+    """Per second: share of the budget that is used up, and targets."""
+
+    budget: float
+    targets: float
 
 
 class Stopwatch:
