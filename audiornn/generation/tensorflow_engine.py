@@ -69,8 +69,8 @@ class TensorFlowEngine:
             return logits, tf.nest.flatten(after)
 
         @tf.function(reduce_retracing=True)
-        def generate(logits: Tensor, state: list[Tensor], uniform: Tensor, temperature: Tensor) -> tuple:
-            def body(t: Tensor, logits: Tensor, state: list[Tensor], codes: Tensor) -> tuple:
+        def generate(logits: Tensor, state: list[Tensor], uniform: Tensor, temperature: Tensor) -> tuple[Tensor, ...]:
+            def body(t: Tensor, logits: Tensor, state: list[Tensor], codes: Tensor) -> tuple[Tensor, ...]:
                 code = draw(logits, temperature[t], uniform[t], limits)
                 logits, state = step(code, state)
                 return t + 1, logits, state, codes.write(t, code)
@@ -78,14 +78,16 @@ class TensorFlowEngine:
             return loop(body, logits, state, tf.int32, tf.shape(uniform)[0])
 
         @tf.function(reduce_retracing=True)
-        def teacher_force(logits: Tensor, state: list[Tensor], codes: Tensor) -> tuple:
-            def body(t: Tensor, logits: Tensor, state: list[Tensor], kept: Tensor) -> tuple:
+        def teacher_force(logits: Tensor, state: list[Tensor], codes: Tensor) -> tuple[Tensor, ...]:
+            def body(t: Tensor, logits: Tensor, state: list[Tensor], kept: Tensor) -> tuple[Tensor, ...]:
                 logits, state = step(codes[t], state)
                 return t + 1, logits, state, kept.write(t, logits)
 
             return loop(body, logits, state, tf.float32, tf.shape(codes)[0])
 
-        def loop(body: Callable[..., tuple], logits: Tensor, state: list[Tensor], kind: Any, length: Tensor) -> tuple:
+        def loop(
+            body: Callable[..., tuple[Tensor, ...]], logits: Tensor, state: list[Tensor], kind: Any, length: Tensor
+        ) -> tuple[Tensor, ...]:
             kept = tf.TensorArray(kind, length)
             _, logits, state, kept = tf.while_loop(
                 lambda t, *_: t < length, body, (0, logits, state, kept), parallel_iterations=1

@@ -78,7 +78,7 @@ class AudioRNN(AudioModel):
         training: bool = False,
         padding_mask: Tensor | None = None,
         num_last: int | None = None,
-    ) -> tuple:
+    ) -> tuple[Tensor, State]:
         given, codes = codes, tf.cast(tf.transpose(codes), tf.int32)  # time-major from here on
         amplitude = tf.cast(codes, tf.float32)[..., None] / (CODES - 1)
         weight = None if padding_mask is None else tf.cast(tf.transpose(padding_mask), tf.float32)
@@ -107,7 +107,7 @@ class AudioRNN(AudioModel):
         x = self.norms[0](self.dense(amplitude), training=training, weight=counts)
         return self.grus[0].project(tf.concat([x, amplitude], -1))
 
-    def step(self, codes: Tensor, state: State) -> tuple:
+    def step(self, codes: Tensor, state: State) -> tuple[Tensor, State]:
         amplitude = tf.cast(codes, tf.float32)[:, None] / (CODES - 1)
         x = self.norms[0](self.dense(amplitude))
         after = []

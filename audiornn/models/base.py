@@ -55,7 +55,7 @@ class AudioModel(keras.Model, abc.ABC):
         training: bool = False,
         padding_mask: Tensor | None = None,
         num_last: int | None = None,
-    ) -> tuple:
+    ) -> tuple[Tensor, State]:
         """Logits for a sequence, and the state after it.
 
         Parameters
@@ -81,7 +81,7 @@ class AudioModel(keras.Model, abc.ABC):
         """Initial state of `batch` streams."""
 
     @abc.abstractmethod
-    def step(self, codes: Tensor, state: State) -> tuple:
+    def step(self, codes: Tensor, state: State) -> tuple[Tensor, State]:
         """One step: codes int [batch] and the state before -> logits float32 [batch, 256] and the state after."""
 
     @property
@@ -105,7 +105,7 @@ class AudioModel(keras.Model, abc.ABC):
         training: bool = True,
         padding_mask: Tensor | None = None,
         num_last: int | None = None,
-    ) -> tuple:
+    ) -> tuple[Tensor, Tensor, State]:
         """Negative log-likelihood of the target codes; a model may avoid computing all 256 logits.
 
         Parameters
@@ -131,7 +131,7 @@ class AudioModel(keras.Model, abc.ABC):
         batch = tf.shape(codes)[0] if codes.shape[0] is None else codes.shape[0]
         return self.forward(codes, self.initial_state(batch), training, padding_mask, num_last)[0]
 
-    def prefill(self, codes: Tensor, state: State) -> tuple:
+    def prefill(self, codes: Tensor, state: State) -> tuple[Tensor, State]:
         """Process a prompt, codes int [batch, time]: logits [batch, 256] after its last code, and the state."""
         logits, state = self.forward(codes, state, num_last=1)
         return logits[:, -1], state

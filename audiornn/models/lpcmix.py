@@ -126,12 +126,12 @@ class LPCMix(AudioModel):
         training: bool = False,
         padding_mask: Tensor | None = None,
         num_last: int | None = None,
-    ) -> tuple:
+    ) -> tuple[Tensor, State]:
         features, after = self._features(codes, state, num_last)
         compiled = codes.shape[1] >= lpc_prior.MIN_COMPILED_CODES
         return (self._compiled_distribution if compiled else self._distribution)(*features), after
 
-    def prefill(self, codes: Tensor, state: State) -> tuple:
+    def prefill(self, codes: Tensor, state: State) -> tuple[Tensor, State]:
         features, after = self._features(codes, state, 1)
         return self._distribution(*features)[:, -1], after  # prompts have any length: compilation does not pay
 
@@ -143,17 +143,17 @@ class LPCMix(AudioModel):
         training: bool = True,
         padding_mask: Tensor | None = None,
         num_last: int | None = None,
-    ) -> tuple:
+    ) -> tuple[Tensor, Tensor, State]:
         features, after = self._features(codes, state, num_last)
         compiled = codes.shape[1] >= lpc_prior.MIN_COMPILED_CODES
         nats, hits = (self._compiled_nll_and_hits if compiled else self._nll_and_hits)(labels, *features)
         return nats, hits, after
 
-    def step(self, codes: Tensor, state: State) -> tuple:
+    def step(self, codes: Tensor, state: State) -> tuple[Tensor, State]:
         features, predictor = lpc_prior.lpc_features(self.predictor, codes[:, None], state["predictor"])
         amplitudes, errors = self._histories(codes[:, None], features, state)
 
-        def begin() -> tuple:
+        def begin() -> tuple[Tensor, ...]:
             frames = self._frames(amplitudes, errors, features)
             gru = self.gru.step(self.gru.project(frames[:, 0]), state["gru"])
             return gru, self.condition(gru)
@@ -170,7 +170,7 @@ class LPCMix(AudioModel):
         }
         return logits[:, 0], after
 
-    def _features(self, codes: Tensor, state: State, num_last: int | None) -> tuple:
+    def _features(self, codes: Tensor, state: State, num_last: int | None) -> tuple[Tensor, ...]:
         """What the residual layers see of the last codes, as `_mixtures` takes it, and the state after all.
 
         The initial state must be at a frame boundary.
@@ -197,7 +197,7 @@ class LPCMix(AudioModel):
     def _columns(self) -> FeatureColumns:
         return self.predictor.columns
 
-    def _histories(self, codes: Tensor, features: Tensor, state: State) -> tuple:
+    def _histories(self, codes: Tensor, features: Tensor, state: State) -> tuple[Tensor, ...]:
         """Amplitudes and prediction errors [batch, history + time]: those of the state, then the new ones."""
         amplitudes = tf.gather(tf.constant(AMPLITUDES), tf.cast(codes, tf.int32))
         errors = features[..., self._columns.residual]
@@ -215,7 +215,7 @@ class LPCMix(AudioModel):
         """Log-probability of each code [batch, time, 256]; arguments as for `_mixtures`."""
         return logistic_mixture.logits(*self._mixtures(*features))
 
-    def _nll_and_hits(self, labels: Tensor, *features: Tensor) -> tuple:
+    def _nll_and_hits(self, labels: Tensor, *features: Tensor) -> tuple[Tensor, ...]:
         """Negative log-likelihood of the labels, and top-1 hits, computed on a subset; [batch, time] each."""
         mixtures = self._mixtures(*features)
         subsampled = [tf.stop_gradient(part[:, ::ACCURACY_STRIDE]) for part in mixtures]
@@ -223,7 +223,7 @@ class LPCMix(AudioModel):
         hits = tf.cast(likeliest == labels[:, ::ACCURACY_STRIDE], tf.float32)
         return logistic_mixture.nats(labels, *mixtures), tf.repeat(hits, ACCURACY_STRIDE, axis=1)[:, : labels.shape[1]]
 
-    def _mixtures(self, amplitudes: Tensor, errors: Tensor, features: Tensor, condition: Tensor) -> tuple:
+    def _mixtures(self, amplitudes: Tensor, errors: Tensor, features: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
         """Parameters of the mixture for every sample.
 
         Parameters

@@ -41,7 +41,7 @@ class TieredModel(AudioModel):
         training: bool = False,
         padding_mask: Tensor | None = None,
         num_last: int | None = None,
-    ) -> tuple:
+    ) -> tuple[Tensor, State]:
         time = codes.shape[1]
         skip = time - (num_last or time)
         recent = tf.concat([state["history"], tf.cast(codes, tf.int32)], 1)
@@ -58,7 +58,7 @@ class TieredModel(AudioModel):
         network_input, log_p, after["prior"] = self.prior.forward(codes, state["prior"], num_last, num_last)
         return self.logits(x + network_input) + log_p, after
 
-    def step(self, codes: Tensor, state: State) -> tuple:
+    def step(self, codes: Tensor, state: State) -> tuple[Tensor, State]:
         recent = tf.concat([state["history"][:, 1:], tf.cast(codes, tf.int32)[:, None]], 1)
         vector, tiers = self.tiers.step(recent, state["tiers"], state["phase"][0])
         x = vector + self.lookback.step(recent)

@@ -14,13 +14,13 @@ from audiornn.common.array_types import Tensor
 from audiornn.kernels import gru
 
 
-def _forward(inputs: Tensor, initial_state: Tensor, kernel: Tensor, bias: Tensor) -> tuple:
+def _forward(inputs: Tensor, initial_state: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
     """As `audiornn.kernels.gru.forward`, on any device."""
     units, steps = kernel.shape[0], tf.shape(inputs)[0]
     states = tf.TensorArray(tf.float32, steps, element_shape=initial_state.shape)
     gates = tf.TensorArray(tf.float32, steps, element_shape=[initial_state.shape[0], 4 * units])
 
-    def body(t: Tensor, h: Tensor, states: Tensor, gates: Tensor) -> tuple:
+    def body(t: Tensor, h: Tensor, states: Tensor, gates: Tensor) -> tuple[Tensor, ...]:
         x, m = inputs[t], tf.matmul(h, kernel)
         zr = tf.sigmoid(x[:, : 2 * units] + m[:, : 2 * units])
         z, r = zr[:, :units], zr[:, units:]
@@ -35,13 +35,13 @@ def _forward(inputs: Tensor, initial_state: Tensor, kernel: Tensor, bias: Tensor
     return tf.concat([initial_state[None], states.stack()], 0), gates.stack()
 
 
-def _backward(grad_states: Tensor, states: Tensor, gates: Tensor, kernel: Tensor) -> tuple:
+def _backward(grad_states: Tensor, states: Tensor, gates: Tensor, kernel: Tensor) -> tuple[Tensor, ...]:
     """As `audiornn.kernels.gru.backward`, on any device."""
     units, steps = kernel.shape[0], tf.shape(grad_states)[0]
     shape = [states.shape[1], 3 * units]
     inputs, products = (tf.TensorArray(tf.float32, steps, element_shape=shape) for _ in range(2))
 
-    def body(t: Tensor, later: Tensor, bias: Tensor, inputs: Tensor, products: Tensor) -> tuple:
+    def body(t: Tensor, later: Tensor, bias: Tensor, inputs: Tensor, products: Tensor) -> tuple[Tensor, ...]:
         z, r, candidate, recurrent = tf.split(gates[t], 4, axis=1)
         grad_h = later + grad_states[t]
         d_z = grad_h * (states[t] - candidate) * z * (1 - z)
@@ -59,14 +59,14 @@ def _backward(grad_states: Tensor, states: Tensor, gates: Tensor, kernel: Tensor
     return inputs.stack(), products.stack(), bias, before
 
 
-def _compiled(function: Callable[..., Any], *tensors: Tensor, shapes: list) -> list:
+def _compiled(function: Callable[..., Any], *tensors: Tensor, shapes: list[Tensor]) -> list[Tensor]:
     """Results float32 of these shapes of a function of arrays."""
     results = tf.numpy_function(function, tensors, [tf.float32] * len(shapes), stateful=False)
     return [tf.ensure_shape(result, shape) for result, shape in zip(results, shapes, strict=True)]
 
 
 @tf.custom_gradient
-def gru_scan(inputs: Tensor, initial_state: Tensor, kernel: Tensor, bias: Tensor) -> tuple:
+def gru_scan(inputs: Tensor, initial_state: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
     """GRU states over a sequence.
 
     Parameters
@@ -93,7 +93,7 @@ def gru_scan(inputs: Tensor, initial_state: Tensor, kernel: Tensor, bias: Tensor
         shapes = [[None if steps is None else steps + 1, batch, units], [steps, batch, 4 * units]]
         states, gates = _compiled(gru.forward, *arguments, shapes=shapes)
 
-    def gradient(grad_states: Tensor) -> tuple:
+    def gradient(grad_states: Tensor) -> tuple[Tensor, ...]:
         if GPUS:
             d_inputs, d_products, d_bias, d_before = _backward(grad_states, states, gates, kernel)
         else:

@@ -35,7 +35,7 @@ def _states(decay: Tensor, inputs: Tensor, before: Tensor) -> Tensor:
 
 
 @tf.custom_gradient
-def scan(decay: Tensor, inputs: Tensor, before: Tensor) -> tuple:
+def scan(decay: Tensor, inputs: Tensor, before: Tensor) -> tuple[Tensor, ...]:
     """States of a linear recurrence.
 
     Parameters
@@ -54,7 +54,7 @@ def scan(decay: Tensor, inputs: Tensor, before: Tensor) -> tuple:
     # Hidden from the gradient tape: the gradient is the same recurrence, backwards in time.
     states = _states(*(tf.stop_gradient(tensor) for tensor in (decay, inputs, before)))
 
-    def gradient(upstream: Tensor) -> tuple:
+    def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
         later = tf.concat([decay[1:], tf.zeros_like(decay[:1])], 0)
         d_inputs = _states(tf.reverse(later, [0]), tf.reverse(upstream, [0]), tf.zeros_like(before))
         d_inputs = tf.reverse(d_inputs, [0])

@@ -50,7 +50,7 @@ def logits(mixture: Tensor, p: Tensor, scale: Tensor) -> Tensor:
     return _floored(tf.reduce_logsumexp(weights + _log_mass(z[..., :-1], z[..., 1:], widths * inverse), -2))
 
 
-def _components(mixture: Tensor) -> tuple:
+def _components(mixture: Tensor) -> tuple[Tensor, ...]:
     """Log weights, inverse widths and centres of the components, each [batch, time, components]."""
     weights, widths, centres = tf.split(mixture, 3, axis=-1)
     return tf.nn.log_softmax(weights), tf.exp(-MAX_LOG_WIDTH * tf.tanh(widths / MAX_LOG_WIDTH)), centres

@@ -147,7 +147,7 @@ class Prior(keras.layers.Layer):
 
     def forward(
         self, codes: Tensor, state: Tensor, num_last: int | None = None, num_vectors: int | None = None
-    ) -> tuple:
+    ) -> tuple[Tensor, ...]:
         """Input vectors and log-probabilities of the codes that follow.
 
         Parameters
@@ -173,7 +173,7 @@ class Prior(keras.layers.Layer):
         distribution = self._compiled_distribution if p.shape[1] >= MIN_COMPILED_CODES else self._distribution
         return self.view(seen), distribution(p, scale), after
 
-    def step(self, codes: Tensor, state: Tensor) -> tuple:
+    def step(self, codes: Tensor, state: Tensor) -> tuple[Tensor, ...]:
         """One step: codes int [batch] -> vector [batch, width], log-probabilities [batch, 256], and the state."""
         vectors, log_p, after = self.forward(codes[:, None], state)
         return vectors[:, 0], log_p[:, 0], after

@@ -41,7 +41,7 @@ class RGLRU(keras.layers.Layer):
         self.rate.assign(np.log(np.expm1(start)))  # softplus gives it back
         self.built = True
 
-    def _recurrence(self, x: Tensor) -> tuple:
+    def _recurrence(self, x: Tensor) -> tuple[Tensor, ...]:
         """Decay and input of the linear recurrence, and its output gate: float [..., units] each."""
         value, recurrence_gate, input_gate, output_gate = tf.split(self.inputs(self.norm(x)), 4, -1)
         log_decay = -DECAY_POWER * tf.nn.softplus(tf.convert_to_tensor(self.rate)) * tf.sigmoid(recurrence_gate)
@@ -49,13 +49,13 @@ class RGLRU(keras.layers.Layer):
         inputs = tf.sqrt(one_minus_a_squared) * tf.sigmoid(input_gate) * value
         return tf.exp(log_decay), inputs, tf.nn.silu(output_gate)
 
-    def forward(self, x: Tensor, before: Tensor) -> tuple:
+    def forward(self, x: Tensor, before: Tensor) -> tuple[Tensor, ...]:
         """Outputs [time, batch, units] for inputs [time, batch, units], and the state after them."""
         decay, inputs, output_gate = self._recurrence(x)
         h = scan(decay, inputs, before)
         return x + self.output_layer(output_gate * h), h[-1]
 
-    def step(self, x: Tensor, before: Tensor) -> tuple:
+    def step(self, x: Tensor, before: Tensor) -> tuple[Tensor, ...]:
         """The same for one input [batch, units]."""
         decay, inputs, output_gate = self._recurrence(x)
         h = decay * before + inputs
@@ -78,14 +78,14 @@ class LinearCore(keras.layers.Layer):
     def initial_state(self, batch: int | Tensor) -> Tensor:
         return [tf.zeros([batch, self.units]) for _ in self.layers]
 
-    def forward(self, x: Tensor, state: Tensor) -> tuple:
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, ...]:
         x, after = self.first(x), []
         for layer, before in zip(self.layers, state, strict=True):
             x, h = layer.forward(x, before)
             after.append(h)
         return x, after
 
-    def step(self, x: Tensor, state: Tensor) -> tuple:
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, ...]:
         x, after = self.first(x), []
         for layer, before in zip(self.layers, state, strict=True):
             x, h = layer.step(x, before)

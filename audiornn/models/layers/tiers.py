@@ -46,10 +46,10 @@ class Core(Protocol):
     def initial_state(self, batch: int | Tensor) -> Tensor:
         """A nest of tensors, batch first."""
 
-    def forward(self, x: Tensor, state: Tensor) -> tuple:
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, ...]:
         """Outputs [time, batch, units] for inputs [time, batch, width], and the state after them."""
 
-    def step(self, x: Tensor, state: Tensor) -> tuple:
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, ...]:
         """The same for one input [batch, width]."""
 
 
@@ -68,11 +68,11 @@ class GRUCore(keras.layers.Layer):
     def initial_state(self, batch: int | Tensor) -> Tensor:
         return tf.zeros([batch, self.units])
 
-    def forward(self, x: Tensor, state: Tensor) -> tuple:
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, ...]:
         h = self.gru.scan(self.gru.project(x), state)
         return h, h[-1]
 
-    def step(self, x: Tensor, state: Tensor) -> tuple:
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, ...]:
         h = self.gru.step(self.gru.project(x), state)
         return h, h
 
@@ -171,7 +171,7 @@ class Tiers(keras.layers.Layer):
             "conditioning": [tf.zeros([batch, r, width]) for r, width in zip(self.ratios, self.widths, strict=True)],
         }
 
-    def forward(self, codes: Tensor, state: Tensor, time: int, skip: int = 0) -> tuple:
+    def forward(self, codes: Tensor, state: Tensor, time: int, skip: int = 0) -> tuple[Tensor, ...]:
         """Conditioning vectors for a sequence that begins at a tick of all tiers.
 
         Parameters
@@ -213,7 +213,7 @@ class Tiers(keras.layers.Layer):
             vectors = vectors[:, skip % frame :][:, : time - skip]
         return vectors, {"cores": cores, "conditioning": conditioning}
 
-    def step(self, recent: Tensor, state: Tensor, phase: Tensor) -> tuple:
+    def step(self, recent: Tensor, state: Tensor, phase: Tensor) -> tuple[Tensor, ...]:
         """Conditioning vector for one code.
 
         Parameters

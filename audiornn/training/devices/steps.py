@@ -51,7 +51,7 @@ class DeviceSteps:
         with self.strategy.scope():
             self.averages = [tf.Variable(v.value) for v in model.variables] if params.ema else []
 
-    def split_over_devices(self, *tensors: Tensor, own: bool = False) -> tuple:
+    def split_over_devices(self, *tensors: Tensor, own: bool = False) -> tuple[Tensor, ...]:
         """Split tensors along their first axis, the batch, over the devices of all workers, or of this one (`own`)."""
         replicas = self.strategy.num_replicas_in_sync
         if own:
@@ -109,7 +109,7 @@ class DeviceSteps:
         return self.strategy.run(on_replica, (codes, state))
 
     @tf.function
-    def compute_gradients(self, codes: Tensor, targets: Tensor, start: Tensor, state: State) -> tuple:
+    def compute_gradients(self, codes: Tensor, targets: Tensor, start: Tensor, state: State) -> tuple[Tensor, ...]:
         """Gradients of the loss of a chunk, in nats, summed over its targets.
 
         Parameters
@@ -129,7 +129,7 @@ class DeviceSteps:
         after the chunk.
         """
 
-        def on_replica(codes: Tensor, targets: Tensor, state: State) -> tuple:
+        def on_replica(codes: Tensor, targets: Tensor, state: State) -> tuple[Tensor, ...]:
             inputs, labels, mask = self._slice_chunk(codes, targets, start)
             num_last = self.plan.chunk_targets
             with tf.GradientTape() as tape:
@@ -146,7 +146,7 @@ class DeviceSteps:
         gradients, sums, state = self.strategy.run(on_replica, (codes, targets, state))
         return gradients, self.strategy.reduce("sum", sums, axis=None), state
 
-    def _slice_chunk(self, codes: Tensor, targets: Tensor, start: Tensor) -> tuple:
+    def _slice_chunk(self, codes: Tensor, targets: Tensor, start: Tensor) -> tuple[Tensor, ...]:
         """Inputs [batch, chunk], labels [batch, chunk_targets], bool [batch, chunk]: is a code's next one a target."""
         plan = self.plan
         if self.params.objective == "window":  # one target per window, its last; earlier codes are its context
@@ -222,7 +222,7 @@ class DeviceSteps:
             variable.assign(weight)
 
     @property
-    def variables(self) -> list:
+    def variables(self) -> list[Tensor]:
         """All variables that training changes: weights, the optimiser's state, averages."""
         return [*self.model.variables, *self.optimizer.variables, *self.averages]
 
