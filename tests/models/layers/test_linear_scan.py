@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiornn.backend import tf
-from audiornn.models.layers.linear_scan import CHUNK, scan
+from audiornn.models.layers.linear_scan import SEGMENT, scan
 
-LENGTHS = [1, 2, CHUNK, CHUNK + 1, CHUNK**2 + 3]  # a compilation each
+LENGTHS = [1, 2, SEGMENT, SEGMENT + 1, SEGMENT**2 + 3]  # a compilation each
 
 
 def in_steps(decay, inputs, before):
@@ -39,7 +39,7 @@ def test_extreme_decays_are_exact(decay):
     np.testing.assert_array_equal(states, np.arange(1, 201) if decay == 1 else np.ones(200))
 
 
-@pytest.mark.parametrize("steps", [1, 2 * CHUNK + 3])
+@pytest.mark.parametrize("steps", [1, 2 * SEGMENT + 3])
 def test_the_gradient_of_a_scan_is_that_of_its_steps(steps):
     parts = [tf.constant(part, tf.float32) for part in numbers(0, steps)]
     weight = np.random.default_rng(1).standard_normal((steps, 2, 3)).astype(np.float32)
