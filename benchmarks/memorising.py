@@ -9,8 +9,9 @@
 All codes of the recording, at 8 kHz, are training targets, in windows of --targets each, which --context codes precede
 (silence before the first; 65, since the burn-in ends at a multiple of 16 codes). The windows come in random order.
 Every --every updates the model is scored on all of these targets, and then continues half a second of the recording
-from --prompts places at equal distances, always with the likeliest code: the agreement is the share of codes that equal
-the recording's, by second, and the exact seconds are those before the first code that differs. --set changes the
+from --prompts places, about equally far apart, where windows begin, always with the likeliest code: the agreement is
+the share of codes that equal the recording's, by second, and the exact seconds are those before the first code that
+differs. --set changes the
 `train` section, for instance `--set model.dense=512 learning_rate=0.002`. Minutes are those since the start, scoring
 included; the budget of training does not include it.
 
