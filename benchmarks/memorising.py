@@ -11,9 +11,8 @@ All codes of the recording, at 8 kHz, are training targets, in windows of --targ
 Every --every updates the model is scored on all of these targets, and then continues half a second of the recording
 from --prompts places, about equally far apart, where windows begin, always with the likeliest code: the agreement is
 the share of codes that equal the recording's, by second, and the exact seconds are those before the first code that
-differs. --set changes the
-`train` section, for instance `--set model.dense=512 learning_rate=0.002`. Minutes are those since the start, scoring
-included; the budget of training does not include it.
+differs. --set changes the `train` section, for instance `--set model.dense=512 learning_rate=0.002`. Minutes are those
+since the start, scoring included; the budget of training does not include it.
 
 DIR gets curve.csv and curve.png, a row and a point per scoring; model, the weights with the fewest bits; and, of these,
 continued.wav beside recorded.wav. After an interruption the same command resumes from the last checkpoint.
