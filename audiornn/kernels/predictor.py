@@ -89,7 +89,14 @@ class Predictor:
         self.state_size = edges[-1]
         offsets = orders.cumsum() - orders
         self.tables = PredictorTables(
-            orders, lengths, update_intervals, offsets, windows, self.layout, self.columns, AMPLITUDES
+            orders=orders,
+            window_lengths=lengths,
+            update_intervals=update_intervals,
+            coefficient_offsets=offsets,
+            windows=windows,
+            layout=self.layout,
+            columns=self.columns,
+            amplitudes=AMPLITUDES,
         )
 
     def initial_state(self, streams: int) -> Float32:

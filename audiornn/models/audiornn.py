@@ -8,7 +8,7 @@ the original did not have, features of backward-adaptive linear prediction are a
 logits to the output.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -68,8 +68,10 @@ class AudioRNN(AudioModel):
         return None if self.prior else self.head.bias
 
     def initial_state(self, batch: int | Tensor) -> State:
-        state = [tf.zeros([batch, gru.units]) for gru in self.grus]
-        return [*state, self.prior.initial_state(batch)] if self.prior else state
+        return {
+            "grus": [tf.zeros([batch, gru.units]) for gru in self.grus],
+            "prior": self.prior.initial_state(batch) if self.prior else [],
+        }
 
     def forward(
         self,
@@ -86,20 +88,21 @@ class AudioRNN(AudioModel):
         # The input of the first GRU depends on the code alone: its 256 values are computed once and looked up.
         counts = tf.math.bincount(codes, weights=weight, minlength=CODES, dtype=tf.float32)
         projected = tf.gather(self._table(training, counts), codes)
+        after: dict[str, Any] = {"grus": [], "prior": []}
         if self.prior:
-            network_input, prior, predictor = self.prior.forward(given, state[-1], num_last)
+            network_input, log_p, after["prior"] = self.prior.forward(given, state["prior"], num_last)
             projected += tf.transpose(network_input, [1, 0, 2])
-        after, x = [], amplitude
-        for i, (gru, norm) in enumerate(zip(self.grus, self.norms[1:], strict=True)):
-            if i:
+        x = amplitude
+        for gru, norm, before in zip(self.grus, self.norms[1:], state["grus"], strict=True):
+            if gru is not self.grus[0]:
                 projected = gru.project(tf.concat([x, amplitude], -1))
-            x = gru.scan(projected, state[i])
-            after.append(x[-1])
+            x = gru.scan(projected, before)
+            after["grus"].append(x[-1])
             if num_last and gru is self.grus[-1]:  # past the burn-in, only the targets are needed
                 x, weight = x[-num_last:], None if weight is None else weight[-num_last:]
             x = norm(x, training=training, weight=weight)
         logits = tf.transpose(self.head(x), [1, 0, 2])
-        return (logits + prior, [*after, predictor]) if self.prior else (logits, after)
+        return (logits + log_p if self.prior else logits), after
 
     def _table(self, training: bool, counts: Tensor) -> Tensor:
         """Input products [256, 3 * units] of the first GRU by code."""
@@ -110,13 +113,15 @@ class AudioRNN(AudioModel):
     def step(self, codes: Tensor, state: State) -> tuple[Tensor, State]:
         amplitude = tf.cast(codes, tf.float32)[:, None] / (CODES - 1)
         x = self.norms[0](self.dense(amplitude))
-        after = []
+        after: dict[str, Any] = {"grus": [], "prior": []}
         if self.prior:
-            network_input, prior, predictor = self.prior.step(codes, state[-1])
-        for i, (gru, norm) in enumerate(zip(self.grus, self.norms[1:], strict=True)):
+            network_input, log_p, after["prior"] = self.prior.step(codes, state["prior"])
+        for gru, norm, before in zip(self.grus, self.norms[1:], state["grus"], strict=True):
             projected = gru.project(tf.concat([x, amplitude], -1))
-            h = gru.step(projected + network_input if self.prior and not i else projected, state[i])
-            after.append(h)
+            if self.prior and gru is self.grus[0]:
+                projected += network_input
+            h = gru.step(projected, before)
+            after["grus"].append(h)
             x = norm(h)
         logits = self.head(x)
-        return (logits + prior, [*after, predictor]) if self.prior else (logits, after)
+        return (logits + log_p if self.prior else logits), after

@@ -14,7 +14,8 @@ computed from past codes, as in ITU-T G.728.
 """
 
 import math
-from typing import Annotated, Any
+from itertools import accumulate, pairwise
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -39,6 +40,20 @@ MIN_RATE, MAX_RATE = 8_000, 48_000  # Hz, between which the predictors follow fr
 
 INITIAL_CENTRE_RANGE = 1.5  # initial centres of the components, in scales around the prediction
 ACCURACY_STRIDE = 64  # training accuracy is measured on every 64th target
+
+
+class FrameColumns(NamedTuple):
+    """Columns of the GRU's input, each as those of the same name in `lpc_prior.NetworkInputColumns`."""
+
+    companded: slice
+    errors: slice
+    position: slice
+
+
+def frame_columns(history: int) -> FrameColumns:
+    """The columns for a number of last samples."""
+    edges = [0, *accumulate((history, history, lpc_prior.NUM_POSITION_FEATURES))]
+    return FrameColumns(*(slice(a, b) for a, b in pairwise(edges)))
 
 
 class LPCMix(AudioModel):
@@ -86,10 +101,11 @@ class LPCMix(AudioModel):
         self.head = keras.layers.Dense(
             3 * mixture, name="head", kernel_initializer=keras.initializers.RandomNormal(0, 0.01)
         )
-        self.gru.build(2 * history + lpc_prior.NUM_POSITION_FEATURES)
+        self.frame_columns = frame_columns(history)
+        self.gru.build(self.frame_columns.position.stop)
         self.condition.build([None, units])
-        self.input_columns = lpc_prior.network_input_columns(history, self.predictor)
-        self.first.build([None, self.input_columns.position.stop + history])
+        self.input_columns = lpc_prior.network_input_columns(history, self.predictor, companded=history)
+        self.first.build([None, self.input_columns.companded.stop])
         for layer in [*self.residual, self.head]:
             layer.build([None, hidden])
         centres = np.linspace(-INITIAL_CENTRE_RANGE, INITIAL_CENTRE_RANGE, mixture) if mixture > 1 else np.zeros(1)
@@ -204,7 +220,7 @@ class LPCMix(AudioModel):
         return tf.concat([state["amplitudes"], amplitudes], 1), tf.concat([state["errors"], errors], 1)
 
     def _frames(self, amplitudes: Tensor, errors: Tensor, features: Tensor) -> Tensor:
-        """Inputs of the GRU [batch, frames, ..], at the first code of each frame."""
+        """Inputs of the GRU [batch, frames, n], at the first code of each frame, with the columns of `FrameColumns`."""
         features = features[:, :: self.hop]
         recent = _windows(lpc_prior.compand(amplitudes), self.history, self.hop)
         scale = lpc_prior.error_scale(features, self._columns)

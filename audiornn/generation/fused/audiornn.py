@@ -90,14 +90,13 @@ class FusedAudioRNN(FusedEngine):
 
     def pack_state(self, state: base.State, streams: slice) -> State:
         """See `State`."""
-        n, prior = len(self.model.grus), self.model.prior
-        h = np.stack([np.asarray(part)[streams] for part in state[:n]])
+        h, prior = np.stack([np.asarray(part)[streams] for part in state["grus"]]), self.model.prior
         columns = self.weights.recurrent_biases.shape[1]
         return State(
-            h,
-            np.empty((h.shape[1], columns), f32),
-            np.empty((*h.shape[:2], columns), f32),
-            pack_prior_state(prior, np.asarray(state[n])[streams] if prior else None),
+            h=h,
+            inputs=np.empty((h.shape[1], columns), f32),
+            recurrent=np.empty((*h.shape[:2], columns), f32),
+            prior=pack_prior_state(prior, np.asarray(state["prior"])[streams] if prior else None),
         )
 
     def pack_weights(self, model: Any, bfloat16: bool) -> Weights:

@@ -104,24 +104,26 @@ class FusedEngine(abc.ABC):
         `logits`, float32 [streams, n, 256] if given, is set to the logits after each code.
         """
         streams = len(uniform)
-        draws = Draws(uniform, temperature, self.limits, np.empty((streams, 0), np.uint8))
+        draws = Draws(
+            uniform=uniform, temperature=temperature, limits=self.limits, forced=np.empty((streams, 0), np.uint8)
+        )
         return self._run(draws, np.empty((streams, 0, CODES), np.float32) if logits is None else logits)
 
     def teacher_force(self, codes: UInt8) -> Float32:
         """Logits [streams, n, 256] after each of given codes [streams, n]."""
         undrawn = np.empty((len(codes), 0), np.float32)
         trace = np.empty((*codes.shape, CODES), np.float32)
-        self._run(Draws(undrawn, undrawn, self.limits, codes), trace)
+        self._run(Draws(uniform=undrawn, temperature=undrawn, limits=self.limits, forced=codes), trace)
         return trace
 
     def _run(self, draws: Draws, trace: Float32) -> UInt8:
         def run(group: _StreamGroup, first: int) -> UInt8:
             rows = slice(first, first + len(group.logits))
             own = Draws(
-                np.ascontiguousarray(draws.uniform[rows]),
-                np.ascontiguousarray(draws.temperature[rows]),
-                draws.limits,
-                np.ascontiguousarray(draws.forced[rows]),
+                uniform=np.ascontiguousarray(draws.uniform[rows]),
+                temperature=np.ascontiguousarray(draws.temperature[rows]),
+                limits=draws.limits,
+                forced=np.ascontiguousarray(draws.forced[rows]),
             )
             # Rows of a contiguous array are contiguous: the loop writes into it.
             return type(self).loop(self.weights, group.state, own, group.logits, trace[rows])

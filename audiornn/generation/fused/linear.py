@@ -154,13 +154,13 @@ class FusedLinear(FusedEngine):
         prior, tiers, weights = self.model.prior, pack_tier_state(self.weights.tiers, state, streams), self.weights
         n, columns = len(tiers.history), weights.code_tables.shape[2]
         return State(
-            tiers,
-            np.empty((n, weights.output_biases.shape[2]), f32),
-            np.empty((n, weights.rates.shape[2]), f32),
-            np.empty((n, weights.gate_biases.shape[2]), f32),
-            np.empty((n, columns), f32),
-            np.empty((n, columns), f32),
-            pack_prior_state(prior, np.asarray(state["prior"])[streams] if prior else None),
+            tiers=tiers,
+            core=np.empty((n, weights.output_biases.shape[2]), f32),
+            inner=np.empty((n, weights.rates.shape[2]), f32),
+            gates=np.empty((n, weights.gate_biases.shape[2]), f32),
+            x=np.empty((n, columns), f32),
+            layer_output=np.empty((n, columns), f32),
+            prior=pack_prior_state(prior, np.asarray(state["prior"])[streams] if prior else None),
         )
 
     def pack_weights(self, model: Any, bfloat16: bool) -> Weights:

@@ -74,7 +74,7 @@ def network_inputs(
     input_columns
         Of `out`.
     out
-        float32 [n_inputs].
+        float32 [n_inputs]; the companded samples in it are left as they are.
     """
     predictions, mean_errors = features[columns.other_predictions], features[columns.other_errors]
     samples, past_errors, others = (
@@ -155,10 +155,10 @@ def pack_prior(prior: Prior | None, gates: int, bfloat16: bool) -> PriorWeights 
     if prior is None:
         return None
     return PriorWeights(
-        prior.predictor.tables,
-        prior.columns,
-        pack(pad_gates(np.asarray(prior.view.kernel), gates), bfloat16),
-        np.array([0, np.asarray(prior.shape)[0], 0], f32),
+        tables=prior.predictor.tables,
+        input_columns=prior.columns,
+        kernel=pack(pad_gates(np.asarray(prior.view.kernel), gates), bfloat16),
+        mixture=np.array([0, np.asarray(prior.shape)[0], 0], f32),
     )
 
 
@@ -168,12 +168,12 @@ def pack_prior_state(prior: Prior | None, predictor: Any) -> PriorState | None:
         return None
     state, used = np.array(predictor, f32), prior.predictor
     return PriorState(
-        state,
-        used.scratch(),
-        np.empty((len(state), 1, used.n_features), f32),
-        np.empty((len(state), prior.columns.position.stop), f32),
-        np.empty(CODES, f32),
-        np.empty((2, CODES + 1), f32),
+        predictor=state,
+        scratch=used.scratch(),
+        features=np.empty((len(state), 1, used.n_features), f32),
+        network_input=np.empty((len(state), prior.columns.companded.stop), f32),
+        log_p=np.empty(CODES, f32),
+        sums=np.empty((2, CODES + 1), f32),
     )
 
 

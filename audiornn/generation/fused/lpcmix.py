@@ -16,6 +16,7 @@ from audiornn.kernels.linear_prediction import PredictorScratch, PredictorTables
 from audiornn.kernels.matmul import matmul_add, pack, pad_gates, round_up_to_block
 from audiornn.models import base
 from audiornn.models.layers.lpc_prior import NetworkInputColumns
+from audiornn.models.lpcmix import FrameColumns
 
 
 class Weights(NamedTuple):
@@ -23,6 +24,7 @@ class Weights(NamedTuple):
 
     tables: PredictorTables
     input_columns: NetworkInputColumns
+    frame_columns: FrameColumns
     companded: Float32  # [256], by code
     first: Packed
     residual: Packed  # of all residual layers
@@ -79,8 +81,7 @@ def _loop(weights: Weights, state: State, draws: Draws, logits: Float32, trace: 
     h, condition, hidden, y = state.gru, state.condition, state.hidden, state.layer_output
     mixtures, sums = state.mixtures, state.sums
     amplitude_of, columns, history = tables.amplitudes, tables.columns, amplitudes.shape[1]
-    input_columns = weights.input_columns
-    end = input_columns.position.stop  # companded samples come after that
+    input_columns, frame_columns = weights.input_columns, weights.frame_columns
     streams, n = len(logits), max(draws.forced.shape[1], draws.uniform.shape[1])
     codes = np.empty((streams, n), np.uint8)
     sampling_weights = np.empty(CODES, np.float32)
@@ -96,12 +97,12 @@ def _loop(weights: Weights, state: State, draws: Draws, logits: Float32, trace: 
             amplitudes[s, 0] = amplitude_of[codes[s, t]]
             errors[s, 0] = latest[columns.residual]
             companded[s, 0] = companded_codes[codes[s, t]]
-            network_inputs(amplitudes[s], errors[s], latest, columns, input_columns, x[:end])
-            x[end:] = companded[s]
+            network_inputs(amplitudes[s], errors[s], latest, columns, input_columns, x)
+            x[input_columns.companded] = companded[s]
             if phase[0] == 0:
-                frame[s, :history] = companded[s]
-                frame[s, history : 2 * history] = x[input_columns.errors]
-                frame[s, 2 * history :] = x[input_columns.position]
+                frame[s, frame_columns.companded] = companded[s]
+                frame[s, frame_columns.errors] = x[input_columns.errors]
+                frame[s, frame_columns.position] = x[input_columns.position]
         if phase[0] == 0:
             broadcast_bias(gru_input_bias, gates)
             matmul_add(gru_input, frame, gates)
@@ -176,6 +177,7 @@ class FusedLPCMix(FusedEngine):
         return Weights(
             tables=model.predictor.tables,
             input_columns=model.input_columns,
+            frame_columns=model.frame_columns,
             companded=COMPANDED.astype(f32),
             first=pack(array(model.first.kernel), bfloat16),
             residual=pack(residual, bfloat16),

@@ -111,12 +111,12 @@ class FusedSampleRNN(FusedEngine):
         n, columns = len(tiers.history), self.weights.hidden_bias.size
         gates = self.weights.recurrent_biases.shape[1]
         return State(
-            tiers,
-            np.empty((n, gates), f32),
-            np.empty((n, gates), f32),
-            np.empty((n, columns), f32),
-            np.empty((n, columns), f32),
-            pack_prior_state(prior, np.asarray(state["prior"])[streams] if prior else None),
+            tiers=tiers,
+            gates=np.empty((n, gates), f32),
+            recurrent=np.empty((n, gates), f32),
+            x=np.empty((n, columns), f32),
+            layer_output=np.empty((n, columns), f32),
+            prior=pack_prior_state(prior, np.asarray(state["prior"])[streams] if prior else None),
         )
 
     def pack_weights(self, model: Any, bfloat16: bool) -> Weights:

@@ -113,11 +113,11 @@ def pack_tier_state(weights: TierWeights, state: State, streams: slice) -> TierS
         flat = part.reshape(len(part), -1)
         into[:, : flat.shape[1]] = flat
     return TierState(
-        np.asarray(state["history"])[streams].astype(np.uint8),
-        np.asarray(state["phase"])[:1].astype(np.int64),
-        np.ascontiguousarray(np.array(state["tiers"]["cores"], f32)[..., streams, :]),
-        conditioning,
-        np.empty((len(vectors[0]), int(weights.plan.inputs.max())), f32),
+        history=np.asarray(state["history"])[streams].astype(np.uint8),
+        phase=np.asarray(state["phase"])[:1].astype(np.int64),
+        cores=np.ascontiguousarray(np.array(state["tiers"]["cores"], f32)[..., streams, :]),
+        conditioning=conditioning,
+        inputs=np.empty((len(vectors[0]), int(weights.plan.inputs.max())), f32),
     )
 
 
@@ -140,12 +140,12 @@ def pack_tiers(model: Any, input_layers: Sequence[Any], gates: int, bfloat16: bo
         upsample_sizes=upsample_sizes,
     )
     return TierWeights(
-        plan,
-        np.asarray(tiers.embedding.table, f32),
-        aligned(np.concatenate([kernel.ravel() for kernel in inputs])),
-        pad_gates(np.stack([np.asarray(layer.bias, f32) for layer in input_layers]), gates),
-        aligned(np.concatenate([kernel.ravel() for kernel in upsamples])),
-        biases,
+        plan=plan,
+        embedding=np.asarray(tiers.embedding.table, f32),
+        input_kernels=aligned(np.concatenate([kernel.ravel() for kernel in inputs])),
+        input_biases=pad_gates(np.stack([np.asarray(layer.bias, f32) for layer in input_layers]), gates),
+        upsample_kernels=aligned(np.concatenate([kernel.ravel() for kernel in upsamples])),
+        upsample_biases=biases,
     )
 
 

@@ -34,6 +34,8 @@ class NetworkInputColumns(NamedTuple):
         How much larger than the cascade's their mean errors are.
     position
         Loudness of the error, and where the prediction is.
+    companded
+        The last samples themselves, on the scale of the codes; a `Prior` has none.
     """
 
     samples: slice
@@ -41,12 +43,13 @@ class NetworkInputColumns(NamedTuple):
     other_predictions: slice
     relative_errors: slice
     position: slice
+    companded: slice
 
 
-def network_input_columns(history: int, predictor: Predictor) -> NetworkInputColumns:
-    """The columns for a number of last samples."""
+def network_input_columns(history: int, predictor: Predictor, companded: int = 0) -> NetworkInputColumns:
+    """The columns for a number of last samples, of which so many are also companded."""
     others = predictor.n_other_predictions
-    edges = [0, *accumulate((history, history, others, others, NUM_POSITION_FEATURES))]
+    edges = [0, *accumulate((history, history, others, others, NUM_POSITION_FEATURES, companded))]
     return NetworkInputColumns(*(slice(a, b) for a, b in pairwise(edges)))
 
 
@@ -107,7 +110,7 @@ def network_inputs(samples: Tensor, errors: Tensor, features: Tensor, columns: F
 
     Returns
     -------
-    float32 [.., n] with the columns of `network_input_columns`.
+    float32 [.., n] with the columns of `network_input_columns` up to `position`.
     """
     p = features[..., columns.cascade, None]
     around = tf.concat([samples - p, errors, features[..., columns.other_predictions] - p], -1)
@@ -135,7 +138,7 @@ class Prior(keras.layers.Layer):
         self.predictor = Predictor(predictors)
         self.view = keras.layers.Dense(width, use_bias=False, name="view")
         self.columns = network_input_columns(1, self.predictor)
-        self.view.build([None, self.columns.position.stop])
+        self.view.build([None, self.columns.companded.stop])
         # A single logistic distribution around the prediction, whose width is learned.
         self.shape = self.add_weight(shape=[1], initializer="zeros", name="shape")
         self.built = True
