@@ -20,7 +20,7 @@ from audiornn.playing.live import BLOCK_SECONDS, Beginning, Block, Change, Contr
 from audiornn.playing.service import Service
 from audiornn.playing.takes import LAST_SECONDS, LONGEST_SECONDS, Take, TakeSettings, Tape
 
-AHEAD_SECONDS = 0.15  # how far generation is ahead of what is heard
+AHEAD_SECONDS = 0.2  # how far generation is ahead of what is heard
 STATUS_BLOCKS = 25  # from one report of the speed to the next
 NO_CODES = np.zeros(0, np.uint8)
 

@@ -61,12 +61,12 @@ def is_part(part, whole):
 
 
 @pytest.mark.slow
-def test_generation_is_at_most_150_ms_ahead_of_playback(ear):
+def test_generation_is_at_most_200_ms_ahead_of_playback(ear):
     for _ in range(20):
         ear.next(0.1)
-    assert 0.1 * 8000 < ear.received <= 0.15 * 8000
+    assert 0.15 * 8000 < ear.received <= 0.2 * 8000
     ear.hear(1.0)
-    assert ear.received - ear.played <= 0.15 * 8000
+    assert ear.received - ear.played <= 0.2 * 8000
     assert ear.played > 0.5 * 8000
 
 

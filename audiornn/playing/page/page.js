@@ -4,13 +4,14 @@ import { Sound } from "./sound.js";
 const find = (id) => document.getElementById(id);
 const each = (selector, what) => document.querySelectorAll(selector).forEach(what);
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+const PAUSE_MS = 50; // between two drawings: 15 per second leave the processor to the model
 const SHOWN = { top_k: (value) => value || "all", level_db: (value) => `${value} dB` };
 
 const scope = new Scope(find("spectrogram"), find("wave"), find("bits"));
 const uncertainties = []; // of blocks that have not been heard yet: [position after them, bits]
 const socket = new Worker("socket.js");
 let sound, rate, token, defaults, heardModel, recorder;
-let underruns = 0, earlier = 0, takes = 0, frames = 0;
+let underruns = 0, earlier = 0, takes = 0;
 let playing = false, blind = false;
 
 function say(text, problem = false) {
@@ -152,9 +153,8 @@ function state(on) {
 }
 
 function draw() {
-  frames += 1; // every second one will do, and leaves the processor to the model
-  if (playing && sound && frames % 2) find("loudness").value = 20 * Math.log10(Math.max(scope.frame(sound.analyser), 1e-3));
-  requestAnimationFrame(draw);
+  if (playing && sound) find("loudness").value = 20 * Math.log10(Math.max(scope.frame(sound.analyser), 1e-3));
+  setTimeout(() => requestAnimationFrame(draw), PAUSE_MS);
 }
 
 // Controls.

@@ -1,5 +1,6 @@
 // Spectrogram, wave and uncertainty, drawn while the sound plays.
-const COLUMNS = 600; // of the spectrogram: twenty seconds at 30 per second
+const COLUMNS = 300; // of the spectrogram: twenty seconds at 15 per second
+const VALUES = 600; // of the uncertainty: twelve seconds of blocks of 20 ms
 const MOST_BITS = 8;
 const PALETTES = {
   light: ["#f6f8fa", "#c5dcea", "#5b9cc6", "#1f5488", "#0a1b2e"],
@@ -47,7 +48,7 @@ export class Scope {
     levels.forEach((level, bin) => column.data.set([...this.palette[level], 255], 4 * (bins - 1 - bin)));
     this.ring(bins).putImageData(column, this.head, 0);
     this.head = (this.head + 1) % COLUMNS;
-    const [pen, width, height] = this.surface(this.spectrogram);
+    const [pen, width, height] = this.surface(this.spectrogram, true);
     const cut = ((COLUMNS - this.head) / COLUMNS) * width, oldest = this.head + 1; // its neighbour is the newest one
     pen.drawImage(this.history, oldest, 0, COLUMNS - oldest, bins, 0, 0, cut, height);
     if (this.head) pen.drawImage(this.history, 0, 0, this.head, bins, cut, 0, width - cut, height);
@@ -55,20 +56,20 @@ export class Scope {
     const samples = new Float32Array(analyser.fftSize);
     analyser.getFloatTimeDomainData(samples);
     this.curve(this.wave, samples, (sample) => 0.5 - 0.5 * sample);
-    this.curve(this.bits, this.values, (value) => 1 - value / MOST_BITS, COLUMNS);
+    this.curve(this.bits, this.values, (value) => 1 - value / MOST_BITS, VALUES);
     return Math.sqrt(samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length);
   }
 
   uncertainty(value) {
     this.values.push(value);
-    if (this.values.length > COLUMNS) this.values.shift();
+    if (this.values.length > VALUES) this.values.shift();
   }
 
   // A canvas at the resolution of the screen.
-  surface(canvas) {
+  surface(canvas, opaque = false) {
     const width = Math.round(canvas.clientWidth * devicePixelRatio), height = Math.round(canvas.clientHeight * devicePixelRatio);
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    return [canvas.getContext("2d"), width, height];
+    return [canvas.getContext("2d", { alpha: !opaque }), width, height];
   }
 
   curve(canvas, values, place, length = values.length) {

@@ -1,5 +1,6 @@
 // The connection to the server, a worker: what the page draws does not delay what is heard.
-let socket, port, stream, received, early;
+const NEWS_MS = 100; // between reports of what was heard to the page, which shows it
+let socket, port, stream, received, early, told = 0;
 
 function ask(request) {
   if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(request));
@@ -33,6 +34,8 @@ function attach(player) {
   port.onmessage = ({ data }) => {
     if (current !== stream) return;
     ask({ played: data.played, stream });
+    if (performance.now() - told < NEWS_MS) return;
+    told = performance.now();
     postMessage({ heard: data });
   };
   early.forEach((samples) => port.postMessage(samples, [samples.buffer]));

@@ -9,7 +9,7 @@ export class Sound {
     this.analyser = new AnalyserNode(this.context, { fftSize, smoothingTimeConstant: 0, minDecibels: -95, maxDecibels: -25 });
     this.analyser.connect(this.context.destination);
     if (this.context.audioWorklet) this.connect(port);
-    else this.connectScript(new SampleQueue(0.1 * rate), port);
+    else this.connectScript(new SampleQueue(0.15 * rate), port);
   }
 
   async connect(port) {

@@ -3,7 +3,7 @@ import { SampleQueue } from "./queue.js";
 class Player extends AudioWorkletProcessor {
   constructor() {
     super();
-    this.queue = new SampleQueue(0.1 * sampleRate);
+    this.queue = new SampleQueue(0.15 * sampleRate);
     this.reported = 0;
     this.port.onmessage = ({ data }) => {
       this.socket = data;
@@ -14,7 +14,7 @@ class Player extends AudioWorkletProcessor {
   process(inputs, [[output]]) {
     this.queue.pull(output);
     const { played, underruns } = this.queue;
-    if (played - this.reported >= 0.01 * sampleRate) {
+    if (played - this.reported >= 0.02 * sampleRate) {
       this.reported = played;
       this.socket.postMessage({ played, underruns });
     }
