@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from audiornn.common.waits import announced
+from audiornn.common.waits import importing
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # must be set before TensorFlow is imported
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -23,7 +23,7 @@ def _quiet() -> Iterator[None]:
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
-            with announced("importing TensorFlow", kept):
+            with importing("TensorFlow", kept):
                 yield
         except BaseException:
             held.seek(0)

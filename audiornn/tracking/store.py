@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from audiornn.common.errors import AudioRNNError
 from audiornn.common.files import atomic_file, locked
-from audiornn.common.waits import announced
+from audiornn.common.waits import announced, importing
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -145,7 +145,7 @@ def client_of(workspace: str | Path, probe: bool = True) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name, value in WAITING.items():
         os.environ.setdefault(name, value)
-    with announced("importing MLflow"):
+    with importing("MLflow"):
         import mlflow
 
     uri = store(workspace)

@@ -1,5 +1,6 @@
 """What people see while they wait."""
 
+import gc
 import sys
 import time
 
@@ -33,6 +34,19 @@ def test_nothing_is_printed_without_a_terminal(capfd, monkeypatch):
     with waits.announced("counting"):
         time.sleep(0.05)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_an_import_collects_no_garbage_and_leaves_collections_as_they_were(collecting):
+    before = gc.isenabled()
+    try:
+        (gc.enable if collecting else gc.disable)()
+        with pytest.raises(ImportError), waits.importing("nothing"):
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled() is collecting
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 @pytest.mark.slow
