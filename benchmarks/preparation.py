@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Cost of preparing data: seconds and peak memory of each stage, and bytes per target.
+"""Cost of preparing data, or of the whole pipeline: seconds and peak memory of each stage, and bytes per target.
 
     python benchmarks/preparation.py FOLDER [--context 1000] [--json FILE]    the recordings below FOLDER
     python benchmarks/preparation.py --hours 10                               one file of noise, 44.1 kHz stereo
+    python benchmarks/preparation.py --hours 10 --steps 300                   all stages: trained for 300 updates
 
-The stages run as in the pipeline, each a process of its own, in a temporary folder.
+The stages run as in the pipeline, each a process of its own, in a temporary folder. With --steps the splits for
+validation and test are a thousandth of the codes each.
 """
 
 import argparse
@@ -21,7 +23,8 @@ import soundfile as sf
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("recordings", "corpus", "resample", "encode", "shard")
+PREPARATION = ("recordings", "corpus", "resample", "encode", "shard")
+TRAINING = ("ancestor", "train", "evaluate", "generate", "report")
 
 
 def long_recording(path: Path, hours: float) -> None:
@@ -52,6 +55,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--hours", type=float)
     parser.add_argument("--context", type=int, default=1000)
+    parser.add_argument("--steps", type=int, help="train for so many updates, evaluate, generate and report, too")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     if (arguments.folder is None) == (arguments.hours is None):
@@ -66,8 +70,11 @@ def main() -> None:
         params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         params["corpus"]["path"] = str(source.resolve())
         params["shard"]["context"] = arguments.context
+        if arguments.steps:
+            params["shard"] |= {"validation": 0.001, "test": 0.001}
+            params["train"] |= {"epochs": None, "steps": arguments.steps}
         (work / "params.yaml").write_text(yaml.safe_dump(params))
-        rows = [run(stage, work) for stage in STAGES]
+        rows = [run(stage, work) for stage in PREPARATION + (TRAINING if arguments.steps else ())]
         minutes = json.loads((work / "metrics/corpus.json").read_text())["minutes"]
         shard = json.loads((work / "metrics/shard.json").read_text())
     print(f"{minutes:.1f} minutes of audio, context {arguments.context}")
