@@ -65,9 +65,7 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument("--run", metavar="RUN_ID", help="an MLflow run that holds the model")
     generate.add_argument("--seconds", type=float, help="length of each clip (default: 4; with --stream: endless)")
     generate.add_argument("--count", type=int, default=1, help="clips per temperature (default: %(default)s)")
-    generate.add_argument(
-        "--output", default="clips", metavar="DIR", help="folder for the clips (default: %(default)s)"
-    )
+    generate.add_argument("--output", metavar="DIR", help="folder for the clips (default: clips)")
     generate.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     generate.add_argument(
         "--temperature",
@@ -102,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
         "--peak-mode",
         default="safe",
         help="safe: scale down where peaks clip; normalise: scale to full scale; limit: a limiter (default: "
-        "%(default)s; with --stream: limit)",
+        "%(default)s; --stream always has the limiter)",
     )
     generate.add_argument(
         "--engine", default="auto", help="auto, fused, fused-bf16 or tensorflow (default: %(default)s)"
@@ -111,8 +109,7 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--format",
         choices=["raw", "wav"],
-        default="raw",
-        help="format of --stream: raw 16-bit PCM or wav (default: %(default)s)",
+        help="format of --stream: raw 16-bit PCM or wav (default: raw)",
     )
     generate.add_argument("--json", action="store_true", help="print a JSON object instead of text")
     generate.set_defaults(handler=commands.run_generate)

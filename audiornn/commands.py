@@ -71,6 +71,12 @@ def run_generate(arguments: argparse.Namespace) -> None:
     p = validation.validate(params.Generate, request, "command line")
     if arguments.stream and p.clips > 1:
         raise AudioRNNError("--stream writes a single clip: give one temperature and no --count")
+    if arguments.stream and arguments.seconds is None and isinstance(p.temperature[0], tuple):
+        raise AudioRNNError("--stream without --seconds has no end, at which a ramp of temperatures could arrive")
+    if arguments.stream and (arguments.output is not None or arguments.json):
+        raise AudioRNNError("--stream writes to stdout: it goes neither with --output nor with --json")
+    if arguments.format and not arguments.stream:
+        raise AudioRNNError(f"--format {arguments.format} goes with --stream: clips are wav files")
 
     with announced("loading"):
         from audiornn.common.serialization import write_json
@@ -78,8 +84,8 @@ def run_generate(arguments: argparse.Namespace) -> None:
         from audiornn.models import storage
         from audiornn.tracking.models.registry import model_folder
 
-    model = storage.load(model_folder(Path.cwd(), arguments.run) if arguments.run else arguments.model)
-    prompt = prompts.load(arguments.prompt or None, p, model.codec)
+    model = storage.load(arguments.model if arguments.run is None else model_folder(Path.cwd(), arguments.run))
+    prompt = prompts.load(arguments.prompt, p, model.codec)
     if arguments.stream:
         if sys.stdout.isatty():
             raise AudioRNNError(
@@ -88,7 +94,7 @@ def run_generate(arguments: argparse.Namespace) -> None:
         streaming.stream(model, p, sys.stdout.buffer, prompt, arguments.seconds is not None, arguments.format == "wav")
         return
     made, speed = clips.generate_clips(model, p, prompt, progress=not arguments.json and sys.stderr.isatty())
-    output = Path(arguments.output)
+    output = Path("clips" if arguments.output is None else arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     paths = [clip.write(output) for clip in made]
     codec = model.codec

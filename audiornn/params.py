@@ -9,6 +9,7 @@ from audiornn.common.serialization import read_yaml
 from audiornn.common.validation import Count, Section, Seed, Share, validate
 
 DAY = 86_400.0  # seconds: the most audio that is held in memory
+TEST_PROMPT = "test"  # the `generate.prompt` that selects passages of the test split
 BatchSize = Annotated[int, Field(ge=1, le=1 << 16)]
 
 
@@ -172,7 +173,7 @@ class Generate(Section):
     top_k: Annotated[int, Field(ge=0, le=256)] = 0
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.998
     confidence_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
-    prompt: Annotated[str, Field(min_length=1)] | None = "test"
+    prompt: Annotated[str, Field(min_length=1)] | None = TEST_PROMPT
     prompt_offset: Annotated[float, Field(ge=0, le=DAY)] = 0.0
     prompt_seconds: Annotated[float, Field(gt=0, le=DAY)] = 0.5
     peak_mode: Literal["safe", "normalise", "limit"] = "safe"

@@ -36,7 +36,7 @@ def main(p: Params) -> None:
         report = scan.report(recordings, left_out, source)
         print(report)
         if listed:
-            check_unchanged(listed.files, {r.path: r.sha256 for r in recordings})
+            check_unchanged(listed.files, {r.path: r.sha256 for r in recordings}, (file.path for file in left_out))
             known.save()
         if not recordings:
             raise AudioRNNError(f"corpus.path is {source!r}, but has no usable recording; see above")

@@ -22,7 +22,7 @@ from audiornn.evaluation.code_statistics import code_counts, jensen_shannon_bits
 from audiornn.generation import clips, prompts, sound_quality
 from audiornn.generation.clips import Clip
 from audiornn.models import storage
-from audiornn.params import Params
+from audiornn.params import TEST_PROMPT, Params
 from audiornn.preparation.encoded import EncodedCorpus
 from audiornn.preparation.recordings import REAL_CLIP, SplitRecordings
 from audiornn.tracking import runs
@@ -53,7 +53,7 @@ def main(p: Params) -> None:
     model = storage.load(MODEL)
     encoded, manifest = EncodedCorpus(ENCODED), read_manifest(SHARDS)
     test, validation = (SplitRecordings(encoded, manifest, split) for split in ("test", "validation"))
-    prompt = p.generate.prompt if p.generate.prompt in (None, prompts.TEST) else resolve(p.generate.prompt)
+    prompt = p.generate.prompt if p.generate.prompt in (None, TEST_PROMPT) else resolve(p.generate.prompt)
     codes = prompts.load(prompt, p.generate, model.codec, test)
     made, speed = clips.generate_clips(model, p.generate, codes, progress=True)
     reference = test.draw_codes(p.generate.seconds, p.generate.seed)

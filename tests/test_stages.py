@@ -95,6 +95,6 @@ def test_cached_and_remote_work_is_identified_by_all_code_that_can_change_it(mod
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_is_named_like_its_script_and_its_section(stage):
     assert STAGES[stage]["cmd"] == f"python -m stages.{stage}"
-    # The one key that decides which recordings, or which model, there are.
-    section = {"recordings": "corpus.path", "ancestor": "train.start_from"}.get(stage, stage)
-    assert STAGES[stage].get("params", [section]) == [section]
+    # The keys that decide which recordings, which prompt or which model there are.
+    keys = {"recordings": ["corpus.path", "generate.prompt"], "ancestor": ["train.start_from"]}
+    assert STAGES[stage].get("params", [stage]) == keys.get(stage, [stage])

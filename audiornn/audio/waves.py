@@ -1,6 +1,7 @@
 """Waves, block by block: recordings of any kind, and wav files."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -81,7 +82,8 @@ def container(samples: int) -> str:
 class WaveWriter:
     """Write PCM to a wav file block by block; samples beyond full scale are clipped and counted.
 
-    If `frames`, an estimate of the length, exceeds the 4 GiB that WAV can hold, the file is RF64.
+    If `frames`, an estimate of the length, exceeds the 4 GiB that WAV can hold, the file is RF64. It and `write` raise
+    an AudioRNNError if the file cannot be written.
 
     Attributes
     ----------
@@ -93,7 +95,9 @@ class WaveWriter:
         self, path: str | Path, sample_rate: int, subtype: str = "PCM_24", frames: int = 0, channels: int = 1
     ) -> None:
         form = container(frames * channels)
-        self._file = sf.SoundFile(native(path), "w", sample_rate, channels, subtype, format=form)
+        self._path = path
+        with self._errors_named():
+            self._file = sf.SoundFile(native(path), "w", sample_rate, channels, subtype, format=form)
         self.samples = 0
         self.clipped = 0
         self.peak = 0.0
@@ -106,7 +110,15 @@ class WaveWriter:
         self.samples += wave.size
         self.clipped += int(np.count_nonzero(magnitude > 1))
         self.peak = max(self.peak, float(magnitude.max()))
-        self._file.write(np.clip(wave, -1, 1))
+        with self._errors_named():
+            self._file.write(np.clip(wave, -1, 1))
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except sf.SoundFileError as error:
+            raise AudioRNNError(f"{self._path}: cannot be written: {error}") from None
 
     def __enter__(self) -> "WaveWriter":
         return self

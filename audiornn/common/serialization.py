@@ -1,6 +1,7 @@
 """JSON and YAML files."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 from audiornn.common.errors import AudioRNNError, one_line, shown
 from audiornn.common.files import atomic_file
 
+BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-9]+)+(\.[0-9_]*)?")  # YAML 1.1 takes 1:30 for 90, YAML 1.2 for a text
 MAX_VALUES = 10_000  # values and keys of a YAML file, those of aliases each time they are used
 
 
@@ -72,7 +74,15 @@ def parse_yaml(text: str, where: str | Path) -> object:
 
 
 class _BoundedLoader(yaml.SafeLoader):
-    """A loader that looks at the size of a document before it makes objects: aliases of aliases grow exponentially."""
+    """A loader that looks at the size of a document before it makes objects: aliases of aliases grow exponentially.
+
+    As in YAML 1.2, which DVC reads, numbers have no base 60: a ramp of temperatures such as 0:1.2 is a text.
+    """
+
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: object) -> str:
+        if kind is yaml.ScalarNode and value and BASE_60.fullmatch(value):
+            return self.DEFAULT_SCALAR_TAG
+        return super().resolve(kind, value, implicit)
 
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()

@@ -1,7 +1,7 @@
 """Which recordings there are: paths, sizes and hashes. DVC compares the list, as it cannot see all recordings."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -34,9 +34,14 @@ def own_recordings(path: str | None, workspace: Path) -> Path | None:
     for folder in (workspace / path, Path(path)):
         if folder.is_dir() and any(not file.name.startswith(".") for file in folder.iterdir()):
             return folder
-    if path.rstrip("/") == DROP_FOLDER:
+    if is_drop_folder(path):
         return None
     raise AudioRNNError(f"corpus.path is {path!r}, but must be a folder with recordings: it is missing or empty")
+
+
+def is_drop_folder(path: str) -> bool:
+    """Whether `corpus.path` is the folder that counts as unset while it is empty or missing."""
+    return path.rstrip("/") == DROP_FOLDER
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def list_files(folder: str | Path, known: Known | None = None) -> tuple[list[Lis
     same = {path: held[1] for path, stamp in stamps.items() if (held := known.get(path)) and held[0] == stamp}
     digests = same | _hash([path for path, stamp in stamps.items() if stamp and path not in same])
     for path, stamp in stamps.items():
-        relative = os.fsencode(Path(path).relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+        relative = _printable(Path(path).relative_to(folder).as_posix())
         digest = digests.get(path)
         listed.append(ListedFile(relative, stamp[0] if stamp and path in digests else 0, digest))
         if stamp and digest:
@@ -132,7 +137,7 @@ class Listing:
     files: Sequence[ListedFile]
 
 
-def check_unchanged(listed: Sequence[ListedFile], digests: Mapping[str, str]) -> None:
+def check_unchanged(listed: Sequence[ListedFile], digests: Mapping[str, str], left_out: Iterable[str] = ()) -> None:
     """Make sure that scanned recordings are those of the list.
 
     Parameters
@@ -141,6 +146,8 @@ def check_unchanged(listed: Sequence[ListedFile], digests: Mapping[str, str]) ->
         The list.
     digests
         SHA-256 of the recordings that were scanned, by path.
+    left_out
+        Paths of the other files that were scanned.
 
     Raises
     ------
@@ -149,7 +156,16 @@ def check_unchanged(listed: Sequence[ListedFile], digests: Mapping[str, str]) ->
     """
     held = {file.path: file.sha256 for file in listed}
     for path, digest in digests.items():
-        name = os.fsencode(path).decode("utf-8", "backslashreplace")
+        name = _printable(path)
         if held.get(name) != digest:
             how = "changed" if name in held else "was added"
             raise AudioRNNError(f"{path}: {how} while the pipeline ran; run dvc repro again")
+    scanned = {_printable(path) for path in chain(digests, left_out)}
+    for name, listed_digest in held.items():
+        if listed_digest and name not in scanned:
+            raise AudioRNNError(f"{name}: went while the pipeline ran; run dvc repro again")
+
+
+def _printable(path: str) -> str:
+    """A path whose bytes may be of any encoding, as lists have it."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

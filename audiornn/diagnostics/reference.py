@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from audiornn.audio import resampling
+from audiornn.audio.examination import examine
+from audiornn.audio.waves import Reading
 from audiornn.common.errors import AudioRNNError
 from audiornn.corpus import scan
 from audiornn.diagnostics.diagnosis import COMMON_SHARE, IGNORED_IF_COMMON, diagnose
@@ -94,22 +96,25 @@ class Reference:
     def read(cls, path: str | Path, sample_rate: int) -> "Reference":
         """The statistics of a recording, or of all recordings below a folder, resampled to `sample_rate`.
 
-        Of more than an hour, only the beginning of each recording is used.
+        Of each recording the beginning is used: an hour, shared equally by all of them, but at least 10 s of each.
 
         Raises
         ------
         AudioRNNError
             If nothing can be read, or there is less than a second of sound.
         """
-        files = [Path(path)]
         if Path(path).is_dir():
-            files = [Path(path) / recording.path for recording in scan.scan(path)[0]]
+            files = [(Path(path) / recording.path, recording.reading) for recording in scan.scan(path)[0]]
             if not files:
                 raise AudioRNNError(f"{path}: holds no readable recording")
+        else:
+            files = [(Path(path), examine(path).reading)]
         seconds = max(PASSAGE_SECONDS, REFERENCE_SECONDS / len(files))
         try:
             told = tqdm(files, "read the reference", unit="file", delay=1, disable=None)
-            return cls.of((wave for file in told for wave in _passages(file, sample_rate, seconds)), sample_rate)
+            return cls.of(
+                (wave for file, how in told for wave in _passages(file, how, sample_rate, seconds)), sample_rate
+            )
         except AudioRNNError as error:
             raise error if str(error).startswith(str(path)) else AudioRNNError(f"{path}: {error}") from None
 
@@ -176,11 +181,11 @@ def frechet(mean_a: Array, covariance_a: Array, mean_b: Array, covariance_b: Arr
     return max(0.0, float(np.sum((mean_a - mean_b) ** 2) + np.trace(a) + np.trace(b) - 2 * cross))
 
 
-def _passages(path: Path, sample_rate: int, seconds: float) -> Iterator[Array]:
+def _passages(path: Path, reading: Reading, sample_rate: int, seconds: float) -> Iterator[Array]:
     """The first `seconds` of a recording as waves float [n] of 10 s, resampled."""
     size, left = round(PASSAGE_SECONDS * sample_rate), round(seconds * sample_rate)
     held = np.zeros(0)
-    for block in resampling.resample_blocks(path, sample_rate):
+    for block in resampling.resample_blocks(path, sample_rate, reading=reading):
         held = np.concatenate([held, block])
         while len(held) >= size and left > 0:
             yield held[: min(size, left)]

@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from audiornn.common.digests import digest
 from audiornn.common.errors import AudioRNNError
+from audiornn.corpus.listing import is_drop_folder
 from audiornn.experiments import comparison_page, summary
 from audiornn.experiments.definition import FOLDER
 from audiornn.experiments.dvc import DvcRunner, Runner
 from audiornn.experiments.plan import PlannedExperiment, Setting, read_experiment, settings_of
 from audiornn.experiments.summary import VALIDATION_BITS, Case
-
-UNSET = "recordings"  # the value of corpus.path in params.yaml; while that folder is empty, audio is synthesised
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,7 +89,7 @@ def announce(planned: PlannedExperiment, first: Setting, runs: int) -> None:
         If the recordings of the first setting are not there.
     """
     path = first.params.corpus.path
-    if path not in (None, UNSET) and not (planned.workspace / path).exists():
+    if path and not is_drop_folder(path) and not (planned.workspace / path).exists():
         raise AudioRNNError(
             f"corpus.path is {path!r}, which does not exist: {FOLDER / planned.name}.yaml says where its recordings "
             "are from"

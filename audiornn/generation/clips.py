@@ -13,6 +13,7 @@ from audiornn.audio import waves
 from audiornn.audio.levels import dbfs, make_playable
 from audiornn.codec import CodecSettings
 from audiornn.common.array_types import Codes, Wave
+from audiornn.common.files import atomic_file
 from audiornn.common.validation import validate
 from audiornn.diagnostics import diagnosis as diagnosis_module
 from audiornn.diagnostics.diagnosis import Diagnosis
@@ -71,9 +72,9 @@ class Clip:
         )
 
     def write(self, folder: str | Path) -> Path:
-        """Write a 16-bit wav and return its path."""
+        """Write a 16-bit wav, atomically, and return its path."""
         path = Path(folder) / f"{self.name}.wav"
-        with waves.WaveWriter(path, self.sample_rate, "PCM_16") as writer:
+        with atomic_file(path) as partial, waves.WaveWriter(partial, self.sample_rate, "PCM_16") as writer:
             writer.write(self.wave)
         return path
 

@@ -11,10 +11,8 @@ from audiornn.audio.levels import dbfs
 from audiornn.codec import CodecSettings
 from audiornn.common.array_types import Codes, Wave
 from audiornn.common.errors import AudioRNNError
-from audiornn.params import Generate
+from audiornn.params import TEST_PROMPT, Generate
 from audiornn.preparation.recordings import SplitRecordings
-
-TEST = "test"  # value of generate.prompt that selects passages of the test split
 
 SILENT_RMS = 1e-3  # -60 dBFS: too quiet to be a prompt
 
@@ -53,7 +51,7 @@ def load(
     """
     if prompt is None:
         return None
-    if prompt == TEST and test is not None:
+    if prompt == TEST_PROMPT and test is not None:
         return test.draw_prompts(p.clips, round(p.prompt_seconds * codec.sample_rate), p.seed)
     codes = file_prompt(prompt, p.prompt_seconds, codec, p.prompt_offset, max_seconds)
     return np.repeat(codes[None], p.clips, axis=0)

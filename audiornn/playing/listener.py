@@ -216,10 +216,11 @@ class Listener:
         self._models[model.digest], self._sources[model.digest] = model, source
         return model
 
-    async def _open(self, model: PlayableModel, choice_id: str) -> None:
-        """Begin a new stream, at the sample rate of the model."""
+    async def _open(self, model: PlayableModel, choice_id: str, letter: str = "") -> None:
+        """Begin a new stream, at the sample rate of the model; `letter` as for `_switch`."""
         self._number += 1
-        await self._send({"stream": self._number, "sample_rate": model.codec.sample_rate, "model": choice_id})
+        named = {"letter": letter} if letter else {"model": choice_id}
+        await self._send({"stream": self._number, "sample_rate": model.codec.sample_rate, **named})
         self._model, self._prompt = model, NO_CODES
         self._stream, self._tape, self._played = LiveStream(self._models), Tape(model.codec.sample_rate), 0
         self._change = Change(beginning=Beginning(seed=self._seed), model=model.digest, controls=self._controls)
@@ -244,7 +245,7 @@ class Listener:
         model = await self._load(choice_id)
         if model.codec != self._model.codec:
             await self._stop_recording()
-            await self._open(model, choice_id)
+            await self._open(model, choice_id, letter)
             return
         self._model, self._primed = model, None
         self._change = self._change.model_copy(update={"model": model.digest})

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from audiornn.common.serialization import parse_yaml
 from audiornn.provenance.git import git
 from audiornn.provenance.overrides import overrides
 
@@ -38,8 +37,8 @@ def reproduction(root: str | Path, params: Mapping[str, Any]) -> Reproduction:
         return Reproduction(
             ["dvc repro"], ["This folder is not a Git repository: the version of the code is not recorded."]
         )
-    base = yaml.safe_load(git("show", f"{commit}:params.yaml", folder=root)) or {}
-    changes = list(overrides(base, params))
+    base = parse_yaml(git("show", f"{commit}:params.yaml", folder=root), f"params.yaml of {commit}")
+    changes = list(overrides(base if isinstance(base, dict) else {}, params))
     run = "dvc exp run " + " ".join(f"-S {shlex.quote(change)}" for change in changes) if changes else "dvc repro"
     changed = [
         line for line in git("diff", "--name-only", commit, folder=root).splitlines() if not _is_pipeline_output(line)

@@ -44,6 +44,19 @@ def test_samples_beyond_full_scale_are_clipped_and_counted_and_never_wrap_around
     assert writer.peak == np.abs(wave).max(initial=0)
 
 
+def test_a_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    with pytest.raises(AudioRNNError, match="nowhere/a.wav: cannot be written"):
+        waves.WaveWriter(tmp_path / "nowhere/a.wav", RATE)
+
+    def full(*_):
+        raise sf.LibsndfileError(2)
+
+    with waves.WaveWriter(tmp_path / "a.wav", RATE) as writer:
+        monkeypatch.setattr(sf.SoundFile, "write", full)
+        with pytest.raises(AudioRNNError, match="a.wav: cannot be written"):
+            writer.write(noise(0, 80))
+
+
 def test_all_channels_are_written_and_counted(tmp_path):
     wave = np.array([[0.5, -2.0, 0.25], [1.5, 0.0, -0.5]])
     with waves.WaveWriter(tmp_path / "a.wav", RATE, channels=3) as writer:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audiornn.common.errors import AudioRNNError
-from audiornn.common.serialization import read_json, write_json
+from audiornn.common.serialization import parse_yaml, read_json, write_json
 from tests.helpers.folders import content
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -19,6 +19,13 @@ documents = st.recursive(
     max_leaves=10,
 )
 in_one_folder = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def test_numbers_of_yaml_have_no_base_60():
+    """PyYAML reads YAML 1.1, where 0:1.2 is 1.2; DVC reads YAML 1.2."""
+    text = "{a: 0:1.2, b: [1:0.5, 0.7:1.1, 1:2], c: 190:20:30, d: 1.5, e: -3}"
+    wanted = {"a": "0:1.2", "b": ["1:0.5", "0.7:1.1", "1:2"], "c": "190:20:30", "d": 1.5, "e": -3}
+    assert parse_yaml(text, "text") == wanted
 
 
 @in_one_folder

@@ -54,6 +54,14 @@ def test_a_missing_or_unreadable_file_is_listed_without_a_hash(folder):
 @pytest.mark.parametrize(("path", "how"), [("b.wav", "changed"), ("new.wav", "was added")])
 def test_a_recording_that_changes_between_listing_and_scan_is_named(folder, path, how):
     listed = listing.list_files(folder)[0]
-    listing.check_unchanged(listed, {"b.wav": sha256(folder / "b.wav")})
+    listing.check_unchanged(listed, {"b.wav": sha256(folder / "b.wav")}, ["a/c.wav"])
     with pytest.raises(AudioRNNError, match=f"{path}: {how} while the pipeline ran; run dvc repro again"):
         listing.check_unchanged(listed, {path: "0"})
+
+
+def test_a_file_that_goes_between_listing_and_scan_is_named_unless_it_could_not_be_read(folder):
+    listed = [*listing.list_files(folder)[0], listing.ListedFile("locked", 0, None)]
+    kept = {"b.wav": sha256(folder / "b.wav")}
+    listing.check_unchanged(listed, kept, ["a/c.wav"])
+    with pytest.raises(AudioRNNError, match="a/c.wav: went while the pipeline ran; run dvc repro again"):
+        listing.check_unchanged(listed, kept)

@@ -4,11 +4,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import soundfile as sf
 from numpy.typing import NDArray
 from scipy import linalg, signal
 
 from audiornn.common.errors import AudioRNNError
 from audiornn.diagnostics.diagnosis import diagnose
+from audiornn.diagnostics.features import Sound
 from audiornn.diagnostics.reference import Reference, frechet
 from tests.helpers.waves import RATE, kinds, noise, sine
 
@@ -60,6 +62,18 @@ def test_a_reference_does_not_depend_on_how_it_is_cut_into_recordings(real):
 
 def test_a_short_reference_has_a_fixed_limit(said):
     assert Reference.of([said], RATE).limit(4) == 8
+
+
+def test_recordings_of_a_folder_are_read_as_the_pipeline_reads_them(said, tmp_path):
+    """Their channels cancel each other: a mean of both would be silence."""
+    folder = tmp_path / "reference"
+    folder.mkdir()
+    sf.write(folder / "a.wav", np.stack([said, -said], 1), RATE)
+    expected = Reference.of([said], RATE)
+    for path in (folder, folder / "a.wav"):
+        found = Reference.read(path, RATE)
+        assert abs(found.centroid_hz - expected.centroid_hz) < 0.02 * expected.centroid_hz
+        assert found.distance(Sound(said - said.mean(), RATE)) < 1
 
 
 def test_a_reference_without_sound_or_at_another_rate_is_an_error(said):

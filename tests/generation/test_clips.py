@@ -6,6 +6,7 @@ import soundfile as sf
 
 import audiornn
 from audiornn import codec
+from audiornn.common.errors import AudioRNNError
 from audiornn.corpus.synthetic import speech
 from audiornn.dataset.split import SPLITS, CodeRange
 from audiornn.dataset.windows import WindowLayout
@@ -60,6 +61,20 @@ def test_a_clip_describes_the_change_of_its_level():
     assert said(0.5, "safe").endswith("scaled by 0.50")
     assert said(2.0, "normalise").endswith("scaled by 2.00")
     assert said(0.5, "limit").endswith("peaks lowered by up to 6.0 dB")
+
+
+def test_a_clip_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    wave = np.full(80, 0.5)
+    clip = clips.Clip("a", 1.0, 8000, np.zeros(80, np.uint8), wave, 1.0)
+    before = clip.write(tmp_path).read_bytes()
+
+    def full(*_):
+        raise sf.LibsndfileError(2)
+
+    monkeypatch.setattr(sf.SoundFile, "write", full)
+    with pytest.raises(AudioRNNError, match="cannot be written"):
+        clip.write(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.wav": before}
 
 
 def test_codes_that_decode_far_above_full_scale_are_made_safe_to_play():

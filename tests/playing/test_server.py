@@ -202,6 +202,18 @@ def test_a_blind_comparison_hides_the_models_until_the_vote(ear):
     assert "same sample rate" in ear.answer("error")["error"]
 
 
+def test_a_blind_comparison_of_models_of_another_sample_rate_hides_them_too(ear):
+    known = ids(ear.address)
+    before = len(ear.news)
+    ear.ask(compare=[known["wide"], known["wide"]])
+    assert ear.hear_until("letter")["letter"] == "X"
+    assert ear.rate == 16_000
+    ear.hear(0.3)
+    assert known["wide"] not in json.dumps(ear.news[before:])
+    ear.ask(vote="X")
+    assert set(ear.answer("revealed")["revealed"].values()) == {known["wide"]}
+
+
 def test_a_vote_waits_for_the_switches_before_it(ear):
     known = ids(ear.address)
     ear.ask(compare=[known["models/, the last training"], known["other"]])

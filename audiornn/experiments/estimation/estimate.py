@@ -118,7 +118,7 @@ def describe(p: Params, e: Estimate) -> Iterator[str]:
     yield f"epoch        {_time(e.epoch)} for {e.batches:,} batches, {_time(e.validation)} for a validation"
     yield f"training     {_time(e.training)} for {_budget(p)}"
     end = datetime.fromisoformat(e.end)
-    yield f"end          {end:%a %d %b, %H:%M} at the latest, if started now; then evaluate, generate and report"
+    yield f"end          about {end:%a %d %b, %H:%M}, if started now; then evaluate, generate and report"
     if sum(e.bytes.values()) > e.free:
         yield "warning: the disk is too small"
 

@@ -33,8 +33,11 @@ const NEWS = {
     sound = null;
     find("rate").textContent = `${rate / 1000} kHz`;
     find("play").disabled = false;
-    chosen(news.model);
-    say("Ready.");
+    if (news.letter) NEWS.letter(news);
+    else {
+      chosen(news.model);
+      say("Ready.");
+    }
     if (playing) play();
   },
   model: (news) => chosen(news.model),

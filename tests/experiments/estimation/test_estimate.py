@@ -98,7 +98,9 @@ def test_without_recordings_it_is_of_the_synthetic_corpus(workspace, capsys, mon
     cli.main(["estimate", "-S", "corpus.path=null", "-S", "corpus.minutes=3"])
     told = capsys.readouterr().out
     assert "of the synthetic default (speech), 3." in told
-    assert all(word in told for word in ("data/corpus", "memory", "for 3 epochs", "at the latest, if started now"))
+    assert all(
+        word in told for word in ("data/corpus", "memory", "for 3 epochs", "end          about", "if started now")
+    )
 
 
 def test_only_some_of_many_files_are_opened_and_the_others_are_like_them(workspace, tmp_path, monkeypatch):

@@ -110,7 +110,12 @@ def test_a_stream_with_an_end_is_a_wav_of_that_length(finished, tmp_path):
         (("--model", "nowhere"), "nowhere: no model there (config.json is missing): run dvc repro first"),
         (("--run", "0" * 32), "no model found"),
         (("--engine", "cuda"), "command line: engine is 'cuda', but must be"),
+        (("--run", ""), "no model found"),
+        (("--prompt", ""), "no such file"),
         (("--stream", "--count", "2"), "--stream writes a single clip"),
+        (("--stream",), "--stream writes to stdout: it goes neither with --output nor with --json"),
+        (("--stream", "--temperature", "0.7:1.1"), "--stream without --seconds has no end"),
+        (("--format", "wav"), "--format wav goes with --stream"),
     ],
 )
 def test_errors_are_one_line_with_exit_code_2(audiornn, tmp_path, capsys, prompt, arguments, said):
