@@ -65,9 +65,9 @@ class AudioGenerator(PythonModel):
             MLflow's; ignored.
         model_input
             A data frame, or columns as a dict of lists: `seconds`, and optionally, with the defaults of
-            `audiornn.params.Generate`: `temperature`, `top_k`, `top_p`, `confidence_threshold`, `seed`; `prompt`, an audio file
-            of any format and sample rate in base64, and `prompt_seconds` of it, from `prompt_offset` on, to continue. A
-            missing value (None, NaN) has its default.
+            `audiornn.params.Generate`: `temperature`, `top_k`, `top_p`, `confidence_threshold`, `seed`; `prompt`, an
+            audio file of any format and sample rate in base64, and `prompt_seconds` of it, from `prompt_offset` on, to
+            continue. A missing value (None, NaN) has its default.
         params
             Unused: everything is in the rows.
 

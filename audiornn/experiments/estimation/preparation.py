@@ -14,9 +14,11 @@ import numpy as np
 
 from audiornn.audio import resampling
 from audiornn.audio.decoders import open_audio
+from audiornn.audio.ffmpeg_decoder import packet_seconds
 from audiornn.audio.waves import WaveWriter, read_blocks, read_mono
 from audiornn.codec import CodecSettings
 from audiornn.codec_metrics import MeasuringEncoder
+from audiornn.common.array_types import Samples
 from audiornn.common.errors import AudioRNNError
 from audiornn.corpus.listing import files_below, own_recordings
 from audiornn.corpus.synthetic.registry import SYNTHESES
@@ -95,10 +97,10 @@ def find(p: Params, workspace: Path, scratch: Path) -> Recordings:
 
 
 def _seconds(path: Path) -> float | None:
-    """The length of a recording by its header; None if it is not a recording, or does not say."""
+    """The length of a recording by its header, or else by its packets; None if it is not a recording."""
     try:
         with open_audio(path) as file:
-            return file.frames / file.samplerate or None
+            return file.frames / file.samplerate or packet_seconds(path) or None
     except AudioRNNError:
         return None
 
@@ -128,28 +130,26 @@ def measure(p: Params, recordings: Recordings, scratch: Path) -> Preparation:
     for path in recordings.pieces:
         piece, resampled = scratch / "piece.wav", scratch / "resampled.wav"
         begin = time.perf_counter()
-        with open_audio(path) as file:
-            source_rate = file.samplerate
-        blocks: list[np.ndarray] = []
-        frames = 0
-        for block in read_mono(path):
-            blocks.append(block)
-            frames += len(block)
-            if frames >= PIECE_SECONDS * source_rate:
-                break
+        try:
+            wave, source_rate = _beginning(path)
+        except AudioRNNError:  # damaged: the run uses what can be decoded of it
+            continue
         decoding = time.perf_counter() - begin
         with WaveWriter(piece, source_rate, "PCM_16") as writer:
-            for block in blocks:
-                writer.write(block)
+            writer.write(wave)
         begin = time.perf_counter()
         resampling.resample_file(piece, resampled, rate, p.resample.highpass_hz)
         encoder = MeasuringEncoder(codec)
         for block in read_blocks(resampled):
             encoder.encode(block[:, 0].astype(np.float64))
         spent += time.perf_counter() - begin + 2 * decoding  # a recording is examined, and read again
-        prepared += frames / source_rate
+        prepared += len(wave) / source_rate
         if prepared >= PIECES_SECONDS:
             break
+    if not prepared:
+        raise AudioRNNError(
+            f"{recordings.source}: none of the {len(recordings.pieces)} recordings tried can be decoded"
+        )
     total = sum(recordings.seconds)
     codes = round(total * rate)
     sizes = {"data/resample": PCM_24 * codes, "data/encode": codes}
@@ -159,6 +159,19 @@ def measure(p: Params, recordings: Recordings, scratch: Path) -> Preparation:
     seconds = recordings.synthesis + spent * total / prepared + hashed * _seconds_per_hashed_byte()
     imports = sum(times * _importing(modules) for modules, times in IMPORTS)
     return Preparation(seconds + imports, _importing(TRAINING_IMPORTS), sizes)
+
+
+def _beginning(path: Path) -> tuple[Samples, int]:
+    """The beginning of a recording as one channel, and its sample rate."""
+    with open_audio(path) as file:
+        rate = file.samplerate
+    blocks, frames = [np.zeros(0, np.float32)], 0
+    for block in read_mono(path):
+        blocks.append(block)
+        frames += len(block)
+        if frames >= PIECE_SECONDS * rate:
+            break
+    return np.concatenate(blocks), rate
 
 
 def _seconds_per_hashed_byte() -> float:

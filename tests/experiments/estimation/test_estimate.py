@@ -2,9 +2,11 @@
 
 import json
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -109,6 +111,30 @@ def test_only_some_of_many_files_are_opened_and_the_others_are_like_them(workspa
     found = preparation.find(p, workspace, tmp_path)
     assert len(found.pieces) in (3, 4)
     assert sum(found.seconds) == pytest.approx(sum(SECONDS), rel=0.4)
+
+
+def test_damaged_recordings_are_passed_over_unless_all_are(workspace, tmp_path, monkeypatch):
+    p = validate(Params, TINY, "test")
+    found = preparation.find(p, workspace, tmp_path)
+    damaged, read_mono = {found.pieces[0]}, preparation.read_mono
+
+    def read(path):
+        if path in damaged:
+            raise AudioRNNError(f"{path}: cannot be decoded to its end")
+        return read_mono(path)
+
+    monkeypatch.setattr(preparation, "read_mono", read)
+    assert preparation.measure(p, found, tmp_path).seconds > 0
+    damaged |= {*found.pieces}
+    with pytest.raises(AudioRNNError, match="recordings: none of the [0-9]+ recordings tried can be decoded"):
+        preparation.measure(p, found, tmp_path)
+
+
+def test_the_length_of_a_recording_whose_header_does_not_say_is_that_of_its_packets(workspace, monkeypatch):
+    path = next(workspace.rglob("*.wav"))
+    length = preparation._seconds(path)
+    monkeypatch.setattr(preparation, "open_audio", lambda path: nullcontext(SimpleNamespace(frames=0, samplerate=8000)))
+    assert preparation._seconds(path) == pytest.approx(length, abs=0.01)
 
 
 @pytest.mark.parametrize(
