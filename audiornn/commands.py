@@ -75,6 +75,8 @@ def run_generate(arguments: argparse.Namespace) -> None:
         raise AudioRNNError("--stream without --seconds has no end, at which a ramp of temperatures could arrive")
     if arguments.stream and (arguments.output is not None or arguments.json):
         raise AudioRNNError("--stream writes to stdout: it goes neither with --output nor with --json")
+    if arguments.prompt == "":
+        raise AudioRNNError("--prompt is '', but must be an audio file")
     if arguments.format and not arguments.stream:
         raise AudioRNNError(f"--format {arguments.format} goes with --stream: clips are wav files")
 

@@ -154,7 +154,7 @@ def test_the_shipped_file_shows_every_key_with_a_comment_on_its_line():
 def test_sections_stages_and_stage_scripts_have_the_same_names_in_the_same_order():
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     # These only look at what is there, and have no section of their own.
-    assert stages.pop("recordings")["params"] == ["corpus.path"]
+    assert stages.pop("recordings")["params"] == ["corpus.path", "generate.prompt"]
     assert stages.pop("ancestor")["params"] == ["train.start_from"]
     assert list(stages) == list(Params.model_fields) == list(yaml.safe_load(SHIPPED.read_text(encoding="utf-8")))
     assert [stage["params"] for stage in stages.values()] == [[name] for name in stages]

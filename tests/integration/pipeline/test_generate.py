@@ -111,7 +111,7 @@ def test_a_stream_with_an_end_is_a_wav_of_that_length(finished, tmp_path):
         (("--run", "0" * 32), "no model found"),
         (("--engine", "cuda"), "command line: engine is 'cuda', but must be"),
         (("--run", ""), "no model found"),
-        (("--prompt", ""), "no such file"),
+        (("--prompt", ""), "--prompt is '', but must be an audio file"),
         (("--stream", "--count", "2"), "--stream writes a single clip"),
         (("--stream",), "--stream writes to stdout: it goes neither with --output nor with --json"),
         (("--stream", "--temperature", "0.7:1.1"), "--stream without --seconds has no end"),
