@@ -199,11 +199,11 @@ def distances(speech: Recordings, music: Recordings, count: int, random: np.rand
         for kind, make in clips.items():
             for seconds in sorted({*speech.lengths} & {*music.lengths}):
                 made = [diagnose(make(seconds), rate, reference) for _ in range(count)]
-                heard = [d for d in made if d.frechet_distance is not None]
+                heard = [d for d in made if d.distance_db is not None]
                 far = [any(f.kind == "far-from-reference" for f in d.findings) for d in heard]
                 result[f"{kind}, {seconds} s, against {name}"] = {
-                    "distance": [float(v) for v in np.percentile([d.frechet_distance for d in heard], (1, 50, 99))],
-                    "limit": heard[0].frechet_limit,
+                    "distance": [float(v) for v in np.percentile([d.distance_db for d in heard], (1, 50, 99))],
+                    "limit": heard[0].distance_limit_db,
                     "far": float(np.mean(far)),
                 }
     return result

@@ -84,7 +84,7 @@ class Diagnosis:
     loop_similarity
         Normalised autocorrelation at that period, 1 for an exact copy. Without a loop, that of the best candidate, or 0
         if there is none.
-    frechet_distance, frechet_limit
+    distance_db, distance_limit_db
         Fréchet distance from the reference in dB (RMS over bands), and the limit for real audio of this length; None
         without a reference, and for a clip that is silent or too short.
     findings
@@ -102,8 +102,8 @@ class Diagnosis:
     level_variation_db: float
     loop_period_seconds: float | None
     loop_similarity: float
-    frechet_distance: float | None
-    frechet_limit: float | None
+    distance_db: float | None
+    distance_limit_db: float | None
     findings: tuple[Finding, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -120,8 +120,8 @@ class Diagnosis:
             f"sound      flatness {self.flatness:.2f}, centroid {self.centroid_hz:.0f} Hz, "
             f"change {self.level_variation_db:.1f} dB, {loop} (similarity {self.loop_similarity:.2f})",
         ]
-        if self.frechet_distance is not None:
-            lines += [f"reference  {self.frechet_distance:.1f} dB away, real audio within {self.frechet_limit:.1f} dB"]
+        if self.distance_db is not None:
+            lines += [f"reference  {self.distance_db:.1f} dB away, real audio within {self.distance_limit_db:.1f} dB"]
         lines += [f"{finding.kind}: {finding.advice}" for finding in self.findings] or ["nothing abnormal"]
         return "\n".join(f"  {line}" for line in lines)
 
@@ -191,8 +191,8 @@ def diagnose(wave: ArrayLike, sample_rate: int, reference: "Reference | None" = 
         level_variation_db=whole.level_variation_db,
         loop_period_seconds=loop.seconds,
         loop_similarity=loop.similarity,
-        frechet_distance=distance,
-        frechet_limit=limit,
+        distance_db=distance,
+        distance_limit_db=limit,
         findings=tuple(findings),
     )
 

@@ -42,7 +42,7 @@ class Measured:
     @classmethod
     def of(cls, diagnoses: Sequence[Diagnosis], limit: float) -> "Measured":
         """Summarise the diagnoses of clips of one length; `limit` is the distance limit of real audio in dB."""
-        distances = [d.frechet_distance for d in diagnoses if d.frechet_distance is not None]
+        distances = [d.distance_db for d in diagnoses if d.distance_db is not None]
         return cls(
             distance_db=float(np.mean(distances)) if distances else None,
             distance_limit_db=limit,

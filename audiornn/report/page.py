@@ -182,9 +182,9 @@ def _levels(clip: ClipResults) -> list[str]:
         f"flatness {clip.flatness:.2f}, centroid {clip.centroid_hz:.0f} Hz, codes {clip.code_divergence:.3f} "
         "bits from the test split",
     ]
-    if clip.frechet_distance is not None and clip.frechet_limit is not None:
-        limit = f"real audio stays within {clip.frechet_limit:.1f} dB"
-        lines.append(f"{clip.frechet_distance:.1f} dB from the test split; {limit}")
+    if clip.distance_db is not None and clip.distance_limit_db is not None:
+        limit = f"real audio stays within {clip.distance_limit_db:.1f} dB"
+        lines.append(f"{clip.distance_db:.1f} dB from the test split; {limit}")
     return lines
 
 

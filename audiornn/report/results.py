@@ -83,8 +83,8 @@ class ClipResults:
     flatness: Number
     centroid_hz: Number
     code_divergence: Number
-    frechet_distance: Number | None
-    frechet_limit: Number | None
+    distance_db: Number | None
+    distance_limit_db: Number | None
     findings: str
     advice: str
 

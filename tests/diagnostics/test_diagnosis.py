@@ -239,7 +239,7 @@ def test_json_has_one_entry_per_clip(tmp_path, capsys, said):
     assert first == second
     assert first["file"] == str(tmp_path / "loop.wav")
     assert first["loop_period_seconds"] == pytest.approx(0.3, rel=0.01)
-    assert first["frechet_distance"] is None
+    assert first["distance_db"] is None
     assert [finding["kind"] for finding in first["findings"]] == ["looping"]
 
 
@@ -252,7 +252,7 @@ def test_the_reference_is_a_folder_or_a_file_of_any_rate(whole, folders, tmp_pat
     assert code == 0
     clip, hiss = json.loads(out)
     assert clip["findings"] == []
-    assert clip["frechet_distance"] < clip["frechet_limit"] < hiss["frechet_distance"]
+    assert clip["distance_db"] < clip["distance_limit_db"] < hiss["distance_db"]
 
 
 def test_errors_are_one_line_with_exit_code_2(tmp_path, capsys, said):

@@ -23,10 +23,10 @@ def test_the_mean_covers_only_audible_clips_and_all_others_have_findings(referen
     silent = diagnose(np.zeros(32_000), 8000, reference)
     hum = diagnose(0.3 * np.sin(2 * np.pi * 200 * np.arange(32_000) / 8000), 8000, reference)
     good = diagnose(reference.passages[0][:32_000], 8000, reference)
-    assert (silent.frechet_distance, good.findings) == (None, ())
+    assert (silent.distance_db, good.findings) == (None, ())
     limit = reference.limit(4.0)
     measured = Measured.of([silent, hum, good, good], limit)
-    assert measured.distance_db == pytest.approx((hum.frechet_distance + 2 * good.frechet_distance) / 3)
+    assert measured.distance_db == pytest.approx((hum.distance_db + 2 * good.distance_db) / 3)
     assert measured.distance_ratio == pytest.approx(measured.distance_db / limit)
     assert measured.clips_with_findings == 0.5
     assert measured.findings == {"silent": 1, "tone": 1, "far-from-reference": 1}
