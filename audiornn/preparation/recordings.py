@@ -68,8 +68,7 @@ class SplitRecordings:
             rate = self.codec.sample_rate
             longest = max(len(codes) for codes in self.recordings) / rate
             raise AudioRNNError(
-                f"generate.prompt_seconds is {samples / rate:g}, but the longest {self.split} recording has "
-                f"{longest:.2f} s"
+                f"prompt_seconds is {samples / rate:g}, but the longest {self.split} recording has {longest:.2f} s"
             )
         random = np.random.default_rng(seed)
         weights = np.array([len(codes) for codes in long], np.float64)
