@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile as sf
 
 TOOL = Path(__file__).parents[2] / "tools/excerpt.py"
@@ -33,8 +34,28 @@ def test_an_excerpt_joins_recordings_with_sound_up_to_its_length(tmp_path):
     assert (again.returncode, again.stderr) == (1, f"error: {tmp_path / 'made'}: exists already\n")
 
 
-def test_too_little_sound_is_reported_and_nothing_is_written(tmp_path):
+def test_an_excerpt_starts_where_it_is_asked_to(tmp_path):
+    for name in "abc":
+        write(tmp_path, f"{name}.wav", 1, 8000, 0.1 * "abc".index(name) + 0.1)
+    done = excerpt(tmp_path, "--skip", 1, "--start", 0.75, "--seconds", 0.5)
+    assert done.stdout == f"{tmp_path / 'made'}: 0.5 s at 8000 Hz, of 2 recordings\n", done.stderr
+    found, _ = sf.read(tmp_path / "made/recording.wav")
+    b, c = (sf.read(tmp_path / f"{name}.wav")[0] for name in "bc")
+    assert np.array_equal(found, [*b[6000:], *c[:2000]])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--seconds", 2], "{folder}: has 0.5 s of sound, but --start is 0 and --seconds 2"),
+        (["--seconds", 0.3, "--start", 0.3], "{folder}: has 0.5 s of sound, but --start is 0.3 and --seconds 0.3"),
+        (["--seconds", 0.3, "--start", -1], "--start is -1, but must be at least 0"),
+        (["--seconds", "nan"], "--seconds is nan, but must be above 0"),
+        (["--seconds", 0.3, "--passages", 0.2], "--passages is 0.2, but must be from 0 to half of --seconds"),
+    ],
+)
+def test_an_impossible_excerpt_is_reported_and_nothing_is_written(tmp_path, options, said):
     write(tmp_path, "a.wav", 0.5, 8000)
-    done = excerpt(tmp_path, "--seconds", 2)
-    assert (done.returncode, done.stderr) == (1, f"error: {tmp_path}: has 0.5 s of sound, but --seconds is 2\n")
+    done = excerpt(tmp_path, *options)
+    assert (done.returncode, done.stderr) == (1, f"error: {said.format(folder=tmp_path)}\n")
     assert not (tmp_path / "made").exists()
