@@ -11,7 +11,7 @@ split of the workspace, whose recordings `dvc repro encode` has encoded, and its
 RUNs are trainings on the same split in the workspace's MLflow store; their speeds are those that they logged. All
 models are scored on the same targets, codes of the test split at equal distances. The original way hears the 1000 codes
 before each, and so does a model that was trained with `train.objective: window`; others hear all of the recording up to
-it. What windows take on disk: benchmarks/preparation.py.
+it. What windows take on disk: benchmarks/pipeline.py.
 """
 
 import argparse

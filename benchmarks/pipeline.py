@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Cost of preparing data, or of the whole pipeline: seconds and peak memory of each stage, and bytes per target.
 
-    python benchmarks/preparation.py FOLDER [--context 1000] [--json FILE]    the recordings below FOLDER
-    python benchmarks/preparation.py --hours 10                               one file of noise, 44.1 kHz stereo
-    python benchmarks/preparation.py --hours 10 --steps 300                   all stages: trained for 300 updates
+    python benchmarks/pipeline.py FOLDER [--context 1000] [--json FILE]    the recordings below FOLDER
+    python benchmarks/pipeline.py --hours 10                               one file of noise, 44.1 kHz stereo
+    python benchmarks/pipeline.py --hours 10 --steps 300                   all stages: trained for 300 updates
 
 The stages run as in the pipeline, each a process of its own, in a temporary folder. With --steps the splits for
 validation and test are a thousandth of the codes each.
