@@ -119,6 +119,7 @@ class Train(Section):
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     ema: Share | None = None
+    input_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
     mixed_precision: Literal[False, True, "auto"] = False
     validate_every_steps: Count | None = None
     patience: Count | None = 5

@@ -140,11 +140,12 @@ class Trainer:
         """Train on a batch, chunk by chunk, with an update per `accumulation_steps` chunks, until the budget ends."""
         state, devices = self.state, self.devices
         starts = self._chunk_starts(targets)
-        codes, targets = devices.split_over_devices(codes, targets, own=self.workers > 1)
-        carried = devices.burn_in(codes)
+        inputs = self._add_input_noise(codes)
+        codes, targets, inputs = devices.split_over_devices(codes, targets, inputs, own=self.workers > 1)
+        carried = devices.burn_in(inputs)
         for i, start in enumerate(starts):
             budget_used = self._budget_used(of_batch=i / len(starts))
-            gradients, sums, carried = devices.compute_gradients(codes, targets, tf.constant(start), carried)
+            gradients, sums, carried = devices.compute_gradients(codes, targets, tf.constant(start), carried, inputs)
             pending = self._accumulate(gradients, sums, budget_used)
             ends_epoch = state.batches == self.budget.batches_per_epoch - 1 and start == starts[-1]
             if pending.chunks == self.params.accumulation_steps or ends_epoch:
@@ -238,6 +239,13 @@ class Trainer:
             worker=self.worker,
             workers=self.workers,
         )
+
+    def _add_input_noise(self, codes: Tensor) -> Tensor:
+        """What the model sees of a batch: other noise in each, and on each worker that reads its own shards."""
+        if not self.params.input_noise:
+            return codes
+        batch = self.state.count_batches(self.budget.batches_per_epoch)
+        return self.devices.add_input_noise(codes, tf.constant([self.params.seed, batch * self.workers + self.worker]))
 
     def _chunk_starts(self, targets: Tensor) -> range:
         """First codes of the chunks that have a target, on any worker."""

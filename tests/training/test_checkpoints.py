@@ -105,6 +105,7 @@ SETTINGS = {
         "steps": 37,
         "validate_every_steps": 15,
         "crop_targets": 60,
+        "input_noise": 0.05,
         "patience": 1,
     },
 }

@@ -16,12 +16,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from audiornn.backend import keras, tf
+from audiornn.codec import CODES
 from audiornn.common.array_types import Tensor
 from audiornn.models.base import AudioModel, State
 from audiornn.params import Train
 from audiornn.training import scores
 from audiornn.training.devices import distribution
 from audiornn.training.devices.batch_plan import BatchPlan
+
+INPUT_NOISE_CODES = 16  # most by which a code with noise is off
 
 
 class DeviceSteps:
@@ -86,6 +89,20 @@ class DeviceSteps:
         own = self.strategy.run(tf.identity, (numbers,))
         return self.strategy.reduce("mean", own, axis=None)
 
+    @tf.function
+    def add_input_noise(self, codes: Tensor, seed: Tensor) -> Tensor:
+        """Windows uint8 [batch, n] with noise: a share of the codes, `params.input_noise`, is off by up to
+        `INPUT_NOISE_CODES`, so that a model learns to recover from errors of its own.
+
+        The same `seed`, int32 [2], gives the same noise. Source: training noise of LPCNet (Valin and Skoglund 2019).
+        """
+        shape = tf.shape(codes)
+        place, size = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+        chosen = tf.random.stateless_uniform(shape, place) < self.params.input_noise
+        off = tf.random.stateless_uniform(shape, size, -INPUT_NOISE_CODES, INPUT_NOISE_CODES + 1, tf.int32)
+        noisy = tf.clip_by_value(tf.cast(codes, tf.int32) + off, 0, CODES - 1)
+        return tf.where(chosen, tf.cast(noisy, codes.dtype), codes)
+
     def burn_in(self, codes: Tensor) -> Tensor:
         """The model's state after the burn-in of windows uint8 [batch, context + targets]."""
         state, first = self._initial_state(codes), 0
@@ -109,7 +126,9 @@ class DeviceSteps:
         return self.strategy.run(on_replica, (codes, state))
 
     @tf.function
-    def compute_gradients(self, codes: Tensor, targets: Tensor, start: Tensor, state: State) -> tuple[Tensor, ...]:
+    def compute_gradients(
+        self, codes: Tensor, targets: Tensor, start: Tensor, state: State, inputs: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Gradients of the loss of a chunk, in nats, summed over its targets.
 
         Parameters
@@ -122,6 +141,8 @@ class DeviceSteps:
             First code of the chunk, int32.
         state
             The model's state before the chunk.
+        inputs
+            What the model sees instead of `codes`; see `add_input_noise`.
 
         Returns
         -------
@@ -129,8 +150,8 @@ class DeviceSteps:
         after the chunk.
         """
 
-        def on_replica(codes: Tensor, targets: Tensor, state: State) -> tuple[Tensor, ...]:
-            inputs, labels, mask = self._slice_chunk(codes, targets, start)
+        def on_replica(inputs: Tensor, codes: Tensor, targets: Tensor, state: State) -> tuple[Tensor, ...]:
+            inputs, labels, mask = self._slice_chunk(inputs, codes, targets, start)
             num_last = self.plan.chunk_targets
             with tf.GradientTape() as tape:
                 losses, hits, after = self.model.loss_and_hits(
@@ -143,20 +164,23 @@ class DeviceSteps:
             sums = tf.stack([nats, tf.reduce_sum(hits * weight), tf.reduce_sum(weight)])
             return [tf.convert_to_tensor(g) for g in gradients], sums, _like(state, after)
 
-        gradients, sums, state = self.strategy.run(on_replica, (codes, targets, state))
+        gradients, sums, state = self.strategy.run(
+            on_replica, (codes if inputs is None else inputs, codes, targets, state)
+        )
         return gradients, self.strategy.reduce("sum", sums, axis=None), state
 
-    def _slice_chunk(self, codes: Tensor, targets: Tensor, start: Tensor) -> tuple[Tensor, ...]:
+    def _slice_chunk(self, inputs: Tensor, codes: Tensor, targets: Tensor, start: Tensor) -> tuple[Tensor, ...]:
         """Inputs [batch, chunk], labels [batch, chunk_targets], bool [batch, chunk]: is a code's next one a target."""
         plan = self.plan
         if self.params.objective == "window":  # one target per window, its last; earlier codes are its context
-            first = tf.maximum(targets - 1, 0)
-            codes = tf.gather(codes, first[:, None] + tf.range(plan.context + 1)[None], axis=1, batch_dims=1)
+            first = tf.maximum(targets - 1, 0)[:, None] + tf.range(plan.context + 1)[None]
+            inputs, codes = (tf.gather(windows, first, axis=1, batch_dims=1) for windows in (inputs, codes))
             targets = tf.minimum(targets, 1)
-        codes = tf.pad(codes, [[0, 0], [0, plan.chunk]])  # the last chunk may reach beyond the window
-        codes = tf.slice(codes, [0, start], [codes.shape[0], plan.chunk + 1])
+        padding = [[0, 0], [0, plan.chunk]]  # the last chunk may reach beyond the window
+        size = [codes.shape[0], plan.chunk + 1]
+        inputs, codes = (tf.slice(tf.pad(windows, padding), [0, start], size) for windows in (inputs, codes))
         mask = start + tf.range(plan.chunk)[None] < tf.where(targets > 0, plan.context - 1 + targets, 0)[:, None]
-        return codes[:, :-1], tf.cast(codes[:, -plan.chunk_targets :], tf.int32), mask
+        return inputs[:, :-1], tf.cast(codes[:, -plan.chunk_targets :], tf.int32), mask
 
     @tf.function
     def add_gradients(self, gradients: list[Tensor], more: list[Tensor]) -> Tensor:

@@ -11,6 +11,7 @@ from audiornn.models import storage
 from audiornn.params import ModelParams
 from audiornn.training import scores as scores_module
 from audiornn.training import trainer
+from audiornn.training.devices.steps import DeviceSteps
 from tests.helpers.training import SMALL_MODEL, device_steps, quick
 
 
@@ -75,6 +76,56 @@ def test_a_window_in_chunks_has_the_losses_of_the_whole_and_gradients_within_chu
         not np.any(gradients[0][0].numpy()[code])
         for code in set(window[:, :12].ravel()) - set(window[:, 12:28].ravel())
     )
+
+
+def test_noise_moves_a_share_of_the_codes_a_little(make_shards, tiny, sine_codes):
+    devices = device_steps(make_shards({"a": sine_codes[:200]}, 16, 100), quick(model=tiny, input_noise=0.1))
+    codes = np.random.default_rng(0).integers(0, 256, [8, 20_000], dtype=np.uint8)
+
+    def noisy(*seed):
+        return devices.add_input_noise(tf.constant(codes), tf.constant(seed)).numpy()
+
+    off = noisy(3, 5).astype(int) - codes
+    inner = (codes >= 16) & (codes < 240)
+    assert np.mean(off[inner] != 0) == pytest.approx(0.1 * 32 / 33, abs=0.003)
+    sizes, counts = np.unique(off[inner & (off != 0)], return_counts=True)
+    assert list(sizes) == [*range(-16, 0), *range(1, 17)]
+    np.testing.assert_allclose(counts / counts.sum(), 1 / 32, atol=0.006)
+    assert np.abs(off).max() == 16, "at the ends nothing wraps around"
+    np.testing.assert_array_equal(noisy(3, 5), noisy(3, 5))
+    for other in (noisy(4, 5), noisy(3, 6)):
+        both = np.mean((other != codes) & (off != 0))
+        assert both == pytest.approx(0.1**2, abs=0.002), "independent of each other"
+
+
+def test_what_the_model_sees_has_noise_and_what_it_shall_predict_has_none(make_shards, tiny, sine_codes):
+    folder = make_shards({"a": sine_codes[:400]}, 16, 100)
+    devices = device_steps(folder, quick(model=tiny, input_noise=0.3))
+    codes, targets = next(iter(shards.read(folder, "train", 4)))
+    inputs = devices.add_input_noise(codes, tf.constant([0, 0]))
+    _, sums, _ = devices.compute_gradients(codes, targets, 0, devices.burn_in(inputs), inputs)
+    log_p = tf.nn.log_softmax(devices.model(inputs[:, :-1])).numpy()
+    nats = -np.take_along_axis(log_p, codes.numpy()[:, 1:, None].astype(int), 2)[..., 0]
+    real = np.arange(115)[None] - 15 < targets.numpy()[:, None]
+    assert sums[2] == targets.numpy().sum()
+    assert float(sums[0]) == pytest.approx(nats[:, 15:][real[:, 15:]].sum(), rel=1e-4)
+
+
+def test_every_batch_has_noise_of_its_own(make_shards, tmp_path, tiny, sine_codes, monkeypatch):
+    folder = make_shards({"a": sine_codes[:1616]}, 16, 100)  # 16 windows
+    seeds, add = [], DeviceSteps.add_input_noise
+
+    def noted(self, codes, seed):
+        seeds.append(seed.numpy())
+        return add(self, codes, seed)
+
+    monkeypatch.setattr(DeviceSteps, "add_input_noise", noted)
+    params = quick(model=tiny, batch_size=4, epochs=2, seed=7, input_noise=0.1)
+    trainer.train(folder, tmp_path / "m", params, progress=False)
+    assert np.array_equal(seeds, [[7, batch] for batch in range(8)])
+    seeds.clear()
+    trainer.train(folder, tmp_path / "other", quick(model=tiny, batch_size=4, epochs=1), progress=False)
+    assert not seeds
 
 
 @pytest.mark.slow
