@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """How long it takes to memorise a recording: accuracy and free-running agreement against minutes of training.
 
-    python tools/excerpt.py FOLDER --seconds 60 --to recordings/sixty-seconds
+    python tools/excerpt.py FOLDER --skip 4 --start 3 --seconds 60 --to recordings/sixty-seconds
     python benchmarks/memorising.py recordings/sixty-seconds/recording.wav --minutes 90 --output DIR
-        [--seconds 60] [--context 65] [--targets 512] [--prompts 8] [--model samplernn] [--every 5000]
+        [--seconds 60] [--context 65] [--targets 512] [--prompts 8] [--model samplernn] [--every 4000]
         [--set KEY=VALUE ...]
 
 All codes of the recording, at 8 kHz, are training targets, in windows of --targets each, which --context codes precede
@@ -15,7 +15,8 @@ differs. --set changes the `train` section, for instance `--set model.dense=512 
 since the start, scoring included; the budget of training does not include it.
 
 DIR gets curve.csv and curve.png, a row and a point per scoring; model, the weights with the fewest bits; and, of these,
-continued.wav beside recorded.wav. After an interruption the same command resumes from the last checkpoint.
+continued.wav beside recorded.wav. After an interruption the same command resumes from the last checkpoint; so does one
+with other settings.
 """
 
 import argparse
@@ -55,7 +56,7 @@ RECIPE = {  # the `train` section, besides the budget
     "divergence_bits": 8.0,
 }
 # By model, other than its defaults: 64 codes tell all but a few places of a minute apart.
-SIZES = {"samplernn": {"units": 32, "dense": 1024, "lookback": 64}}
+SIZES = {"samplernn": {"units": 32, "dense": 1280, "lookback": 64}}
 
 
 def read(path: Path, seconds: float) -> Any:
@@ -162,7 +163,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--minutes", type=float, default=90.0)
     parser.add_argument("--model", default="samplernn")
-    parser.add_argument("--every", type=int, default=5000, metavar="UPDATES")
+    parser.add_argument("--every", type=int, default=4000, metavar="UPDATES")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     arguments = parser.parse_args()
@@ -176,13 +177,16 @@ def main() -> None:
     if curve.exists():  # of an interrupted training, or of one that has ended
         with open(curve, newline="", encoding="utf-8") as file:
             rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    store = checkpoints.CheckpointStore(output / "checkpoints")
+    # A checkpoint after the last row was trained for, too.
+    since_row = max((file.stat().st_mtime for file in store.files), default=0.0) - curve.stat().st_mtime if rows else 0.0
     begin, before = time.monotonic(), None
 
     def on_validation(record: ValidationRecord, model: AudioModel) -> None:
         nonlocal before
         if before is None:  # the first after a start: what was scored after the last checkpoint is scored again
             rows[:] = [row for row in rows if row["step"] < record.step]
-            before = rows[-1]["minutes"] if rows else 0.0
+            before = rows[-1]["minutes"] + max(0.0, since_row) / 60 if rows else 0.0
         minutes = before + (time.monotonic() - begin) / 60
         row = row_of(record, minutes, free_running(model, padded, starts))
         rows.append(row)
@@ -196,7 +200,6 @@ def main() -> None:
             f"{minutes:.1f} min: {row['accuracy']:.3%} of all targets right; free-running exact for {exact}", flush=True
         )
 
-    store = checkpoints.CheckpointStore(output / "checkpoints")
     trainer.train(manifest, output / "model", settings, on_validation=on_validation, store=store)
     model = storage.load(output / "model")
     prompt = padded[: round(PROMPT_SECONDS * RATE)]
