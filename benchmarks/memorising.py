@@ -178,15 +178,16 @@ def main() -> None:
         with open(curve, newline="", encoding="utf-8") as file:
             rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     store = checkpoints.CheckpointStore(output / "checkpoints")
-    # A checkpoint after the last row was trained for, too.
-    since_row = max((file.stat().st_mtime for file in store.files), default=0.0) - curve.stat().st_mtime if rows else 0.0
+    since_row = 0.0  # seconds between the last row and the last checkpoint, which count, too
+    if rows and store.files:
+        since_row = max(0.0, store.files[0].stat().st_mtime - curve.stat().st_mtime)
     begin, before = time.monotonic(), None
 
     def on_validation(record: ValidationRecord, model: AudioModel) -> None:
         nonlocal before
         if before is None:  # the first after a start: what was scored after the last checkpoint is scored again
             rows[:] = [row for row in rows if row["step"] < record.step]
-            before = rows[-1]["minutes"] + max(0.0, since_row) / 60 if rows else 0.0
+            before = rows[-1]["minutes"] + since_row / 60 if rows else 0.0
         minutes = before + (time.monotonic() - begin) / 60
         row = row_of(record, minutes, free_running(model, padded, starts))
         rows.append(row)
