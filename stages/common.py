@@ -16,8 +16,8 @@ from audiornn.common.interrupts import interrupted_by_signals
 WORKSPACE = Path(os.environ.get("DVC_ROOT") or Path.cwd())
 BEGIN = time.perf_counter()
 
-# Imports and traced graphs are millions of small objects that stay. By Python's default, a collection per 700 new ones,
-# looking for garbage among them takes a tenth of a short stage.
+# Imports and traced graphs are millions of small objects that stay. By Python's defaults, which start a collection
+# after some hundreds of new ones, looking for garbage among them takes a tenth of a short stage.
 gc.set_threshold(50_000, 20, 100)
 
 
